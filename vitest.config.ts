@@ -1,0 +1,26 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * Three projects. `unit`: sans-IO rooms, in threads, no database. `behaviour`: real PostgreSQL and real
+ * drivers, in forked processes, two at a time. `fuzz`: properties with a time budget (FUZZ_SECONDS).
+ */
+export default defineConfig({
+  test: {
+    reporters: ["default"],
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"], environment: "node" } },
+      {
+        test: {
+          name: "behaviour",
+          include: ["test/behaviour/**/*.test.ts", "test/drivers/**/*.test.ts"],
+          environment: "node",
+          pool: "forks",
+          maxWorkers: 2,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      { test: { name: "fuzz", include: ["test/fuzz/**/*.test.ts"], environment: "node", testTimeout: 120_000 } },
+    ],
+  },
+});
