@@ -1,0 +1,349 @@
+/**
+ * One byte stream to a peer: TCP, Unix socket, or TLS over either, with one listener.
+ *
+ * Chunks handed to `onData` may lie in a buffer that the next read overwrites. Whoever keeps bytes of a
+ * chunk beyond the call (because a write of them is still pending) says so with `retainChunk`, and the next
+ * read gets a fresh buffer. Connecting sockets read into one reused buffer, which saves an allocation per
+ * read; accepted sockets and TLS get a new chunk each time, because an idle client must not hold a buffer.
+ *
+ * Writing never blocks and never fails: `write` says whether the kernel has taken everything, `onDrain`
+ * follows if it had not. An error never escapes as an event: it arrives once, as the argument of `onClose`.
+ */
+import net from "node:net";
+import tls from "node:tls";
+
+/** What a transport tells its one listener. */
+export interface TransportListener {
+  /** Bytes have come. Valid until this call returns unless `retainChunk` is called in it. */
+  onData(chunk: Buffer): void;
+  /** Everything that was written has been handed to the kernel, after a write said that it had not. */
+  onDrain(): void;
+  /** The stream is gone, once. `error` is undefined when it ended in an orderly way. */
+  onClose(error: Error | undefined): void;
+}
+
+/** Where a transport connects to. `host` starting with `/` or `@` names the folder of a Unix socket. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface KeepAlive {
+  readonly enabled: boolean;
+  /** Seconds of idleness before the first probe; 0 leaves it to the system. */
+  readonly idleSeconds: number;
+}
+
+/** File name of PostgreSQL's Unix socket in a folder (pqcomm.h UNIXSOCK_PATH); `@` means Linux's abstract names. */
+export function unixSocketPath(folder: string, port: number): string {
+  const path = `${folder}/.s.PGSQL.${port}`;
+  return path.startsWith("@") ? `\0${path.slice(1)}` : path;
+}
+
+export function isUnixHost(host: string): boolean {
+  return host.startsWith("/") || host.startsWith("@");
+}
+
+/** Whether bytes of the last chunk are still needed, so that the next read must not overwrite them. */
+interface ReadBuffer {
+  retained: boolean;
+}
+
+/** How long `end` waits for the peer to take the last bytes and to close its side. */
+const lingerMs = 5_000;
+
+/** Where accepted sockets read; what came is copied out at once. */
+const acceptedReadBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
+
+export class Transport {
+  /** The socket that reads and writes now: after a TLS handshake the TLS socket. */
+  #stream: net.Socket;
+  #listener: TransportListener = ignore;
+  readonly #reads: ReadBuffer;
+  #paused = false;
+  /** A write was told that it is pending, so `onDrain` is owed. */
+  #drainOwed = false;
+  /** `end` or `destroy` was called: what comes from now on is nobody's. */
+  #ending = false;
+  #closed = false;
+  #error: Error | undefined;
+  #lingerTimer: NodeJS.Timeout | undefined;
+
+  // One function each for the life of the transport, so that a change of stream can take them off again.
+  readonly #onStreamData = (chunk: Buffer): void => this.#deliver(chunk);
+  readonly #onStreamError = (error: Error): void => {
+    this.#error ??= error;
+  };
+  readonly #onStreamClose = (): void => this.#finish();
+  // Node's "drain" speaks only of writes beyond its high-water mark; a smaller one may be stuck as well.
+  readonly #onWritten = (): void => {
+    if (!this.#drainOwed || this.#closed || this.#stream.writableLength > 0) return;
+    this.#drainOwed = false;
+    this.#listener.onDrain();
+  };
+
+  private constructor(stream: net.Socket, reads: ReadBuffer) {
+    this.#stream = stream;
+    this.#reads = reads;
+  }
+
+  /** Starts to connect. `onConnect` is called when the socket is open; failure arrives as `onClose`. */
+  static connect(endpoint: Endpoint, readBufferBytes: number, onConnect: () => void): Transport {
+    const address = isUnixHost(endpoint.host)
+      ? { path: unixSocketPath(endpoint.host, endpoint.port) }
+      : { host: endpoint.host, port: endpoint.port, noDelay: true };
+    const reads: ReadBuffer = { retained: false };
+    let connected = false;
+    let buffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    const stream = net.connect({
+      ...address,
+      onread: {
+        // Node asks once for every address it tries, and after every read; then only another buffer than
+        // the last is worth an answer.
+        buffer: () => {
+          if (!connected) return buffer;
+          if (!reads.retained) return undefined as unknown as Uint8Array;
+          reads.retained = false;
+          buffer = Buffer.allocUnsafeSlow(readBufferBytes);
+          return buffer;
+        },
+        callback: (bytes: number) => {
+          transport.#deliver(buffer.subarray(0, bytes));
+          return true;
+        },
+      },
+    } as net.NetConnectOpts);
+    const transport = new Transport(stream, reads);
+    stream.once("connect", () => {
+      connected = true;
+      onConnect();
+    });
+    transport.#listenTo(stream);
+    return transport;
+  }
+
+  /**
+   * Takes over an accepted socket, which must not have been read from (`pauseOnConnect`). All accepted
+   * sockets read into one buffer and hand on copies of what came: an idle client holds no buffer, and a
+   * read costs a fifth less than by "data" events (bench/micro).
+   */
+  static accept(socket: net.Socket): Transport {
+    const handle = takeHandle(socket);
+    if (handle === undefined) {
+      const plain = new Transport(socket, { retained: false });
+      socket.on("data", plain.#onStreamData);
+      plain.#listenTo(socket);
+      socket.resume();
+      return plain;
+    }
+    const stream = new net.Socket({
+      handle,
+      readable: true,
+      writable: true,
+      onread: {
+        buffer: acceptedReadBuffer,
+        callback: (bytes: number) => {
+          transport.#deliver(Buffer.from(acceptedReadBuffer.subarray(0, bytes)));
+          return true;
+        },
+      },
+    } as net.SocketConstructorOpts);
+    const transport = new Transport(stream, { retained: false });
+    transport.#listenTo(stream);
+    stream.read(0);
+    return transport;
+  }
+
+  /** Who hears of this stream from now on. */
+  set listener(listener: TransportListener) {
+    this.#listener = listener;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Bytes written and not yet taken by the kernel. */
+  get pendingBytes(): number {
+    return this.#stream.writableLength;
+  }
+
+  /** The TLS socket, once `startTls` or `acceptTls` has succeeded. */
+  get tlsSocket(): tls.TLSSocket | undefined {
+    return this.#stream instanceof tls.TLSSocket ? this.#stream : undefined;
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#stream.remoteAddress;
+  }
+
+  get remotePort(): number | undefined {
+    return this.#stream.remotePort;
+  }
+
+  get localAddress(): string | undefined {
+    return this.#stream.localAddress;
+  }
+
+  get localPort(): number | undefined {
+    return this.#stream.localPort;
+  }
+
+  /**
+   * Writes bytes. Returns whether the kernel has taken everything; if not, `chunk` is still being read from
+   * (keep it unchanged) and `onDrain` follows.
+   */
+  write(chunk: Buffer): boolean {
+    if (this.#closed || !this.#stream.writable) return true;
+    this.#stream.write(chunk, this.#onWritten);
+    if (this.#stream.writableLength === 0) return true;
+    this.#drainOwed = true;
+    return false;
+  }
+
+  /** Holds writes back until `uncork`, so that they leave together. Until then `write` reports them as pending. */
+  cork(): void {
+    this.#stream.cork();
+  }
+
+  /** Sends what was held back. Returns, as `write` does, whether the kernel has taken everything. */
+  uncork(): boolean {
+    this.#stream.uncork();
+    return this.#closed || this.#stream.writableLength === 0;
+  }
+
+  /** To be called in `onData` by whoever keeps bytes of the chunk: the next read uses another buffer. */
+  retainChunk(): void {
+    this.#reads.retained = true;
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#stream.resume();
+  }
+
+  setKeepAlive(keepAlive: KeepAlive): void {
+    this.#stream.setKeepAlive(keepAlive.enabled, keepAlive.idleSeconds * 1000);
+  }
+
+  /**
+   * Sends what is pending, then closes in an orderly way; `onClose` follows within {@link lingerMs}, `onData`
+   * does not. What the peer still sends is read and dropped: a socket that is closed with unread bytes sends
+   * a reset, and a reset can cost the peer the last message.
+   */
+  end(last?: Buffer): void {
+    if (this.#closed || this.#ending) return;
+    this.#ending = true;
+    if (last === undefined) this.#stream.end();
+    else this.#stream.end(last);
+    this.#lingerTimer = setTimeout(() => this.#stream.destroy(), lingerMs);
+    this.resume();
+  }
+
+  /** Closes at once and drops what is pending; `onClose` follows, `onData` does not. */
+  destroy(error?: Error): void {
+    if (this.#closed) return;
+    this.#ending = true;
+    this.#error ??= error;
+    this.#stream.destroy();
+  }
+
+  /**
+   * Becomes the TLS client on this stream, which flows from here on. `onSecure` follows a handshake that
+   * succeeded; failure is `onClose`.
+   */
+  startTls(options: tls.ConnectionOptions, onSecure: (socket: tls.TLSSocket) => void): void {
+    const secured = tls.connect({ ...options, socket: this.#stream });
+    this.#adopt(secured);
+    secured.once("secureConnect", () => onSecure(secured));
+  }
+
+  /**
+   * Becomes the TLS server on this stream, which flows from here on. `first`: bytes of the handshake that
+   * were read already. If a client certificate was asked for, `authorized` and `authorizationError` of the
+   * socket say what came of it; with `rejectUnauthorized` a bad one ends the stream instead.
+   */
+  acceptTls(
+    options: tls.TLSSocketOptions,
+    first: Buffer | undefined,
+    onSecure: (socket: tls.TLSSocket) => void,
+  ): void {
+    const plain = this.#stream;
+    plain.pause();
+    if (first !== undefined && first.length > 0) plain.unshift(first);
+    const secured = new tls.TLSSocket(plain, { ...options, isServer: true });
+    this.#adopt(secured);
+    // A TLSSocket outside of a tls.Server reports an error here only, and stays open.
+    secured.on("_tlsError", (error: Error) => this.destroy(error));
+    secured.once("secure", () => {
+      if (options.requestCert === true) judgeClientCertificate(secured);
+      if (secured.authorizationError && options.rejectUnauthorized === true) {
+        this.destroy(new Error(`client certificate refused: ${String(secured.authorizationError)}`));
+      } else {
+        onSecure(secured);
+      }
+    });
+  }
+
+  #deliver(chunk: Buffer): void {
+    if (!this.#ending && !this.#closed) this.#listener.onData(chunk);
+  }
+
+  /** Puts the TLS socket in the place of the plain one, which it now owns. */
+  #adopt(secured: tls.TLSSocket): void {
+    this.#stream.off("data", this.#onStreamData);
+    this.#stream.off("close", this.#onStreamClose);
+    this.#stream = secured;
+    this.#paused = false;
+    secured.on("data", this.#onStreamData);
+    this.#listenTo(secured);
+  }
+
+  #listenTo(stream: net.Socket): void {
+    stream.on("error", this.#onStreamError);
+    stream.on("close", this.#onStreamClose);
+  }
+
+  #finish(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#lingerTimer);
+    this.#listener.onClose(this.#error);
+  }
+}
+
+/**
+ * Takes the system's handle out of a socket, so that another socket object can read it in its own way: Node
+ * offers `onread` for connecting sockets only. Undefined where the runtime keeps no such handle.
+ */
+function takeHandle(socket: net.Socket): object | undefined {
+  const holder = socket as unknown as { _handle?: object | null };
+  const handle = holder._handle;
+  if (handle === undefined || handle === null) return undefined;
+  holder._handle = null;
+  // The emptied socket leaves its server's count; the server no longer knows of the connection.
+  socket.destroy();
+  return handle;
+}
+
+/** What tls.Server does for its sockets, and nobody for one that was made by hand. */
+function judgeClientCertificate(socket: tls.TLSSocket): void {
+  const handle = (socket as unknown as { _handle: { verifyError(): (Error & { code: string }) | null } })
+    ._handle;
+  const error = handle.verifyError();
+  socket.authorized = error === null;
+  if (error !== null) socket.authorizationError = error;
+}
