@@ -1,0 +1,124 @@
+/** What several settings must agree on: checks that no single value can be held against. */
+import type { ConfigProblem } from "./errors.ts";
+import { nearestName } from "./nearest.ts";
+import type { Config, DatabaseConfig, Settings } from "./schema.ts";
+
+/** Every disagreement between the settings of a configuration whose single values are all right. */
+export function agreementProblems(config: Config): ConfigProblem[] {
+  return [
+    ...listeningProblems(config.pgsluice),
+    ...poolProblems(config),
+    ...tlsProblems(config),
+    ...nodeProblems(config),
+  ];
+}
+
+function listeningProblems(settings: Settings): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  if (settings.listen_addr.trim() === "" && settings.unix_socket_dir === "") {
+    problems.push({
+      key: "pgsluice.listen_addr",
+      problem: "empty, and unix_socket_dir too: nobody could connect",
+    });
+  }
+  if (!/^0?[0-7]{3}$/.test(settings.unix_socket_mode)) {
+    problems.push({ key: "pgsluice.unix_socket_mode", problem: 'must be an octal file mode such as "0770"' });
+  }
+  return problems;
+}
+
+function poolProblems(config: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const { min_pool_size: minimum, default_pool_size: size } = config.pgsluice;
+  if (size > 0 && minimum > size) {
+    problems.push({
+      key: "pgsluice.min_pool_size",
+      problem: `${minimum} is more than default_pool_size, ${size}`,
+    });
+  }
+  for (const [name, database] of Object.entries(config.databases)) {
+    const poolSize = database.pool_size ?? size;
+    if (database.min_pool_size !== undefined && poolSize > 0 && database.min_pool_size > poolSize) {
+      const problem = `${database.min_pool_size} is more than the pool size, ${poolSize}`;
+      problems.push({ key: `databases.${JSON.stringify(name)}.min_pool_size`, problem });
+    }
+    if (database.password !== undefined && database.user === undefined) {
+      problems.push({ key: `databases.${JSON.stringify(name)}.password`, problem: "needs user beside it" });
+    }
+  }
+  return problems;
+}
+
+function tlsProblems(config: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const settings = config.pgsluice;
+  const level = settings.client_tls_sslmode;
+  if (level !== "disable") {
+    for (const key of ["client_tls_cert_file", "client_tls_key_file"] as const) {
+      if (settings[key] === "")
+        problems.push({ key: `pgsluice.${key}`, problem: `client_tls_sslmode "${level}" needs it` });
+    }
+  }
+  if (level.startsWith("verify-") && settings.client_tls_ca_file === "") {
+    problems.push({ key: "pgsluice.client_tls_ca_file", problem: `client_tls_sslmode "${level}" needs it` });
+  }
+  if (settings.auth_type === "cert" && level !== "verify-full") {
+    problems.push({ key: "pgsluice.auth_type", problem: '"cert" needs client_tls_sslmode = "verify-full"' });
+  }
+  for (const [name, node] of Object.entries(config.nodes)) {
+    problems.push(...serverTlsProblems(`nodes.${name}`, { ...settings, ...node }));
+  }
+  return problems;
+}
+
+/** Checks what is in force for one node: its own settings, or else those of [pgsluice]. */
+function serverTlsProblems(key: string, settings: Settings): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const { server_tls_cert_file: certificate, server_tls_key_file: privateKey } = settings;
+  if ((certificate === "") !== (privateKey === "")) {
+    const missing = certificate === "" ? "server_tls_cert_file" : "server_tls_key_file";
+    const problem = "certificate and key belong together, and this one is missing";
+    problems.push({ key: `${key}.${missing}`, problem });
+  }
+  const level = settings.server_tls_sslmode;
+  const authorities = settings.server_tls_ca_file;
+  if (level.startsWith("verify-") && authorities === "") {
+    const problem = `server_tls_sslmode "${level}" needs it: a file, or "system"`;
+    problems.push({ key: `${key}.server_tls_ca_file`, problem });
+  }
+  if (authorities === "system" && level !== "verify-full") {
+    problems.push({
+      key: `${key}.server_tls_ca_file`,
+      problem: '"system" needs server_tls_sslmode = "verify-full"',
+    });
+  }
+  return problems;
+}
+
+function nodeProblems(config: Config): ConfigProblem[] {
+  const names = Object.keys(config.nodes);
+  if (names.length === 0) {
+    return [
+      { key: "nodes", problem: 'at least one is needed, for example [nodes.main] with host = "127.0.0.1"' },
+    ];
+  }
+  const problems: ConfigProblem[] = [];
+  for (const [name, database] of Object.entries(config.databases)) {
+    const problem = databaseNodeProblem(database, config);
+    if (problem !== undefined) problems.push({ key: `databases.${JSON.stringify(name)}.node`, problem });
+  }
+  return problems;
+}
+
+function databaseNodeProblem(database: DatabaseConfig, config: Config): string | undefined {
+  if (database.node === "") {
+    const primaries = Object.values(config.nodes).filter((node) => node.role === "primary");
+    return primaries.length === 0
+      ? "must be given, because no node has the role primary"
+      : "must be given, because several nodes have the role primary";
+  }
+  if (config.nodes[database.node] !== undefined) return undefined;
+  const nearest = nearestName(database.node, Object.keys(config.nodes));
+  const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return `there is no node "${database.node}"${hint}`;
+}

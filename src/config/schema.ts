@@ -1,0 +1,76 @@
+/**
+ * The shape of a configuration: types and zod schemas, both derived from the declarations in settings.ts
+ * and tables.ts. Names are PgBouncer's, in snake_case; times are seconds, exactly as an operator writes them.
+ */
+import type { z } from "zod";
+import { type DeclarationTable, schemaOfTable, type ValuesOf } from "./declare.ts";
+import { settings } from "./settings.ts";
+import { databaseSettings, nodeSettings, userSettings } from "./tables.ts";
+
+/** [pgsluice]. */
+export type Settings = ValuesOf<typeof settings>;
+/** [nodes.NAME]: one PostgreSQL instance. */
+export type NodeConfig = ValuesOf<typeof nodeSettings>;
+/** [databases.NAME], with `node` filled in. */
+export type DatabaseConfig = ValuesOf<typeof databaseSettings> & { readonly node: string };
+/** [users.NAME]. */
+export type UserConfig = ValuesOf<typeof userSettings>;
+
+export type PoolMode = Settings["pool_mode"];
+export type AuthType = Settings["auth_type"];
+export type SslMode = Settings["server_tls_sslmode"];
+
+/** A checked configuration: defaults filled in, paths absolute, every database's node existing. */
+export interface Config {
+  readonly pgsluice: Settings;
+  readonly nodes: Readonly<Record<string, NodeConfig>>;
+  /** By the name that clients use; "*" stands for every other name. */
+  readonly databases: Readonly<Record<string, DatabaseConfig>>;
+  readonly users: Readonly<Record<string, UserConfig>>;
+}
+
+/** A kind of table in the config file. */
+export interface TableKind {
+  /** "nodes" for [nodes.NAME]; "pgsluice" is the one table without names. */
+  readonly name: keyof Config;
+  readonly named: boolean;
+  readonly declarations: DeclarationTable;
+  readonly schema: z.ZodType<Record<string, unknown>>;
+  readonly doc: string;
+}
+
+export const tableKinds: readonly TableKind[] = [
+  {
+    name: "pgsluice",
+    named: false,
+    declarations: settings,
+    schema: schemaOfTable(settings),
+    doc: "The pooler itself.",
+  },
+  {
+    name: "nodes",
+    named: true,
+    declarations: nodeSettings,
+    schema: schemaOfTable(nodeSettings),
+    doc: "One PostgreSQL instance each, under a name of your choice. At least one is needed.",
+  },
+  {
+    name: "databases",
+    named: true,
+    declarations: databaseSettings,
+    schema: schemaOfTable(databaseSettings),
+    doc: 'One database each, under the name that clients use; `[databases."*"]` stands for every other name. If there is no such table at all, every database of the primary can be reached.',
+  },
+  {
+    name: "users",
+    named: true,
+    declarations: userSettings,
+    schema: schemaOfTable(userSettings),
+    doc: "One user each.",
+  },
+];
+
+/** Every setting of [pgsluice] at its default. */
+export function defaultSettings(): Settings {
+  return schemaOfTable(settings).parse({}) as unknown as Settings;
+}

@@ -1,0 +1,124 @@
+/** The settings of the tables [nodes.NAME], [databases.NAME] and [users.NAME]; as plain as settings.ts. */
+
+/** One PostgreSQL instance. */
+export const nodeSettings = {
+  host: {
+    type: "text",
+    default: "127.0.0.1",
+    reloadable: true,
+    doc: "Host name or address of the PostgreSQL instance; a folder (`/run/postgresql`) or `@name` means its Unix socket.",
+  },
+  port: {
+    type: "integer",
+    default: 5432,
+    minimum: 1,
+    maximum: 65535,
+    reloadable: true,
+    doc: "Its port.",
+  },
+  role: {
+    type: "choice",
+    values: ["primary", "standby"],
+    default: "primary",
+    reloadable: true,
+    doc: "What it is.",
+  },
+  server_tls_sslmode: {
+    type: "choice",
+    values: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_tls_ca_file: {
+    type: "text",
+    path: "file",
+    word: "system",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_tls_cert_file: {
+    type: "text",
+    path: "file",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_tls_key_file: {
+    type: "text",
+    path: "file",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+} as const;
+
+/** One database as clients name it. */
+export const databaseSettings = {
+  node: {
+    type: "text",
+    reloadable: true,
+    doc: "The node it lives on, one of [nodes.NAME]; by default the primary.",
+  },
+  dbname: {
+    type: "text",
+    reloadable: true,
+    doc: "Its name on the server; by default the name that clients use.",
+  },
+  user: {
+    type: "text",
+    reloadable: true,
+    doc: "The user to log in to the server as, for every client; by default each client's own user.",
+  },
+  password: {
+    type: "text",
+    secret: true,
+    reloadable: true,
+    doc: "The password of `user`.",
+  },
+  pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of `default_pool_size`.",
+  },
+  min_pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  pool_mode: {
+    type: "choice",
+    values: ["session", "transaction", "statement"],
+    notYet: ["auto"],
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+} as const;
+
+/** One user who logs in here. */
+export const userSettings = {
+  password: {
+    type: "text",
+    secret: true,
+    reloadable: true,
+    doc: "The secret: a password, `md5…`, or `SCRAM-SHA-256$…` as pg_authid holds it.",
+  },
+  pool_mode: {
+    type: "choice",
+    values: ["session", "transaction", "statement"],
+    notYet: ["auto"],
+    reloadable: true,
+    doc: "Instead of the setting of this name of the database and of [pgsluice].",
+  },
+  pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of `pool_size` of the database and of `default_pool_size`.",
+  },
+} as const;

@@ -1,0 +1,301 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ConfigError } from "../../../src/config/errors.ts";
+import {
+  checkConfig,
+  configFromUpstream,
+  listensOnLoopbackOnly,
+  loadConfig,
+  parseConfig,
+} from "../../../src/config/load.ts";
+import { defaultSettings } from "../../../src/config/schema.ts";
+
+const node = '[nodes.main]\nhost = "db"\n';
+
+/** What is wrong with a config file called pgsluice.toml. */
+function problemsOf(toml: string): string[] {
+  try {
+    parseConfig(toml, "/etc/pgsluice", "pgsluice.toml");
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split("\n");
+    throw error;
+  }
+  return [];
+}
+
+describe("a config file", () => {
+  test("of one node is complete: defaults, and every database on that node", () => {
+    const config = parseConfig(node, "/etc/pgsluice");
+    expect(config.pgsluice).toEqual(defaultSettings());
+    expect(config.nodes["main"]).toEqual({ host: "db", port: 5432, role: "primary" });
+    expect({ ...config.databases }).toEqual({ "*": { node: "main" } });
+    expect(Object.keys(config.users)).toEqual([]);
+  });
+
+  test("sets every kind of value", () => {
+    const { pgsluice, databases, users } = parseConfig(
+      `${node}
+      [pgsluice]
+      listen_port = 7000
+      query_wait_timeout = 0.5
+      admin_users = ["ada", "grace"]
+      ignore_startup_parameters = "extra_float_digits, search_path"
+      tcp_keepalive = 0
+      pool_mode = "transaction"
+      auth_type = "plain"
+      server_reset_query = ""
+      [databases.shop]
+      dbname = "shop_production"
+      user = "shop"
+      password = "s"
+      pool_size = 5
+      [users.ada]
+      password = "md5d41d8cd98f00b204e9800998ecf8427e"
+      pool_mode = "session"`,
+      "/etc/pgsluice",
+    );
+    expect(pgsluice).toMatchObject({
+      listen_port: 7000,
+      query_wait_timeout: 0.5,
+      admin_users: ["ada", "grace"],
+      ignore_startup_parameters: ["extra_float_digits", "search_path"],
+      tcp_keepalive: false,
+      pool_mode: "transaction",
+      auth_type: "password",
+      server_reset_query: "",
+    });
+    expect(databases["shop"]).toEqual({
+      node: "main",
+      dbname: "shop_production",
+      user: "shop",
+      password: "s",
+      pool_size: 5,
+    });
+    expect(users["ada"]?.pool_mode).toBe("session");
+  });
+
+  test("resolves paths against its own folder", () => {
+    const toml = `${node}[pgsluice]\nauth_file = "users.txt"\nunix_socket_dir = "@pgsluice"\nserver_tls_ca_file = "/ca.pem"`;
+    const { pgsluice } = parseConfig(toml, "/etc/pgsluice");
+    expect(pgsluice.auth_file).toBe("/etc/pgsluice/users.txt");
+    expect(pgsluice.unix_socket_dir).toBe("@pgsluice");
+    expect(pgsluice.server_tls_ca_file).toBe("/ca.pem");
+    expect(pgsluice.client_tls_cert_file).toBe("");
+  });
+
+  test("takes names that objects have of themselves", () => {
+    const toml = `${node}[databases.constructor]\n[users."__proto__"]\npassword = "p"`;
+    const config = parseConfig(toml, "/");
+    expect(Object.keys(config.databases)).toEqual(["constructor"]);
+    expect(Object.keys(config.users)).toEqual(["__proto__"]);
+    expect(parseConfig(node, "/").databases["constructor"]).toBeUndefined();
+  });
+
+  test("gives a database without a node the only primary", () => {
+    const toml = '[nodes.a]\nrole = "standby"\n[nodes.b]\n[databases.x]\n[databases.y]\nnode = "a"';
+    const { databases } = parseConfig(toml, "/");
+    expect(databases["x"]?.node).toBe("b");
+    expect(databases["y"]?.node).toBe("a");
+  });
+});
+
+describe("a mistake is named with file, key and a hint", () => {
+  test.each([
+    [
+      "[pgsluice]\npool_mod = 'session'",
+      "pgsluice.toml: pgsluice.pool_mod: unknown setting; did you mean pool_mode?",
+    ],
+    ["[pgsluice]\nzzzzzzzz = 1", "pgsluice.toml: pgsluice.zzzzzzzz: unknown setting"],
+    ["[database.a]", "pgsluice.toml: database: unknown table; did you mean databases?"],
+    [
+      "[pgsluice]\nlisten_port = 70000",
+      "pgsluice.toml: pgsluice.listen_port: must be an integer from 0 to 65535",
+    ],
+    [
+      "[pgsluice]\nquery_timeout = '1s'",
+      "pgsluice.toml: pgsluice.query_timeout: must be seconds from 0 to 2147483, decimals allowed",
+    ],
+    [
+      "[pgsluice]\npool_mode = 'auto'",
+      'pgsluice.toml: pgsluice.pool_mode: "auto" is not supported yet; must be one of "session", "transaction", "statement"',
+    ],
+    [
+      "[users.'a b']\npool_size = -1",
+      'pgsluice.toml: users."a b".pool_size: must be an integer from 0 to 100000 (servers)',
+    ],
+    [
+      "[databases.a]\nnode = 'mian'",
+      'pgsluice.toml: databases."a".node: there is no node "mian"; did you mean main?',
+    ],
+    ["[databases.a]\npassword = 'x'", 'pgsluice.toml: databases."a".password: needs user beside it'],
+    [
+      "[pgsluice]\nmin_pool_size = 30",
+      "pgsluice.toml: pgsluice.min_pool_size: 30 is more than default_pool_size, 20",
+    ],
+    [
+      "[pgsluice]\nlisten_addr = ''",
+      "pgsluice.toml: pgsluice.listen_addr: empty, and unix_socket_dir too: nobody could connect",
+    ],
+    [
+      "[pgsluice]\nunix_socket_mode = '9'",
+      'pgsluice.toml: pgsluice.unix_socket_mode: must be an octal file mode such as "0770"',
+    ],
+    [
+      "[pgsluice]\nauth_type = 'cert'",
+      'pgsluice.toml: pgsluice.auth_type: "cert" needs client_tls_sslmode = "verify-full"',
+    ],
+    [
+      "[pgsluice]\nserver_tls_cert_file = 'a'",
+      "pgsluice.toml: nodes.main.server_tls_key_file: certificate and key belong together, and this one is missing",
+    ],
+    [
+      "[pgsluice]\nserver_tls_sslmode = 'verify-ca'",
+      'pgsluice.toml: nodes.main.server_tls_ca_file: server_tls_sslmode "verify-ca" needs it: a file, or "system"',
+    ],
+    [
+      "server_tls_ca_file = 'system'",
+      'pgsluice.toml: nodes.main.server_tls_ca_file: "system" needs server_tls_sslmode = "verify-full"',
+    ],
+  ])("%j", (toml, problem) => {
+    expect(problemsOf(`${node}${toml}`)).toContain(problem);
+  });
+
+  test.each(["any", "hba", "ldap", "pam"])('auth_type "%s" is refused by name', (method) => {
+    const [problem] = problemsOf(`${node}[pgsluice]\nauth_type = "${method}"`);
+    expect(problem).toContain(`pgsluice.auth_type: "${method}" is not supported yet`);
+  });
+
+  test("TLS towards clients needs its files", () => {
+    expect(problemsOf(`${node}[pgsluice]\nclient_tls_sslmode = "verify-full"`)).toEqual([
+      'pgsluice.toml: pgsluice.client_tls_cert_file: client_tls_sslmode "verify-full" needs it',
+      'pgsluice.toml: pgsluice.client_tls_key_file: client_tls_sslmode "verify-full" needs it',
+      'pgsluice.toml: pgsluice.client_tls_ca_file: client_tls_sslmode "verify-full" needs it',
+    ]);
+  });
+
+  test("a node is needed, and a primary for databases that name none", () => {
+    expect(problemsOf("")[0]).toContain("nodes: at least one is needed");
+    expect(problemsOf('[nodes.a]\nrole = "standby"')[0]).toContain("no node has the role primary");
+    expect(problemsOf("[nodes.a]\n[nodes.b]")[0]).toContain("several nodes have the role primary");
+  });
+
+  test("tables in the wrong place", () => {
+    expect(problemsOf("nodes = 1")).toEqual(["pgsluice.toml: nodes: must be tables, [nodes.NAME]"]);
+    expect(problemsOf("nodes.a = 1")).toEqual([
+      "pgsluice.toml: nodes.a: must be a table of its own, [nodes.a]",
+    ]);
+    expect(problemsOf("pgsluice = 1")).toEqual(["pgsluice.toml: pgsluice: must be the table [pgsluice]"]);
+  });
+
+  test("all of them at once", () => {
+    expect(problemsOf(`${node}[pgsluice]\na = 1\nb = 2\nlisten_port = -1`)).toHaveLength(3);
+  });
+
+  test("TOML that is none, with its line, and never the text of the line", () => {
+    const [problem, ...more] = problemsOf(`${node}[users.ada]\npassword = "top-secret`);
+    expect(problem).toMatch(/^pgsluice\.toml: line 4, column \d+: Invalid TOML document: /);
+    expect(more).toEqual([]);
+    expect(problem).not.toContain("secret");
+  });
+
+  test("a secret of the wrong type is not shown", () => {
+    expect(problemsOf(`${node}[users.ada]\npassword = 4711`).join()).not.toContain("4711");
+  });
+
+  test("carries a code and a SQLSTATE", () => {
+    expect(() => parseConfig("", "/")).toThrow(
+      expect.objectContaining({ code: "config.invalid", sqlstate: "F0000" }) as Error,
+    );
+  });
+});
+
+describe("loadConfig", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(tmpdir(), "pgsluice-config-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  test("reads a file; overrides win, and its relative paths start at its folder", async () => {
+    writeFileSync(path.join(folder, "users.txt"), "");
+    const file = path.join(folder, "a.toml");
+    writeFileSync(file, `${node}[pgsluice]\nauth_file = "users.txt"\nlisten_port = 1`);
+    const config = await loadConfig(file, { listen_port: 2 });
+    expect(config.pgsluice.auth_file).toBe(path.join(folder, "users.txt"));
+    expect(config.pgsluice.listen_port).toBe(2);
+  });
+
+  test("says which file is not there", async () => {
+    await expect(loadConfig("/nowhere/a.toml")).rejects.toThrow(
+      "/nowhere/a.toml: cannot be read: there is no such file",
+    );
+    const file = path.join(folder, "a.toml");
+    writeFileSync(file, `${node}server_tls_ca_file = "ca.pem"\n[pgsluice]\nauth_file = "users.txt"`);
+    await expect(loadConfig(file)).rejects.toThrow(
+      [
+        `${file}: pgsluice.auth_file: ${folder}/users.txt cannot be read: there is no such file`,
+        `${file}: nodes.main.server_tls_ca_file: ${folder}/ca.pem cannot be read: there is no such file`,
+      ].join("\n"),
+    );
+  });
+});
+
+describe("configFromUpstream", () => {
+  const upstream = { host: "db", port: 5432, user: "app", password: "secret" };
+
+  test("the first is the primary; its user and password serve both sides", () => {
+    const config = configFromUpstream([upstream, { ...upstream, host: "db2" }], { listen_port: 7000 });
+    expect(config.pgsluice).toMatchObject({ auth_type: "scram-sha-256", listen_port: 7000 });
+    expect(Object.entries(config.nodes).map(([name, { host, role }]) => [name, host, role])).toEqual([
+      ["primary", "db", "primary"],
+      ["standby1", "db2", "standby"],
+    ]);
+    expect(config.databases["*"]).toEqual({ node: "primary" });
+    expect(config.users["app"]).toEqual({ password: "secret" });
+  });
+
+  test("without a password nobody is asked for one, but only on loopback addresses", () => {
+    const open = { ...upstream, password: undefined };
+    expect(configFromUpstream([open]).pgsluice.auth_type).toBe("trust");
+    expect(() => configFromUpstream([open], { listen_addr: "*" })).toThrow('"trust" lets anybody in');
+    expect(() => configFromUpstream([open], { listen_addr: "127.0.0.1, 10.0.0.1" })).toThrow("trust");
+  });
+
+  test("needs an upstream, and one user", () => {
+    expect(() => configFromUpstream([])).toThrow("an upstream server is needed");
+    expect(() => configFromUpstream([upstream, { ...upstream, user: "other" }])).toThrow("same user");
+    expect(() => configFromUpstream([upstream, { ...upstream, password: "other" }])).toThrow("password");
+  });
+
+  test("nodes may have names of their own", () => {
+    const config = configFromUpstream([
+      { ...upstream, name: "a" },
+      { ...upstream, name: "b" },
+    ]);
+    expect(Object.keys(config.nodes)).toEqual(["a", "b"]);
+    expect(config.databases["*"]?.node).toBe("a");
+  });
+
+  test("a wrong override is an error like in a file", () => {
+    expect(() => configFromUpstream([upstream], { pool_size: 1 })).toThrow(
+      "the command line: pgsluice.pool_size: unknown setting",
+    );
+  });
+});
+
+test("loopback addresses", () => {
+  const settings = defaultSettings();
+  for (const listen_addr of ["127.0.0.1", "localhost, ::1", "127.9.9.9", ""]) {
+    expect(listensOnLoopbackOnly({ ...settings, listen_addr })).toBe(true);
+  }
+  for (const listen_addr of ["*", "0.0.0.0", "::", "127.0.0.1,example.com"]) {
+    expect(listensOnLoopbackOnly({ ...settings, listen_addr })).toBe(false);
+  }
+});
+
+test("a checked configuration given back is the same", () => {
+  const config = parseConfig(`${node}[databases.a]\n[users.b]\npassword = "c"`, "/x");
+  expect(checkConfig({ ...config }, "/y")).toEqual(config);
+});
