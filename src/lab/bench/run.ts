@@ -1,0 +1,235 @@
+/**
+ * The benchmark: starts the database and the peers, runs every scenario in interleaved rounds, ends everything.
+ *
+ * All peers stay up for the whole run; in each round every peer runs once, so that a busy spell of the machine
+ * hits all of them alike. Before the rounds each peer gets a short run that is not counted: connections are
+ * opened, caches filled, and code compiled.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { Failure } from "../../base/errors.ts";
+import { ordinaryAccount } from "../account.ts";
+import { type BenchDatabase, startBenchDatabase } from "./database.ts";
+import { describeMachine, describeVersions } from "./machine.ts";
+import { measure, type RunSettings, type Sample } from "./measure.ts";
+import {
+  type BenchOptions,
+  busiestClients,
+  checkBenchOptions,
+  clientsOf,
+  effectivePoolSize,
+  type PeerName,
+  type ScenarioName,
+} from "./options.ts";
+import {
+  directPeer,
+  type Peer,
+  type PeerSettings,
+  startPgbouncer,
+  startPgpool,
+  startPgsluice,
+} from "./peers.ts";
+import { type BenchReport, type CellSamples, type ScenarioResult, summarise } from "./results.ts";
+import { findTool, installHints, type Tool, type ToolName } from "./tools.ts";
+
+export interface BenchListener {
+  /** What is going on, a line for people. */
+  onProgress(text: string): void;
+  /** Something that was asked for is left out, and why. */
+  onWarning(text: string): void;
+  onScenario(result: ScenarioResult): void;
+}
+
+type Tools = Readonly<Record<ToolName, Tool | undefined>>;
+
+/** More logins than places: PgBouncer counts clients that are leaving. */
+const spareClients = 1000;
+
+/**
+ * Runs the benchmark. `version` is this package's.
+ * @throws {OperationError} if an option is out of range, or the database or pgsluice cannot be started. A peer
+ * that cannot be started, or fails in a scenario, is left out and named.
+ */
+export async function runBench(
+  options: BenchOptions,
+  version: string,
+  listener: BenchListener,
+): Promise<BenchReport> {
+  checkBenchOptions(options);
+  const tools = await findTools(options, listener);
+  const folder = await mkdtemp(path.join(os.tmpdir(), "pgsluice-bench-"));
+  const peers: Peer[] = [];
+  let database: BenchDatabase | undefined;
+  try {
+    database = await startBenchDatabase(options, listener);
+    await startPeers(peers, options, database, folder, tools, listener);
+    const scenarios: ScenarioResult[] = [];
+    for (const scenario of options.scenarios) {
+      for (const clients of clientsOf(options, scenario)) {
+        const settings = runSettings(options, scenario, clients, database, tools);
+        const result = await runCell(settings, options, peers, listener);
+        scenarios.push(result);
+        listener.onScenario(result);
+      }
+    }
+    return {
+      date: new Date().toISOString(),
+      machine: describeMachine(),
+      versions: describeVersions(version, database, tools),
+      settings: {
+        seconds: options.seconds,
+        rounds: options.rounds,
+        scale: options.scale,
+        poolSize: effectivePoolSize(options),
+        driver: driverName(tools),
+      },
+      missing: missingTools(options, tools),
+      scenarios,
+    };
+  } finally {
+    for (const peer of peers) await peer.process?.stop();
+    await database?.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Looks for the programs; says what is missing and how to get it. */
+async function findTools(options: BenchOptions, listener: BenchListener): Promise<Tools> {
+  const wants = (name: ToolName): boolean =>
+    name === "pgbench" ? options.driver !== "own" : options.peers.includes(name);
+  const find = async (name: ToolName): Promise<Tool | undefined> =>
+    wants(name) ? findTool(name) : undefined;
+  const tools: Tools = {
+    pgbench: await find("pgbench"),
+    pgbouncer: await find("pgbouncer"),
+    pgpool: await find("pgpool"),
+  };
+  for (const name of missingTools(options, tools)) {
+    const consequence =
+      name === "pgbench" ? "the own driver makes the load, which takes more processor time" : "left out";
+    listener.onWarning(`${name} is not installed: ${consequence}. To install it: ${installHints[name]}`);
+  }
+  return tools;
+}
+
+function missingTools(options: BenchOptions, tools: Tools): ToolName[] {
+  const wanted: ToolName[] = options.driver === "own" ? [] : ["pgbench"];
+  for (const peer of options.peers) if (peer !== "direct") wanted.push(peer);
+  return wanted.filter((name) => tools[name] === undefined);
+}
+
+function driverName(tools: Tools): string {
+  return tools.pgbench === undefined ? "own" : `pgbench ${tools.pgbench.version}`;
+}
+
+async function startPeers(
+  peers: Peer[],
+  options: BenchOptions,
+  database: BenchDatabase,
+  folder: string,
+  tools: Tools,
+  listener: BenchListener,
+): Promise<void> {
+  const busyClientsMax = busiestClients(options);
+  const clientsMax =
+    Math.max(...options.scenarios.flatMap((name) => clientsOf(options, name))) + spareClients;
+  const settings: PeerSettings = {
+    folder,
+    upstream: { host: database.host, port: database.port },
+    user: database.user,
+    mode: options.mode,
+    poolSize: effectivePoolSize(options),
+    clientsMax,
+    busyClientsMax,
+    account: await ordinaryAccount(folder),
+  };
+  listener.onProgress("starting pgsluice");
+  peers.push(await startPgsluice(settings));
+  for (const name of options.peers) {
+    const tool = name === "direct" ? undefined : tools[name];
+    if (name === "direct") peers.push(directPeer(settings));
+    else if (tool !== undefined) {
+      listener.onProgress(`starting ${name}`);
+      const start = name === "pgbouncer" ? startPgbouncer : startPgpool;
+      await start(settings, tool).then(
+        (peer) => peers.push(peer),
+        (error: Failure) => listener.onWarning(`${error.message}: left out${detailOf(error)}`),
+      );
+    }
+  }
+}
+
+function detailOf(error: Failure): string {
+  return error.detail === undefined || error.detail === "" ? "" : `\n${error.detail}`;
+}
+
+function runSettings(
+  options: BenchOptions,
+  scenario: ScenarioName,
+  clients: number,
+  database: BenchDatabase,
+  tools: Tools,
+): RunSettings {
+  return {
+    scenario,
+    clients,
+    seconds: options.seconds,
+    warmUp: false,
+    connectSeconds: 0,
+    scale: options.scale,
+    user: database.user,
+    database: database.name,
+    pgbench: tools.pgbench,
+  };
+}
+
+/** All rounds of one scenario with one number of clients. */
+async function runCell(
+  settings: RunSettings,
+  options: BenchOptions,
+  peers: readonly Peer[],
+  listener: BenchListener,
+): Promise<ScenarioResult> {
+  const { scenario, clients } = settings;
+  const cell = new Map<PeerName, { samples: Sample[]; error: string | undefined; connectSeconds: number }>();
+  for (const peer of peers) {
+    const error = reasonToLeaveOut(peer.name, scenario, options);
+    if (error !== undefined) listener.onWarning(`${scenario}: ${peer.name} is left out: ${error}`);
+    cell.set(peer.name, { samples: [], error, connectSeconds: 0 });
+  }
+  // Ten thousand clients once are enough, and a pooler does not give its memory back for a second look.
+  const rounds = scenario === "idle" ? 1 : options.rounds;
+  for (let round = scenario === "idle" ? 1 : 0; round <= rounds; round++) {
+    for (const peer of peers) {
+      const entry = cell.get(peer.name);
+      if (entry === undefined || entry.error !== undefined) continue;
+      const step = round === 0 ? "warm-up" : `round ${round} of ${rounds}`;
+      listener.onProgress(`${scenario}, ${clients} clients, ${step}: ${peer.name}`);
+      try {
+        const { connectSeconds } = entry;
+        const sample = await measure(peer, { ...settings, warmUp: round === 0, connectSeconds });
+        entry.connectSeconds = sample.connectSeconds;
+        if (round > 0) entry.samples.push(sample);
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        entry.error = error.message;
+        listener.onWarning(
+          `${scenario}, ${clients} clients: ${peer.name} gives no figures: ${error.message}`,
+        );
+      }
+    }
+  }
+  return summarise(scenario, clients, options.mode, cell satisfies CellSamples);
+}
+
+/** Not every peer can do everything. */
+function reasonToLeaveOut(peer: PeerName, scenario: ScenarioName, options: BenchOptions): string | undefined {
+  if (scenario === "idle" && peer === "direct") return "PostgreSQL would need a process per client";
+  if (scenario === "idle" && peer === "pgpool") return "it needs a process per client";
+  const blocks = scenario === "tpcb" || scenario === "mixed" || scenario === "copy";
+  if (options.mode === "statement" && blocks && peer !== "direct" && peer !== "pgpool") {
+    return "the mode statement has no transaction blocks";
+  }
+  return undefined;
+}

@@ -1,0 +1,31 @@
+/** Waiting for conditions: a test never sleeps for a fixed time and hopes. */
+import { setTimeout as sleep } from "node:timers/promises";
+
+const pollMs = 5;
+export const waitMs = 10_000;
+
+/** Resolves when `condition` holds; rejects with `what`, which completes "did not come about: …", after `timeoutMs`. */
+export async function waitUntil(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs: number = waitMs,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`did not come about in ${timeoutMs} ms: ${what}`);
+    await sleep(pollMs);
+  }
+}
+
+/** The promise's result, or an error that says what was waited for. */
+export async function within<T>(promise: Promise<T>, what: string, timeoutMs: number = waitMs): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`did not come about in ${timeoutMs} ms: ${what}`)), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
