@@ -1,0 +1,352 @@
+/**
+ * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
+ * be ended. No decisions about clients or servers are made here.
+ *
+ * Shutdown (PostgreSQL's three modes): *smart* stops listening and waits until the clients have left;
+ * *fast* tells each of them 57P01 and closes; *immediate* closes sockets as they are.
+ */
+import { randomBytes } from "node:crypto";
+import type { Secret } from "../auth/secret.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import type { Failure } from "../base/errors.ts";
+import { type Logger, silentLogger } from "../base/log.ts";
+import type { ScramKeys } from "../client/options.ts";
+import type { Config } from "../config/schema.ts";
+import { CancelRegistry } from "../pool/cancel-registry.ts";
+import type { Pool } from "../pool/pool.ts";
+import { Admission, type AdmissionLimits } from "../session/admission.ts";
+import type { ClientLimits, ClientTls, LoginContext, LoginRequest } from "../session/context.ts";
+import { Login } from "../session/login.ts";
+import { administratorShutdown } from "../session/replies.ts";
+import type { Session } from "../session/session.ts";
+import { Credentials } from "./credentials.ts";
+import { type Accepted, Listener } from "./listener.ts";
+import { Pools } from "./pools.ts";
+import { loadClientTls } from "./tls.ts";
+
+export type ShutdownMode = "smart" | "fast" | "immediate";
+
+export interface PoolerOptions {
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+}
+
+/** All time limits are checked this often: they are right to a tick. */
+const tickIntervalMs = 250;
+/** A fast shutdown gives its last messages this long to leave. */
+const fastShutdownMs = 2000;
+/** Dead ends have less time than those who may become sessions. */
+const deadEndMs = 10_000;
+
+export class Pooler {
+  readonly #core: PoolerCore;
+
+  private constructor(core: PoolerCore) {
+    this.#core = core;
+  }
+
+  /** Starts to listen. Throws OperationError F0000 for what the configuration names and cannot be read, or the system's error for an address. */
+  static async start(config: Config, options: PoolerOptions = {}): Promise<Pooler> {
+    const secrets = await Credentials.secretsOf(config);
+    const tls = await loadClientTls(config.pgsluice);
+    const core = new PoolerCore(config, secrets, tls, options);
+    await core.open();
+    return new Pooler(core);
+  }
+
+  /** Where clients connect to. */
+  get address(): { readonly host: string; readonly port: number } {
+    return this.#core.address;
+  }
+
+  /** Numbers for tests and people. */
+  get counts(): {
+    readonly sessions: number;
+    readonly logins: number;
+    readonly servers: number;
+    readonly waiting: number;
+  } {
+    return this.#core.counts;
+  }
+
+  /** Takes over a new configuration, all of it or, if something cannot be read, nothing of it. */
+  async reload(config: Config): Promise<void> {
+    const secrets = await Credentials.secretsOf(config);
+    const tls = await loadClientTls(config.pgsluice);
+    this.#core.reload(config, secrets, tls);
+  }
+
+  /** Closes server connections that nobody uses. */
+  closeIdleServers(): void {
+    this.#core.closeIdleServers();
+  }
+
+  /** Refuses new sessions with 57P03 until `resume`; those that are there go on. */
+  enterRecovery(): void {
+    this.#core.admission.state = "recovering";
+  }
+
+  resume(): void {
+    this.#core.admission.state = "running";
+  }
+
+  /** Resolves when everything is closed. A more urgent mode may follow a less urgent one. */
+  shutdown(mode: ShutdownMode): Promise<void> {
+    return this.#core.shutdown(mode);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown("immediate");
+  }
+}
+
+class PoolerCore implements LoginContext {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly cancels = new CancelRegistry();
+  readonly admission: Admission;
+  readonly mockKey = randomBytes(32);
+
+  #config: Config;
+  #tls: ClientTls | undefined;
+  #limits: ClientLimits;
+  #tickMs: number;
+  #nextClientId = 1;
+  readonly #credentials = new Credentials();
+  readonly #pools: Pools;
+  readonly #listener: Listener;
+  readonly #logins = new Set<Login>();
+  readonly #sessions = new Set<Session>();
+  readonly #ticker: NodeJS.Timeout;
+  #onEmpty: (() => void) | undefined;
+  #closed = false;
+
+  constructor(
+    config: Config,
+    secrets: Map<string, Secret>,
+    tls: ClientTls | undefined,
+    options: PoolerOptions,
+  ) {
+    this.logger = options.logger ?? silentLogger;
+    this.clock = options.clock ?? systemClock;
+    this.#config = config;
+    this.#tls = tls;
+    this.#limits = clientLimitsOf(config);
+    this.#tickMs = this.clock.now();
+    this.#credentials.replace(secrets);
+    this.admission = new Admission(admissionLimitsOf(config));
+    this.#pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.#listener = new Listener(
+      () => this.#config.pgsluice,
+      this.logger,
+      () => this.#logins.size + this.#sessions.size,
+      (accepted) => this.#onAccept(accepted),
+    );
+    this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
+  }
+
+  get address(): { readonly host: string; readonly port: number } {
+    return this.#listener.address;
+  }
+
+  get counts(): {
+    readonly sessions: number;
+    readonly logins: number;
+    readonly servers: number;
+    readonly waiting: number;
+  } {
+    let servers = 0;
+    let waiting = 0;
+    for (const pool of this.#pools) {
+      servers += pool.size;
+      waiting += pool.waitingCount;
+    }
+    return { sessions: this.#sessions.size, logins: this.#logins.size, servers, waiting };
+  }
+
+  async open(): Promise<void> {
+    try {
+      await this.#listener.open();
+    } catch (error) {
+      clearInterval(this.#ticker);
+      throw error;
+    }
+    this.admission.state = "running";
+    this.logger.info({ address: this.address }, "listening");
+  }
+
+  reload(config: Config, secrets: Map<string, Secret>, tls: ClientTls | undefined): void {
+    this.#config = config;
+    this.#tls = tls;
+    this.#limits = clientLimitsOf(config);
+    this.#credentials.replace(secrets);
+    this.admission.limits = admissionLimitsOf(config);
+    this.#pools.reconfigure(config);
+  }
+
+  closeIdleServers(): void {
+    for (const pool of this.#pools) pool.closeIdle();
+  }
+
+  async shutdown(mode: ShutdownMode): Promise<void> {
+    if (this.#closed) return;
+    this.admission.state = "shutting_down";
+    await this.#listener.close();
+    if (mode === "immediate") for (const session of [...this.#sessions]) session.destroy();
+    if (mode === "fast") for (const session of [...this.#sessions]) session.fail(administratorShutdown());
+    if (mode !== "smart") for (const login of [...this.#logins]) login.destroy();
+    await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
+    this.#closed = true;
+    clearInterval(this.#ticker);
+    this.#pools.close(true);
+    for (const login of this.#logins) login.destroy();
+    this.logger.info({ mode }, "shut down");
+  }
+
+  // ---- for logins and sessions ----
+
+  tickMs(): number {
+    return this.#tickMs;
+  }
+
+  clientLimits(): ClientLimits {
+    return this.#limits;
+  }
+
+  asPgbouncer(): boolean {
+    return this.#config.pgsluice.pgbouncer_sqlstate;
+  }
+
+  cancelsForLostClients(): boolean {
+    return this.#config.pgsluice.cancel_on_client_disconnect;
+  }
+
+  clientTls(): ClientTls | undefined {
+    return this.#tls;
+  }
+
+  authMethod(): Config["pgsluice"]["auth_type"] {
+    return this.#config.pgsluice.auth_type;
+  }
+
+  secretOf(user: string): Secret | undefined {
+    return this.#credentials.secretOf(user);
+  }
+
+  unknownUserKind(): Secret["kind"] | undefined {
+    return this.#credentials.usualKind;
+  }
+
+  scramIterations(): number {
+    return this.#config.pgsluice.scram_iterations;
+  }
+
+  isAdministrator(user: string): boolean {
+    return this.#config.pgsluice.admin_users.includes(user);
+  }
+
+  ignoresParameter(name: string): boolean {
+    return this.#config.pgsluice.ignore_startup_parameters.includes(name);
+  }
+
+  learnCredential(
+    user: string,
+    shown: { keys?: ScramKeys | undefined; password?: string | undefined },
+  ): void {
+    this.#credentials.learn(user, shown);
+  }
+
+  poolFor(request: LoginRequest): Pool | undefined {
+    return this.#pools.poolFor(request);
+  }
+
+  nextClientId(): number {
+    return this.#nextClientId++;
+  }
+
+  onLoginEnd(login: object): void {
+    this.#logins.delete(login as Login);
+  }
+
+  onSessionStart(session: Session): void {
+    this.#sessions.add(session);
+    if (!this.#config.pgsluice.log_connections) return;
+    const { id, user, database, peer } = session.identity;
+    this.logger.info({ client: id, user, database, peer }, "login attempt: authenticated");
+  }
+
+  onPoolerError(session: Session, failure: Failure): void {
+    if (!this.#config.pgsluice.log_pooler_errors) return;
+    const { id, user, database, peer } = session.identity;
+    this.logger.warn(
+      { client: id, user, database, peer, sqlstate: failure.sqlstate, reason: failure.message },
+      "pooler error",
+    );
+  }
+
+  onSessionEnd(session: Session, reason: string): void {
+    this.#sessions.delete(session);
+    this.admission.endSession(session);
+    if (session.cancelKey !== undefined) this.cancels.unregister(session.cancelKey);
+    if (this.#sessions.size === 0) this.#onEmpty?.();
+    if (!this.#config.pgsluice.log_disconnections) return;
+    const { id, user, database, peer, connectedAtMs } = session.identity;
+    const ageSeconds = Math.round((this.#tickMs - connectedAtMs) / 1000);
+    this.logger.info({ client: id, user, database, peer, reason, ageSeconds }, "closing client");
+  }
+
+  // ---- within ----
+
+  #onAccept({ transport, peer }: Accepted): void {
+    this.#logins.add(new Login(this, transport, peer));
+  }
+
+  #tick(): void {
+    this.#tickMs = this.clock.now();
+    const loginMs = this.#config.pgsluice.client_login_timeout * 1000;
+    for (const login of this.#logins) {
+      const limitMs = login.deadEnd ? Math.min(deadEndMs, loginMs === 0 ? deadEndMs : loginMs) : loginMs;
+      if (limitMs > 0 && this.#tickMs - login.startedAtMs >= limitMs) login.expire();
+    }
+    const { idleMs, idleTransactionMs, queryMs } = this.#limits;
+    if (idleMs > 0 || idleTransactionMs > 0 || queryMs > 0) {
+      for (const session of this.#sessions) session.tick(this.#tickMs);
+    }
+    this.#pools.tick();
+  }
+
+  /** Resolves when no session is left, or after `limitMs` with those that are left closed by force. */
+  #sessionsGone(limitMs: number | undefined): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer =
+        limitMs === undefined
+          ? undefined
+          : setTimeout(() => {
+              for (const session of [...this.#sessions]) session.destroy();
+            }, limitMs);
+      const before = this.#onEmpty;
+      this.#onEmpty = () => {
+        clearTimeout(timer);
+        before?.();
+        resolve();
+      };
+    });
+  }
+}
+
+function clientLimitsOf(config: Config): ClientLimits {
+  const settings = config.pgsluice;
+  return {
+    idleMs: settings.client_idle_timeout * 1000,
+    idleTransactionMs: settings.idle_transaction_timeout * 1000,
+    queryMs: settings.query_timeout * 1000,
+  };
+}
+
+function admissionLimitsOf(config: Config): AdmissionLimits {
+  return {
+    sessionsMax: config.pgsluice.max_client_conn,
+    reserved: config.pgsluice.superuser_reserved_connections,
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * Who may log in with what, and how the pooler itself logs in to servers: the users of the configuration,
+ * those of auth_file, and what the logins of clients have proved. Nothing in here is ever printed.
+ */
+import { readFile } from "node:fs/promises";
+import { parseSecret, type Secret } from "../auth/secret.ts";
+import { parseUserlist } from "../auth/userlist.ts";
+import { OperationError } from "../base/errors.ts";
+import type { ScramKeys } from "../client/options.ts";
+import type { Config } from "../config/schema.ts";
+
+/** What a connection to a server is opened with. */
+export interface ServerCredential {
+  readonly password?: string | undefined;
+  readonly md5Hash?: string | undefined;
+  readonly scramKeys?: ScramKeys | undefined;
+}
+
+export class Credentials {
+  #secrets = new Map<string, Secret>();
+  #usualKind: Secret["kind"] | undefined;
+  /** SCRAM keys and passwords that clients have proved, by user. */
+  readonly #learned = new Map<string, ServerCredential>();
+
+  /** Reads the users of a configuration. Throws OperationError F0000 if auth_file cannot be read. */
+  static async secretsOf(config: Config): Promise<Map<string, Secret>> {
+    const file = config.pgsluice.auth_file;
+    let secrets = new Map<string, Secret>();
+    if (file !== "") {
+      try {
+        secrets = parseUserlist(await readFile(file, "utf8"));
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : "cannot be read";
+        throw new OperationError(`auth_file ${file}: ${reason}`, {
+          code: "config.auth_file",
+          sqlstate: "F0000",
+          source: "internal",
+        });
+      }
+    }
+    for (const [name, user] of Object.entries(config.users)) {
+      if (user.password !== undefined) secrets.set(name, parseSecret(user.password));
+    }
+    return secrets;
+  }
+
+  /** Takes over the users of a configuration; what was learned of a user whose secret changed is forgotten. */
+  replace(secrets: Map<string, Secret>): void {
+    for (const user of this.#learned.keys()) {
+      if (JSON.stringify(this.#secrets.get(user)) !== JSON.stringify(secrets.get(user)))
+        this.#learned.delete(user);
+    }
+    this.#secrets = secrets;
+    const counts = new Map<Secret["kind"], number>();
+    for (const { kind } of secrets.values()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    this.#usualKind = [...counts].sort(([, a], [, b]) => b - a)[0]?.[0];
+  }
+
+  secretOf(user: string): Secret | undefined {
+    return this.#secrets.get(user);
+  }
+
+  /** The kind of secret most users have: an unknown user is treated as if it had one of this kind. */
+  get usualKind(): Secret["kind"] | undefined {
+    return this.#usualKind;
+  }
+
+  /** A client has logged in as `user` and thereby shown what servers will accept too. */
+  learn(user: string, shown: { keys?: ScramKeys | undefined; password?: string | undefined }): void {
+    const secret = this.#secrets.get(user);
+    if (shown.password !== undefined) this.#learned.set(user, { password: shown.password });
+    else if (shown.keys !== undefined && secret?.kind === "scram")
+      this.#learned.set(user, { scramKeys: shown.keys });
+  }
+
+  /** How to log in to a server as `user`; nothing in it if nothing is known (the server may trust us). */
+  forServer(user: string): ServerCredential {
+    const secret = this.#secrets.get(user);
+    if (secret?.kind === "plain") return { password: secret.password };
+    const learned = this.#learned.get(user);
+    if (learned !== undefined) return learned;
+    return secret?.kind === "md5" ? { md5Hash: secret.hash } : {};
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * Accepts connections on TCP and Unix sockets. A failing accept (no more file descriptors) is logged once
+ * and never ends the process; connections beyond a hard cap are closed unread, so that a flood of half-open
+ * logins costs bounded memory.
+ */
+import { chmod, unlink } from "node:fs/promises";
+import net from "node:net";
+import { OperationError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { Transport, unixSocketPath } from "../base/transport.ts";
+import type { Settings } from "../config/schema.ts";
+
+export interface Accepted {
+  readonly transport: Transport;
+  /** Address and port as people write them, or `unix`. */
+  readonly peer: string;
+}
+
+/** Accept failures of one kind are logged this often at most. */
+const failureLogIntervalMs = 10_000;
+/** Every address of the machine. */
+const everywhere = "*";
+
+export class Listener {
+  readonly #settings: () => Settings;
+  readonly #logger: Logger;
+  readonly #onAccept: (accepted: Accepted) => void;
+  readonly #openConnections: () => number;
+  readonly #servers: net.Server[] = [];
+  readonly #files: string[] = [];
+  #failureLoggedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    settings: () => Settings,
+    logger: Logger,
+    openConnections: () => number,
+    onAccept: (accepted: Accepted) => void,
+  ) {
+    this.#openConnections = openConnections;
+    this.#settings = settings;
+    this.#logger = logger;
+    this.#onAccept = onAccept;
+  }
+
+  /** The first TCP address, or the Unix socket if there is none. */
+  get address(): { readonly host: string; readonly port: number } {
+    for (const server of this.#servers) {
+      const address = server.address();
+      if (address !== null && typeof address === "object")
+        return { host: address.address, port: address.port };
+    }
+    return { host: this.#settings().unix_socket_dir, port: this.#settings().listen_port };
+  }
+
+  /** Opens every socket; throws the system's error (EADDRINUSE, EACCES, …) and leaves none open. */
+  async open(): Promise<void> {
+    const settings = this.#settings();
+    try {
+      let port = settings.listen_port;
+      for (const host of settings.listen_addr.split(",").map((part) => part.trim())) {
+        if (host === "") continue;
+        const address = host === everywhere ? {} : { host };
+        const server = await this.#listen({ ...address, port, backlog: settings.listen_backlog });
+        // Port 0 means any; all addresses then share the one that was found.
+        const bound = server.address();
+        if (port === 0 && bound !== null && typeof bound === "object") port = bound.port;
+      }
+      if (settings.unix_socket_dir !== "") await this.#openUnix(settings, port);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Stops accepting; connections that were accepted live on. */
+  async close(): Promise<void> {
+    for (const server of this.#servers.splice(0)) server.close();
+    for (const file of this.#files.splice(0)) await unlink(file).catch(() => undefined);
+  }
+
+  async #openUnix(settings: Settings, port: number): Promise<void> {
+    const path = unixSocketPath(settings.unix_socket_dir, port);
+    const isFile = !path.startsWith("\0");
+    if (isFile) await removeStaleSocket(path);
+    await this.#listen({ path, backlog: settings.listen_backlog });
+    if (!isFile) return;
+    this.#files.push(path);
+    await chmod(path, Number.parseInt(settings.unix_socket_mode, 8));
+  }
+
+  #listen(options: net.ListenOptions): Promise<net.Server> {
+    const server = net.createServer({ noDelay: true, pauseOnConnect: true }, (socket) =>
+      this.#accept(socket),
+    );
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(options, () => {
+        server.off("error", reject);
+        server.on("error", (error) => this.#noteFailure(error.message));
+        this.#servers.push(server);
+        resolve(server);
+      });
+    });
+  }
+
+  #accept(socket: net.Socket): void {
+    if (this.#openConnections() >= this.#connectionsMax) {
+      this.#noteFailure("too many connections: closed unread");
+      socket.destroy();
+      return;
+    }
+    const transport = Transport.accept(socket);
+    const { remoteAddress, remotePort } = transport;
+    if (remoteAddress !== undefined) {
+      const settings = this.#settings();
+      transport.setKeepAlive({ enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle });
+    }
+    const host = remoteAddress?.includes(":") === true ? `[${remoteAddress}]` : remoteAddress;
+    this.#onAccept({ transport, peer: host === undefined ? "unix" : `${host}:${remotePort}` });
+  }
+
+  /** Room for sessions, logins and as many dead ends again. */
+  get #connectionsMax(): number {
+    const { max_client_conn, superuser_reserved_connections } = this.#settings();
+    return 4 * (max_client_conn + superuser_reserved_connections) + 1000;
+  }
+
+  #noteFailure(reason: string): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#failureLoggedAtMs < failureLogIntervalMs) return;
+    this.#failureLoggedAtMs = nowMs;
+    this.#logger.error({ reason }, "accept failed");
+  }
+}
+
+/** A socket file that nobody listens on is left over from a process that was killed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const inUse = await new Promise<boolean>((resolve) => {
+    const probe = net.connect({ path });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+  if (inUse) {
+    throw new OperationError(`another process listens on ${path}`, {
+      code: "server.socket_in_use",
+      sqlstate: "F0000",
+      source: "internal",
+    });
+  }
+  await unlink(path).catch(() => undefined);
+}

@@ -1,0 +1,209 @@
+/**
+ * All pools, by what makes one: the node, the database and user on it, and the startup options that cannot
+ * be changed later. Translates the configuration into what a pool needs to know.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { type ConnectOptions, connectOptions } from "../client/options.ts";
+import type { Config, DatabaseConfig, NodeConfig } from "../config/schema.ts";
+import { ServerBudget } from "../pool/budget.ts";
+import { Pool } from "../pool/pool.ts";
+import type { PoolSettings } from "../pool/settings.ts";
+import type { LoginRequest } from "../session/context.ts";
+import type { Credentials } from "./credentials.ts";
+
+interface Entry {
+  readonly pool: Pool;
+  readonly budget: ServerBudget;
+  readonly budgetKey: string;
+  readonly request: LoginRequest;
+}
+
+/** Databases that must have no idle connection, or CREATE DATABASE cannot copy them. */
+const neverPooled: ReadonlySet<string> = new Set(["template0", "template1"]);
+const anyDatabase = "*";
+
+export class Pools {
+  #config: Config;
+  readonly #credentials: Credentials;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #entries = new Map<string, Entry>();
+  readonly #budgets = new Map<string, ServerBudget>();
+
+  constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger) {
+    this.#config = config;
+    this.#credentials = credentials;
+    this.#clock = clock;
+    this.#logger = logger;
+  }
+
+  *[Symbol.iterator](): IterableIterator<Pool> {
+    for (const entry of this.#entries.values()) yield entry.pool;
+  }
+
+  /** The pool for a client, made if there is none yet; undefined if the database is not known here. */
+  poolFor(request: LoginRequest): Pool | undefined {
+    const target = this.#targetOf(request);
+    if (target === undefined) return undefined;
+    const { mode } = this.#settingsOf(request);
+    const options = canonicalOrder(request);
+    const key = JSON.stringify([
+      target.nodeName,
+      request.database,
+      target.dbname,
+      target.user,
+      mode,
+      ...options,
+    ]);
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known.pool;
+    const budgetKey = JSON.stringify([target.nodeName, target.dbname, target.user]);
+    let budget = this.#budgets.get(budgetKey);
+    if (budget === undefined) {
+      budget = new ServerBudget(this.#sizeOf(request));
+      this.#budgets.set(budgetKey, budget);
+    }
+    const pool = new Pool({
+      name: `${request.database}/${target.user}@${target.nodeName}`,
+      settings: this.#settingsOf(request),
+      connectOptions: () => this.#connectOptionsOf(request),
+      budget,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    this.#entries.set(key, { pool, budget, budgetKey, request });
+    return pool;
+  }
+
+  /** Acts on a new configuration: sizes and limits at once, servers of what has changed when they come free. */
+  reconfigure(config: Config): void {
+    const before = new Map<Entry, string>();
+    for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry.request));
+    this.#config = config;
+    for (const entry of this.#entries.values()) {
+      if (this.#targetOf(entry.request) === undefined) {
+        entry.pool.retireServers("database removed");
+        continue;
+      }
+      entry.pool.reconfigure(this.#settingsOf(entry.request));
+      entry.budget.max = this.#sizeOf(entry.request);
+      if (this.#connectionKey(entry.request) !== before.get(entry)) {
+        entry.pool.retireServers("database configuration changed");
+      }
+    }
+  }
+
+  /** Everything that time asks for; pools that nobody uses any more are forgotten. */
+  tick(): void {
+    for (const [key, entry] of this.#entries) {
+      entry.pool.tick();
+      if (!entry.pool.empty) continue;
+      entry.pool.dispose();
+      this.#entries.delete(key);
+      if (entry.budget.memberCount === 0) this.#budgets.delete(entry.budgetKey);
+    }
+  }
+
+  close(atOnce: boolean): void {
+    for (const { pool } of this.#entries.values()) pool.close(atOnce);
+  }
+
+  #targetOf(
+    request: LoginRequest,
+  ):
+    | { nodeName: string; node: NodeConfig; database: DatabaseConfig; dbname: string; user: string }
+    | undefined {
+    const { databases, nodes } = this.#config;
+    const own = Object.hasOwn(databases, request.database) ? databases[request.database] : undefined;
+    const database = own ?? databases[anyDatabase];
+    const node = database === undefined ? undefined : nodes[database.node];
+    if (database === undefined || node === undefined) return undefined;
+    return {
+      nodeName: database.node,
+      node,
+      database,
+      dbname: database.dbname ?? request.database,
+      user: database.user ?? request.user,
+    };
+  }
+
+  #sizeOf(request: LoginRequest): number {
+    const user = this.#userOf(request);
+    return (
+      user?.pool_size ??
+      this.#targetOf(request)?.database.pool_size ??
+      this.#config.pgsluice.default_pool_size
+    );
+  }
+
+  #userOf(request: LoginRequest): Config["users"][string] | undefined {
+    return Object.hasOwn(this.#config.users, request.user) ? this.#config.users[request.user] : undefined;
+  }
+
+  #settingsOf(request: LoginRequest): PoolSettings {
+    const settings = this.#config.pgsluice;
+    const target = this.#targetOf(request);
+    const mode = this.#userOf(request)?.pool_mode ?? target?.database.pool_mode ?? settings.pool_mode;
+    return {
+      mode: request.replication ? "session" : mode,
+      sizeMin: target?.database.min_pool_size ?? settings.min_pool_size,
+      serverLifetimeMs: settings.server_lifetime * 1000,
+      serverIdleTimeoutMs: settings.server_idle_timeout * 1000,
+      serverConnectTimeoutMs: settings.server_connect_timeout * 1000,
+      serverLoginRetryMs: settings.server_login_retry * 1000,
+      queryWaitTimeoutMs: settings.query_wait_timeout * 1000,
+      queryWaitNotifyMs: settings.query_wait_notify * 1000,
+      cancelWaitTimeoutMs: settings.cancel_wait_timeout * 1000,
+      resetQuery: settings.server_reset_query,
+      resetQueryAlways: settings.server_reset_query_always,
+      resetTimeoutMs: settings.server_reset_timeout * 1000,
+      checkQuery: settings.server_check_query,
+      checkDelayMs: settings.server_check_delay * 1000,
+      preparedMax: settings.max_prepared_statements,
+      reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
+    };
+  }
+
+  #connectOptionsOf(request: LoginRequest): ConnectOptions {
+    const target = this.#targetOf(request);
+    const settings = this.#config.pgsluice;
+    const node = target?.node;
+    const user = target?.user ?? request.user;
+    const own = target?.database.password;
+    return connectOptions({
+      hosts: [{ host: node?.host ?? "127.0.0.1", port: node?.port ?? 5432 }],
+      user,
+      database: target?.dbname ?? request.database,
+      ...(own === undefined ? this.#credentials.forServer(user) : { password: own }),
+      sslmode: node?.server_tls_sslmode ?? settings.server_tls_sslmode,
+      sslrootcert: nonEmpty(node?.server_tls_ca_file ?? settings.server_tls_ca_file),
+      sslcert: nonEmpty(node?.server_tls_cert_file ?? settings.server_tls_cert_file),
+      sslkey: nonEmpty(node?.server_tls_key_file ?? settings.server_tls_key_file),
+      parameters: request.otherParameters,
+      connectTimeoutMs: settings.server_connect_timeout * 1000,
+      keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
+    });
+  }
+
+  /** What decides where and as whom servers are connected; a change of it makes the old ones stale. */
+  #connectionKey(request: LoginRequest): string {
+    const { password, scramKeys, md5Hash, ...options } = this.#connectOptionsOf(request);
+    return JSON.stringify([
+      options,
+      password ?? null,
+      md5Hash ?? null,
+      scramKeys === undefined,
+      this.#settingsOf(request).mode,
+    ]);
+  }
+}
+
+/** Startup options of a pool in an order of their own, so that the client's order makes no difference. */
+function canonicalOrder(request: LoginRequest): string[] {
+  return request.otherParameters.map(([name, value]) => `${name}=${value}`).sort();
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text === "" ? undefined : text;
+}

@@ -1,0 +1,55 @@
+/** The certificate that clients are shown, read from files; read again at a reload, for new connections. */
+import { constants, X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createSecureContext } from "node:tls";
+import { tlsServerEndPoint } from "../auth/channel-binding.ts";
+import { OperationError } from "../base/errors.ts";
+import type { Settings } from "../config/schema.ts";
+import type { ClientTls } from "../session/context.ts";
+
+/** Reads and checks everything; throws OperationError F0000 that names the file. Undefined: TLS is off. */
+export async function loadClientTls(settings: Settings): Promise<ClientTls | undefined> {
+  const mode = settings.client_tls_sslmode;
+  if (mode === "disable") return undefined;
+  const certificate = await readSetting("client_tls_cert_file", settings.client_tls_cert_file);
+  const key = await readSetting("client_tls_key_file", settings.client_tls_key_file);
+  const authorities =
+    settings.client_tls_ca_file === ""
+      ? undefined
+      : await readSetting("client_tls_ca_file", settings.client_tls_ca_file);
+  try {
+    return {
+      mode,
+      context: createSecureContext({
+        cert: certificate,
+        key,
+        ...(authorities === undefined ? {} : { ca: authorities }),
+        minVersion: "TLSv1.2",
+        // No resumed sessions (as be-secure-openssl.c): a certificate is shown and checked every time.
+        secureOptions: constants.SSL_OP_NO_TICKET,
+      }),
+      endPoint: tlsServerEndPoint(new X509Certificate(certificate).raw),
+      asksForCertificate: authorities !== undefined,
+    };
+  } catch (error) {
+    throw tlsError("client_tls_cert_file", settings.client_tls_cert_file, error);
+  }
+}
+
+async function readSetting(name: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw tlsError(name, file, error);
+  }
+}
+
+function tlsError(name: string, file: string, cause: unknown): OperationError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new OperationError(`${name} ${JSON.stringify(file)}: ${reason}`, {
+    code: "config.client_tls",
+    sqlstate: "F0000",
+    source: "internal",
+    cause,
+  });
+}
