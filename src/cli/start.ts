@@ -1,0 +1,127 @@
+/** `pgsluice start`: a pooler in front of one's own PostgreSQL, until a signal ends it. */
+import { type Command, Option } from "commander";
+import type { Logger } from "pino";
+import { OperationError } from "../base/errors.ts";
+import { parseConninfo } from "../client/conninfo.ts";
+import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
+import { configFromUpstream, loadConfig, type Upstream } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { Pooler } from "../server/app.ts";
+import {
+  integerFlag,
+  type PoolerFlags,
+  poolModeOption,
+  repeatedFlag,
+  settingFlag,
+  settingsOfFlags,
+} from "./flags.ts";
+import { createLogger } from "./logger.ts";
+import { explainListenError } from "./ports.ts";
+import { serveUntilSignalled } from "./signals.ts";
+
+interface StartFlags extends PoolerFlags {
+  readonly upstream?: readonly string[];
+  readonly config?: string;
+  readonly listen?: string;
+}
+
+const examples = `
+Examples:
+  pgsluice start --upstream postgres://app:secret@db.example.com/app
+  pgsluice start --upstream postgres://app:secret@primary/app --upstream postgres://app:secret@standby/app
+  pgsluice start --config pgsluice.toml --mode transaction
+
+Signals: TERM waits for the clients to leave, INT disconnects them, QUIT stops at once, HUP reloads.`;
+
+/** Adds the command `start`. */
+export function registerStart(program: Command): void {
+  program
+    .command("start")
+    .summary("start a pooler in front of your PostgreSQL")
+    .description("Starts a pooler in front of your own PostgreSQL, from a config file or just from a URL.")
+    .addOption(
+      new Option("--upstream <url>", "PostgreSQL to connect to; given again: its standbys")
+        .argParser(repeatedFlag)
+        .conflicts("config"),
+    )
+    .option("--config <file>", "config file (TOML)")
+    .option("--listen <addresses>", "addresses to listen on (listen_addr)")
+    .option("--port <number>", "port to listen on (listen_port)", integerFlag(0, 65535))
+    .addOption(poolModeOption())
+    .option(
+      "--pool-size <number>",
+      "server connections per pool (default_pool_size)",
+      integerFlag(0, 100_000),
+    )
+    .option("--log-level <level>", "least important messages to log (log_level)")
+    .option("--set <name=value>", "any other setting of [pgsluice]; may be given several times", settingFlag)
+    .addHelpText("after", examples)
+    .action(start);
+}
+
+async function start(flags: StartFlags): Promise<void> {
+  const readConfig = (): Promise<Config> => configOf(flags);
+  let config = await readConfig();
+  const logger = createLogger(config.pgsluice);
+  const pooler = await Pooler.start(config, { logger }).catch((error: unknown) => {
+    throw explainListenError(error, config.pgsluice);
+  });
+  if (nobodyCanLogIn(config)) logger.warn({}, "no user has a password: give auth_file or [users.NAME]");
+  await serveUntilSignalled({
+    shutdown: (mode) => pooler.shutdown(mode),
+    reload: async () => {
+      try {
+        const read = await readConfig();
+        const next = withoutRestartChanges(config, read);
+        await pooler.reload(next);
+        logChanges(logger, config, read);
+        logger.level = next.pgsluice.log_level;
+        config = next;
+      } catch (error) {
+        logger.error({ err: error }, "reload failed; the old configuration stays in force");
+      }
+    },
+    closeIdle: () => pooler.closeIdleServers(),
+  });
+}
+
+async function configOf(flags: StartFlags): Promise<Config> {
+  const settings = settingsOfFlags(flags);
+  if (flags.listen !== undefined) settings["listen_addr"] = flags.listen;
+  if (flags.config !== undefined) return loadConfig(flags.config, settings);
+  if (flags.upstream !== undefined) return configFromUpstream(flags.upstream.flatMap(upstreamsOf), settings);
+  throw new OperationError("no PostgreSQL to connect to", {
+    code: "cli.no_upstream",
+    sqlstate: "F0000",
+    source: "internal",
+    hint: "Give --upstream postgres://user:password@host/database or --config FILE. `pgsluice demo` brings its own PostgreSQL.",
+  });
+}
+
+/** The servers that one `--upstream` names; libpq's URLs may list several hosts. */
+function upstreamsOf(url: string): Upstream[] {
+  const options = parseConninfo(url);
+  return options.hosts.map(({ host, port }) => ({
+    host,
+    port,
+    user: options.user,
+    password: options.password ?? process.env["PGPASSWORD"],
+    sslmode: options.sslmode,
+    sslrootcert: options.sslrootcert,
+    sslcert: options.sslcert,
+    sslkey: options.sslkey,
+  }));
+}
+
+function nobodyCanLogIn(config: Config): boolean {
+  const { auth_type: method, auth_file: file } = config.pgsluice;
+  if (method === "trust" || method === "reject" || method === "cert" || file !== "") return false;
+  return Object.values(config.users).every((user) => user.password === undefined);
+}
+
+function logChanges(logger: Logger, current: Config, next: Config): void {
+  const { changed, needRestart } = compareConfigs(current, next);
+  logger.info({ changed }, "configuration reloaded");
+  if (needRestart.length > 0)
+    logger.warn({ settings: needRestart }, "these settings take effect after a restart");
+}
