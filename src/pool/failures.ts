@@ -1,0 +1,74 @@
+/** What clients are told when no server can be had: the server's own refusal, or PgBouncer's words. */
+import { Failure, OperationError } from "../base/errors.ts";
+import { ConnectError } from "../client/errors.ts";
+
+/** PgBouncer cuts the server's text about here. */
+const cachedTextMax = 100;
+
+/** Code of the one failure that the source of connect options may have and that clients are told as it is. */
+const databaseRemoved = "pool.database_removed";
+
+/** The text that says which address was tried and what happened there. */
+export function reasonOf(failure: Failure): string {
+  return failure.cause instanceof Error ? failure.cause.message : failure.message;
+}
+
+export function poolerShutdown(): OperationError {
+  return new OperationError("pooler is shutting down", {
+    code: "pool.shutdown",
+    sqlstate: "57P03",
+    source: "internal",
+    retrySafe: true,
+  });
+}
+
+/**
+ * What a failed connect means to a client: the server's own refusal in its own words, or PgBouncer's words
+ * for the rest. Which address was tried is for the log, not for clients.
+ */
+export function connectFailure(error: unknown): Failure {
+  const refusal = error instanceof ConnectError ? error.serverError : undefined;
+  if (refusal !== undefined) {
+    return new OperationError(refusal.message, {
+      code: "pool.server_refused",
+      sqlstate: refusal.code,
+      source: "server",
+      retrySafe: true,
+      ...(refusal.detail === undefined ? {} : { detail: refusal.detail }),
+      ...(refusal.hint === undefined ? {} : { hint: refusal.hint }),
+      cause: error,
+    });
+  }
+  if (error instanceof OperationError && error.code === databaseRemoved) return error;
+  const timedOut = error instanceof ConnectError && error.code === "client.connect_timeout";
+  const loginFailed = error instanceof ConnectError && error.code === "client.login_failed";
+  const message = timedOut ? "connect timeout" : loginFailed ? "server login failed" : "connect failed";
+  return new OperationError(message, {
+    code: "pool.connect_failed",
+    sqlstate: error instanceof ConnectError ? error.sqlstate : "08006",
+    source: "server",
+    retrySafe: true,
+    cause: error,
+  });
+}
+
+/** While a failed login is not tried again (`server_login_retry`). */
+export function cachedFailure(failure: Failure): OperationError {
+  const text = failure.message.slice(0, cachedTextMax);
+  return new OperationError(`server login has been failing, cached error: ${text} (server_login_retry)`, {
+    code: "pool.server_login_failing",
+    sqlstate: failure.sqlstate,
+    source: "server",
+    retrySafe: true,
+  });
+}
+
+/** The client has waited for `query_wait_timeout`. */
+export function queryWaitTimeout(): OperationError {
+  return new OperationError("query_wait_timeout", {
+    code: "pool.query_wait_timeout",
+    sqlstate: "08P01",
+    source: "internal",
+    retrySafe: true,
+  });
+}

@@ -1,0 +1,498 @@
+/**
+ * The servers of one (node, database, user, startup options), and the clients that wait for one.
+ *
+ * Every server is in exactly one state, and `#move` is the only door between states: it keeps the lists and
+ * the counts. A server that is given back goes straight to the client that has waited longest, in the same
+ * turn; else to the top of the idle stack. Only a server that owes nothing, is outside a transaction and is
+ * not the target of a cancel request that is still under way is ever handed on.
+ *
+ *     connecting -> active <-> idle -> checking -> active
+ *                   active -> resetting -> idle
+ *                   active -> being_canceled -> idle
+ *                   any -> closed
+ *
+ * `tick` is called a few times a second and does everything that depends on time.
+ */
+import { assert } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { Deque } from "../base/deque.ts";
+import type { Failure } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { LruMap } from "../base/lru.ts";
+import { cancelBackend, type OpenConnection, openConnection } from "../client/driver.ts";
+import type { BudgetMember, ServerBudget } from "./budget.ts";
+import { cachedFailure, connectFailure, poolerShutdown, queryWaitTimeout, reasonOf } from "./failures.ts";
+import { StatementRegistry } from "./prepared.ts";
+import { checkServer, resetServer } from "./reset.ts";
+import { Server, type ServerState } from "./server.ts";
+import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
+
+/** A client that wants a server. */
+export interface Waiter {
+  /** The server is the waiter's now; it has set nothing on it yet. */
+  onLeased(server: Server): void;
+  /** No server can be had. Called at most once, never after `onLeased`. */
+  onLeaseFailed(error: Failure): void;
+  /** It has waited for `query_wait_notify`. */
+  onLongWait(): void;
+}
+
+interface Waiting {
+  readonly waiter: Waiter;
+  readonly sinceMs: number;
+  notified: boolean;
+}
+
+/** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
+const connectingMax = 8;
+/** Bytes that one read from a server may bring. */
+const readBufferBytes = 64 * 1024;
+/** Start-up settings whose reported form is remembered. */
+const canonicalMax = 1000;
+/** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
+const startingUp = "57P03";
+
+export class Pool implements BudgetMember {
+  readonly name: string;
+  readonly statements: StatementRegistry = new StatementRegistry();
+  /** Start-up settings as a server reports them, by `name NUL value` as a client sends them. */
+  readonly canonical: LruMap<string, string> = new LruMap(canonicalMax);
+  /** What the newest server reported when it was new: the welcome of clients that need no server. */
+  welcome: ReadonlyMap<string, string> | undefined;
+  /** Clients that use this pool. */
+  clients = 0;
+
+  #settings: PoolSettings;
+  readonly #connectOptions: ConnectOptionsSource;
+  readonly #budget: ServerBudget;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #servers = new Set<Server>();
+  readonly #idle: Server[] = [];
+  readonly #waiting = new Deque<Waiting>();
+  readonly #connecting = new Set<AbortController>();
+  readonly #resetDeadlines = new Map<Server, number>();
+  #retryAtMs = 0;
+  #lastFailure: Failure | undefined;
+  #closed = false;
+
+  constructor(options: {
+    readonly name: string;
+    readonly settings: PoolSettings;
+    readonly connectOptions: ConnectOptionsSource;
+    readonly budget: ServerBudget;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }) {
+    this.name = options.name;
+    this.#settings = options.settings;
+    this.#connectOptions = options.connectOptions;
+    this.#budget = options.budget;
+    this.#budget.join(this);
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+  }
+
+  get settings(): PoolSettings {
+    return this.#settings;
+  }
+
+  /** Servers open or being opened. */
+  get size(): number {
+    return this.#servers.size + this.#connecting.size;
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.length;
+  }
+
+  get waitingSinceMs(): number | undefined {
+    return this.#waiting.peekFirst()?.sinceMs;
+  }
+
+  get idleSinceMs(): number | undefined {
+    return this.#idle[0]?.lastUsedAtMs;
+  }
+
+  get servers(): ReadonlySet<Server> {
+    return this.#servers;
+  }
+
+  get empty(): boolean {
+    return this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
+  }
+
+  /** Takes effect for servers that are handed out or opened from now on. */
+  reconfigure(settings: PoolSettings): void {
+    this.#settings = settings;
+  }
+
+  /** A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once). */
+  lease(waiter: Waiter): Server | undefined {
+    if (this.#closed) {
+      waiter.onLeaseFailed(poolerShutdown());
+      return undefined;
+    }
+    if (this.#waiting.length === 0) {
+      const server = this.#takeIdle();
+      if (server !== undefined) return server;
+    }
+    const failure = this.#recentFailure();
+    if (failure !== undefined) {
+      waiter.onLeaseFailed(failure);
+      return undefined;
+    }
+    this.#waiting.push({ waiter, sinceMs: this.#clock.now(), notified: false });
+    this.openServers();
+    return undefined;
+  }
+
+  /** The waiter has lost interest. */
+  cancelWait(waiter: Waiter): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.waiter !== waiter) continue;
+      this.#waiting.remove(waiting);
+      return;
+    }
+  }
+
+  /**
+   * A client gives its server back. `resets`: what it left on the server has to go, because it had the server
+   * for its whole session. A server that is not clean is closed, never handed on.
+   */
+  release(server: Server, resets: boolean): void {
+    assert(server.state === "active", "only an active server is released");
+    server.owner = undefined;
+    server.lastUsedAtMs = this.#clock.now();
+    const { resetQuery, resetQueryAlways } = this.#settings;
+    const willReset = (resets || resetQueryAlways) && server.used && resetQuery !== "";
+    const reason = this.#reasonToClose(server, willReset);
+    if (reason !== undefined) {
+      this.discard(server, reason);
+      return;
+    }
+    if (server.cancelsInFlight > 0) {
+      server.resetsAfterCancel = willReset;
+      this.#move(server, "being_canceled");
+      return;
+    }
+    if (willReset) this.#reset(server);
+    else this.#offer(server);
+  }
+
+  /** Closes a server that must not be used again. */
+  discard(server: Server, reason: string): void {
+    if (server.closed) return;
+    this.#logger.info(
+      { pool: this.name, server: server.id, pid: server.backendPid, reason },
+      "closing server",
+    );
+    server.owner = undefined;
+    this.#move(server, "closed");
+    server.terminate();
+    this.#onPlaceFree();
+  }
+
+  closeOldestIdle(): void {
+    const [server] = this.#idle;
+    assert(server !== undefined, "asked only where a server is idle");
+    this.discard(server, "evicted");
+  }
+
+  /** The pool is forgotten: nothing is open and nobody uses it. */
+  dispose(): void {
+    assert(this.empty, "only an empty pool is forgotten");
+    this.#closed = true;
+    this.#budget.leave(this);
+  }
+
+  /**
+   * Asks the node to cancel what `server` runs for its client. Resolves when the node has closed the cancel
+   * connection; until then the server is given to nobody else, so that the cancel cannot hit a stranger.
+   */
+  async cancel(server: Server): Promise<void> {
+    if (server.closed || server.cancelKey === undefined) return;
+    server.cancelsInFlight++;
+    try {
+      await cancelBackend(this.#connectOptions(), server.connection, {
+        timeoutMs: this.#settings.cancelWaitTimeoutMs > 0 ? this.#settings.cancelWaitTimeoutMs : 60_000,
+      });
+    } catch (error) {
+      this.#logger.warn({ pool: this.name, server: server.id, err: error }, "could not send cancel request");
+    } finally {
+      server.cancelsInFlight--;
+      if (server.state === "being_canceled" && server.cancelsInFlight === 0) {
+        this.#move(server, "active");
+        this.release(server, server.resetsAfterCancel);
+      }
+    }
+  }
+
+  /** Closes idle servers now, and the others when they are given back. */
+  retireServers(reason: string): void {
+    for (const server of [...this.#servers]) {
+      if (server.state === "idle") this.discard(server, reason);
+      else server.closeReason ??= reason;
+    }
+  }
+
+  /** Closes idle servers (SIGUSR1 of pgpool-II). */
+  closeIdle(): void {
+    for (const server of [...this.#idle]) this.discard(server, "closing idle connections");
+  }
+
+  /** Refuses everybody from now on and closes what is idle; `atOnce` closes what is in use too. */
+  close(atOnce: boolean): void {
+    this.#closed = true;
+    for (const attempt of this.#connecting) attempt.abort();
+    this.#failWaiting(poolerShutdown());
+    for (const server of [...this.#servers]) {
+      if (atOnce || server.state === "idle") this.discard(server, "pooler is shutting down");
+      else server.closeReason ??= "pooler is shutting down";
+    }
+  }
+
+  /** Everything that time asks for. */
+  tick(): void {
+    const nowMs = this.#clock.now();
+    this.#tickWaiting(nowMs);
+    this.#tickServers(nowMs);
+    for (const [server, deadlineMs] of this.#resetDeadlines) {
+      if (nowMs >= deadlineMs) this.discard(server, "server_reset_timeout");
+    }
+    this.openServers();
+  }
+
+  #tickWaiting(nowMs: number): void {
+    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.#settings;
+    for (;;) {
+      const first = this.#waiting.peekFirst();
+      if (first === undefined || queryWaitTimeoutMs === 0 || nowMs - first.sinceMs < queryWaitTimeoutMs)
+        break;
+      this.#waiting.shift();
+      first.waiter.onLeaseFailed(queryWaitTimeout());
+    }
+    if (queryWaitNotifyMs === 0) return;
+    for (const waiting of this.#waiting) {
+      if (nowMs - waiting.sinceMs < queryWaitNotifyMs) break;
+      if (waiting.notified) continue;
+      waiting.notified = true;
+      waiting.waiter.onLongWait();
+    }
+  }
+
+  /** Old and long unused servers go, but never all below the minimum for being unused. */
+  #tickServers(nowMs: number): void {
+    const { serverIdleTimeoutMs, serverLifetimeMs, sizeMin } = this.#settings;
+    for (const server of [...this.#idle]) {
+      if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) {
+        this.discard(server, "server_lifetime");
+      } else if (
+        serverIdleTimeoutMs > 0 &&
+        nowMs - server.lastUsedAtMs >= serverIdleTimeoutMs &&
+        this.#servers.size > sizeMin
+      ) {
+        this.discard(server, "server_idle_timeout");
+      }
+    }
+  }
+
+  #reasonToClose(server: Server, willReset: boolean): string | undefined {
+    if (server.closeReason !== undefined) return server.closeReason;
+    if (!server.clean) return "unclean server";
+    if (!this.#settings.reuse) return "server is not reused";
+    if (!willReset && !server.parameters.identityUnchanged) return "session user was changed";
+    const { serverLifetimeMs } = this.#settings;
+    if (serverLifetimeMs === 0 || this.#clock.now() - server.connectedAtMs >= serverLifetimeMs)
+      return "server_lifetime";
+    return undefined;
+  }
+
+  /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
+  #offer(server: Server): void {
+    if (this.#budget.siblingStarves(this, this.waitingSinceMs ?? Number.POSITIVE_INFINITY)) {
+      this.discard(server, "evicted");
+      return;
+    }
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#move(server, "idle");
+      return;
+    }
+    if (server.state !== "active") this.#move(server, "active");
+    next.waiter.onLeased(server);
+  }
+
+  /** The most recently used idle server that may be handed out unchecked. */
+  #takeIdle(): Server | undefined {
+    for (;;) {
+      const server = this.#idle.at(-1);
+      if (server === undefined) return undefined;
+      const { checkQuery, checkDelayMs } = this.#settings;
+      if (checkQuery !== "" && this.#clock.now() - server.lastUsedAtMs >= checkDelayMs) {
+        this.#check(server);
+        continue;
+      }
+      this.#move(server, "active");
+      return server;
+    }
+  }
+
+  #check(server: Server): void {
+    this.#move(server, "checking");
+    this.#resetDeadlines.set(server, this.#clock.now() + this.#settings.serverConnectTimeoutMs);
+    checkServer(
+      server,
+      this.#settings.checkQuery === "<empty>" ? "" : this.#settings.checkQuery,
+      (failed) => {
+        this.#afterOwnQuery(server, failed ? "server_check_query failed" : undefined);
+      },
+    );
+  }
+
+  #reset(server: Server): void {
+    this.#move(server, "resetting");
+    this.#resetDeadlines.set(server, this.#clock.now() + this.#settings.resetTimeoutMs);
+    resetServer(server, this.#settings.resetQuery, (failed) => {
+      this.#afterOwnQuery(server, failed ? "server_reset_query failed" : undefined);
+    });
+  }
+
+  #afterOwnQuery(server: Server, problem: string | undefined): void {
+    if (server.closed) return;
+    this.#resetDeadlines.delete(server);
+    server.lastUsedAtMs = this.#clock.now();
+    server.owner = undefined;
+    const reason = problem ?? this.#reasonToClose(server, false);
+    if (reason !== undefined) {
+      this.discard(server, reason);
+      return;
+    }
+    server.used = false;
+    this.#offer(server);
+  }
+
+  /** Opens as many servers as there are clients that no idle or coming server will serve, and the minimum. */
+  openServers(): void {
+    if (this.#closed) return;
+    const { sizeMin } = this.#settings;
+    const checking = this.#resetDeadlines.size;
+    const forClients = this.#waiting.length - this.#connecting.size - checking;
+    const forMinimum = this.clients > 0 ? sizeMin - this.size : 0;
+    if ((forClients <= 0 && forMinimum <= 0) || this.#clock.now() < this.#retryAtMs) return;
+    // After a failure one connection tries the way; the others follow when it has succeeded.
+    const parallelMax = (this.#lastFailure === undefined ? connectingMax : 1) - this.#connecting.size;
+    const wanted = Math.min(Math.max(forClients, forMinimum), parallelMax);
+    for (let i = 0; i < wanted; i++) {
+      if (this.#budget.free() === 0 && (i >= forClients || !this.#budget.evictFor(this))) return;
+      void this.#openServer();
+    }
+  }
+
+  async #openServer(): Promise<void> {
+    const attempt = new AbortController();
+    this.#connecting.add(attempt);
+    let connection: OpenConnection | undefined;
+    let failure: Failure | undefined;
+    try {
+      connection = await openConnection(this.#connectOptions(), { signal: attempt.signal, readBufferBytes });
+    } catch (error) {
+      failure = connectFailure(error);
+    }
+    this.#connecting.delete(attempt);
+    if (failure !== undefined) this.#budget.onPlaceFree();
+    if (connection !== undefined) this.#admit(connection);
+    else if (failure !== undefined) this.#noteConnectFailure(failure);
+  }
+
+  #admit(connection: OpenConnection): void {
+    const server = new Server(connection, {
+      nowMs: this.#clock.now(),
+      preparedMax: this.#settings.preparedMax,
+      onClosed: (closed, error) => this.#onServerClosed(closed, error),
+    });
+    this.#servers.add(server);
+    this.#lastFailure = undefined;
+    this.#retryAtMs = 0;
+    this.welcome = connection.parameters;
+    this.#logger.info(
+      {
+        pool: this.name,
+        server: server.id,
+        pid: server.backendPid,
+        node: connection.endpoint,
+        tls: connection.tls,
+      },
+      "new connection to server",
+    );
+    if (this.#closed) this.discard(server, "pooler is shutting down");
+    else this.#offer(server);
+    this.openServers();
+  }
+
+  #noteConnectFailure(failure: Failure): void {
+    if (this.#closed) return;
+    const nowMs = this.#clock.now();
+    const transient = failure.sqlstate === startingUp;
+    this.#lastFailure = failure;
+    // A node that is starting is asked again soon; any other failure is not hammered.
+    this.#retryAtMs =
+      nowMs +
+      (transient ? Math.min(500, this.#settings.serverLoginRetryMs) : this.#settings.serverLoginRetryMs);
+    this.#logger.warn(
+      { pool: this.name, sqlstate: failure.sqlstate, reason: reasonOf(failure) },
+      "server login failed",
+    );
+    // While servers of ours will come free, "too many connections" and the like are no news to clients.
+    if (!transient && this.#servers.size === 0) this.#failWaiting(failure);
+  }
+
+  /** What clients are told while a failed login is not tried again. */
+  #recentFailure(): Failure | undefined {
+    const failure = this.#lastFailure;
+    if (failure === undefined || this.#servers.size > 0 || this.#connecting.size > 0) return undefined;
+    if (failure.sqlstate === startingUp || this.#clock.now() >= this.#retryAtMs) return undefined;
+    return cachedFailure(failure);
+  }
+
+  #failWaiting(failure: Failure): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
+  }
+
+  #onServerClosed(server: Server, error: Failure): void {
+    if (!server.closed) {
+      this.#logger.warn(
+        { pool: this.name, server: server.id, pid: server.backendPid, reason: error.message },
+        "server lost",
+      );
+      this.#move(server, "closed");
+    }
+    this.#onPlaceFree();
+  }
+
+  #onPlaceFree(): void {
+    this.openServers();
+    this.#budget.onPlaceFree();
+  }
+
+  /** The one door of membership. */
+  #move(server: Server, state: ServerState): void {
+    assert(server.state !== state, `a server moves to another state than ${state}`);
+    assert(!server.closed, "a closed server stays closed");
+    if (server.state === "idle") {
+      const index = this.#idle.lastIndexOf(server);
+      assert(index >= 0, "an idle server is on the idle stack");
+      this.#idle.splice(index, 1);
+    }
+    this.#resetDeadlines.delete(server);
+    server.state = state;
+    if (state === "idle") {
+      assert(server.clean && server.owner === undefined, "an idle server is clean and nobody's");
+      this.#idle.push(server);
+    } else if (state === "closed") {
+      this.#servers.delete(server);
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Prepared statements that clients share.
+ *
+ * A statement is known by the body of its Parse message (text and parameter types), so a thousand clients
+ * that prepare the same query share one entry here and one prepared statement per server. On a server it is
+ * called `pgsluice_<id>`; each client keeps its own names for it. Statements that no client names any more
+ * are kept for a while, because the next client will prepare the same ones.
+ */
+import { assert } from "../base/assert.ts";
+import { LruMap } from "../base/lru.ts";
+import { Frontend } from "../wire/constants.ts";
+
+/** Names on servers begin with this; a client's own name that does is kept apart from them. */
+export const statementNamePrefix = "pgsluice_";
+
+/** How many statements without a client are remembered, for each pool. */
+const unreferencedMax = 500;
+/** Longer statements are forgotten as soon as no client names them. */
+const unreferencedBytesMax = 16 * 1024;
+
+/** One shared statement: what it is called on servers, and the Parse message that makes it. */
+export class SharedStatement {
+  readonly name: string;
+  /** Text, number of types and types, as in the body of Parse behind the name. */
+  readonly body: Buffer;
+  readonly key: string;
+  references = 0;
+
+  constructor(id: number, body: Buffer, key: string) {
+    this.name = `${statementNamePrefix}${id}`;
+    this.body = body;
+    this.key = key;
+  }
+
+  /** The Parse message that makes this statement on a server. */
+  get parseMessage(): Buffer {
+    return parseMessage(this.name, this.body);
+  }
+}
+
+export class StatementRegistry {
+  readonly #referenced = new Map<string, SharedStatement>();
+  readonly #unreferenced = new LruMap<string, SharedStatement>(unreferencedMax);
+  #nextId = 1;
+
+  /** Statements that some client names. */
+  get size(): number {
+    return this.#referenced.size;
+  }
+
+  /** The statement with this Parse body; the caller owns one reference. */
+  acquire(body: Buffer): SharedStatement {
+    const key = body.toString("latin1");
+    let statement = this.#referenced.get(key);
+    if (statement === undefined) {
+      statement = this.#unreferenced.peek(key);
+      if (statement === undefined) statement = new SharedStatement(this.#nextId++, Buffer.from(body), key);
+      else this.#unreferenced.delete(key);
+      this.#referenced.set(key, statement);
+    }
+    statement.references++;
+    return statement;
+  }
+
+  release(statement: SharedStatement): void {
+    assert(statement.references > 0, "a statement is released as often as it was acquired");
+    statement.references--;
+    if (statement.references > 0) return;
+    this.#referenced.delete(statement.key);
+    if (statement.body.length <= unreferencedBytesMax) this.#unreferenced.set(statement.key, statement);
+  }
+}
+
+/** A Parse message with `name` before `body`. */
+export function parseMessage(name: string, body: Buffer): Buffer {
+  const message = Buffer.allocUnsafe(6 + name.length + body.length);
+  message[0] = Frontend.parse;
+  message.writeInt32BE(message.length - 1, 1);
+  message.write(name, 5, "latin1");
+  message[5 + name.length] = 0;
+  body.copy(message, 6 + name.length);
+  return message;
+}
+
+/**
+ * The message in `buffer[start, end)` with the NUL-terminated name at `nameStart` replaced: Bind, Describe
+ * and Close carry names that mean something else on the server.
+ */
+export function withName(
+  buffer: Buffer,
+  start: number,
+  end: number,
+  nameStart: number,
+  name: string,
+): Buffer {
+  const nameEnd = buffer.indexOf(0, nameStart);
+  assert(nameEnd >= nameStart && nameEnd < end, "a name ends inside its message");
+  const length = end - start - (nameEnd - nameStart) + name.length;
+  const message = Buffer.allocUnsafe(length);
+  buffer.copy(message, 0, start, nameStart);
+  message.write(name, nameStart - start, "latin1");
+  buffer.copy(message, nameStart - start + name.length, nameEnd, end);
+  message.writeInt32BE(length - 1, 1);
+  return message;
+}

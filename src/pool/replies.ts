@@ -1,0 +1,313 @@
+/**
+ * The one place that knows what a server's reply means.
+ *
+ * Every request that is sent to a server enters this queue, marked with what is to become of its replies:
+ * forwarded to the client, swallowed (we asked, not the client), synthesised (the client asked, the server
+ * never heard of it), or forwarded with another error text. Replies are matched with the head of the queue:
+ *
+ *     sent      parse*swallow  bind  describe  execute  sync
+ *     received  1 -> swallow   2 ->  T ->      D.. C -> Z -> the unit is done
+ *
+ * An error of the extended protocol makes the server skip to the next Sync (docs 54.2.3); that rule lives
+ * here and nowhere else. So does COPY's rule that Flush and Sync sent before CopyInResponse are ignored
+ * (copyfromparse.c). Sans-IO: types and bytes in, verdicts out.
+ */
+import { assert } from "../base/assert.ts";
+import { Deque } from "../base/deque.ts";
+import { type PeerError, protocolViolation } from "../base/errors.ts";
+import { Backend } from "../wire/constants.ts";
+import { closeComplete, parseComplete } from "../wire/encode-backend.ts";
+
+/** What was asked of the server. */
+export const Request = {
+  query: 1,
+  functionCall: 2,
+  parse: 3,
+  bind: 4,
+  describe: 5,
+  execute: 6,
+  close: 7,
+  sync: 8,
+  /** CopyDone or CopyFail sent before the server said that it wants COPY data. Has no reply. */
+  copyEnd: 9,
+} as const;
+export type Request = (typeof Request)[keyof typeof Request];
+
+/** What is to become of the replies. */
+export const Handling = { forward: 0x00, swallow: 0x10, synthesise: 0x20 } as const;
+export type Handling = (typeof Handling)[keyof typeof Handling];
+
+/** What to do with one reply. */
+export const Verdict = {
+  forward: 0,
+  swallow: 1,
+  /** Send `replacement` in its place. */
+  replace: 2,
+} as const;
+export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+/** Hears how a Parse or Close ended, so that nobody believes in a statement that was never made. */
+export interface RequestOutcome {
+  /** Goes to the client in place of the server's error, if the server answers with this SQLSTATE. */
+  readonly errorReply: { readonly sqlstate: string; readonly bytes: Buffer } | undefined;
+  onDone(): void;
+  /** The server refused it, or skipped it after an earlier error, or is gone. */
+  onFailed(): void;
+}
+
+const requestMask = 0x0f;
+const handlingMask = 0x30;
+/** The entry has a RequestOutcome waiting in `#outcomes`. */
+const hasOutcome = 0x40;
+
+const sqlstateField = 0x43; // C
+
+export class ReplyQueue {
+  /** Ring of entries; the size is a power of two. */
+  #ring = new Uint8Array(16);
+  #head = 0;
+  #length = 0;
+  readonly #outcomes = new Deque<RequestOutcome>();
+  /** An error was seen and its Sync has not been sent yet: the server drops all it gets. */
+  #skipping = false;
+  #copyIn = false;
+  #synthesised: Buffer[] = [];
+  #swallowedError: Buffer | undefined;
+  /** Status byte of the last ReadyForQuery. */
+  status = 0x49;
+  /** What goes to the client when the verdict was `replace`. */
+  replacement: Buffer | undefined;
+
+  /** Requests whose replies are not complete. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Nothing is owed, and the server is not waiting for a Sync. */
+  get settled(): boolean {
+    return this.#length === 0 && !this.#skipping;
+  }
+
+  /** The server reads COPY data now. */
+  get copyIn(): boolean {
+    return this.#copyIn;
+  }
+
+  /** Replies that no server sends are due. */
+  get hasSynthesised(): boolean {
+    return this.#synthesised.length > 0;
+  }
+
+  /** The ErrorResponse of a request of our own, once. */
+  takeSwallowedError(): Buffer | undefined {
+    const error = this.#swallowedError;
+    this.#swallowedError = undefined;
+    return error;
+  }
+
+  takeSynthesised(): Buffer {
+    const [first] = this.#synthesised;
+    const bytes =
+      this.#synthesised.length === 1 && first !== undefined ? first : Buffer.concat(this.#synthesised);
+    this.#synthesised = [];
+    return bytes;
+  }
+
+  /** Notes a request that is being sent (or, if synthesised, is not). */
+  push(request: Request, handling: Handling, outcome?: RequestOutcome): void {
+    if (request === Request.sync) {
+      // A Sync inside COPY IN is ignored by the server: no ReadyForQuery will answer it.
+      if (this.#copyIn) return;
+      this.#skipping = false;
+    } else if (this.#skipping) {
+      outcome?.onFailed();
+      return;
+    }
+    if (request === Request.copyEnd && (this.#copyIn || this.#length === 0)) {
+      this.#copyIn = false;
+      return;
+    }
+    if (this.#length === this.#ring.length) this.#grow();
+    const flags = outcome === undefined ? 0 : hasOutcome;
+    this.#ring[(this.#head + this.#length) & (this.#ring.length - 1)] = request | handling | flags;
+    this.#length++;
+    if (outcome !== undefined) this.#outcomes.push(outcome);
+    if (handling === Handling.synthesise && this.#length === 1) this.#drain();
+  }
+
+  /** Says what to do with a reply. Throws PeerError (source server) if no request explains it. */
+  accept(type: number, buffer: Buffer, start: number, end: number): Verdict {
+    const entry = this.#length === 0 ? 0 : (this.#ring[this.#head] as number);
+    const request = entry & requestMask;
+    const verdict = (entry & handlingMask) === Handling.swallow ? Verdict.swallow : Verdict.forward;
+    switch (type) {
+      case Backend.dataRow:
+      case Backend.copyData:
+      case Backend.copyDone:
+      case Backend.copyOutResponse:
+        if (request !== Request.query && request !== Request.execute) throw unexpected(type, request);
+        return verdict;
+      case Backend.commandComplete:
+      case Backend.emptyQueryResponse:
+      case Backend.portalSuspended:
+        if (request === Request.execute) this.#pop();
+        else if (request !== Request.query) throw unexpected(type, request);
+        return verdict;
+      case Backend.rowDescription:
+        if (request === Request.describe) this.#pop();
+        else if (request !== Request.query) throw unexpected(type, request);
+        return verdict;
+      case Backend.readyForQuery:
+        return this.#acceptReady(request, verdict, buffer, start);
+      case Backend.parseComplete:
+        return this.#acceptComplete(type, request, Request.parse, verdict);
+      case Backend.bindComplete:
+        return this.#acceptComplete(type, request, Request.bind, verdict);
+      case Backend.closeComplete:
+        return this.#acceptComplete(type, request, Request.close, verdict);
+      case Backend.noData:
+        return this.#acceptComplete(type, request, Request.describe, verdict);
+      case Backend.parameterDescription:
+        if (request !== Request.describe) throw unexpected(type, request);
+        return verdict;
+      case Backend.functionCallResponse:
+        if (request !== Request.functionCall) throw unexpected(type, request);
+        return verdict;
+      case Backend.copyInResponse:
+      case Backend.copyBothResponse:
+        if (request !== Request.query && request !== Request.execute) throw unexpected(type, request);
+        this.#enterCopyIn();
+        return verdict;
+      case Backend.errorResponse:
+        return this.#acceptError(entry, verdict, buffer, start, end);
+      case Backend.parameterStatus:
+      case Backend.noticeResponse:
+      case Backend.notificationResponse:
+        return verdict;
+      default:
+        throw unexpected(type, request);
+    }
+  }
+
+  /** The server is gone: whatever was parsing never was parsed. */
+  abandon(): void {
+    while (this.#length > 0) this.#dropFirst();
+    this.#synthesised = [];
+    this.#copyIn = false;
+    this.#skipping = false;
+  }
+
+  #acceptComplete(type: number, request: number, expected: Request, verdict: Verdict): Verdict {
+    if (request !== expected) throw unexpected(type, request);
+    if (((this.#ring[this.#head] as number) & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
+    this.#pop();
+    return verdict;
+  }
+
+  #acceptReady(request: number, verdict: Verdict, buffer: Buffer, start: number): Verdict {
+    if (request !== Request.query && request !== Request.sync && request !== Request.functionCall) {
+      throw unexpected(Backend.readyForQuery, request);
+    }
+    this.status = buffer[start + 5] as number; // backendRules and decoding require a body
+    this.#copyIn = false;
+    this.#pop();
+    return verdict;
+  }
+
+  #acceptError(entry: number, verdict: Verdict, buffer: Buffer, start: number, end: number): Verdict {
+    this.#copyIn = false;
+    if (entry === 0) return Verdict.forward;
+    const request = entry & requestMask;
+    if (request === Request.query || request === Request.functionCall || request === Request.sync) {
+      // ReadyForQuery follows.
+      if (verdict === Verdict.swallow) this.#swallowedError = Buffer.from(buffer.subarray(start, end));
+      return verdict;
+    }
+    const errorReply = (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst()?.errorReply;
+    while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
+      this.#dropFirst();
+    if (this.#length === 0) this.#skipping = true;
+    if (errorReply !== undefined && hasSqlstate(buffer, start, end, errorReply.sqlstate)) {
+      this.replacement = errorReply.bytes;
+      return Verdict.replace;
+    }
+    // An error of a Parse of our own stands for the Bind or Describe that needed it.
+    return Verdict.forward;
+  }
+
+  #enterCopyIn(): void {
+    const following: number[] = [];
+    let ended = false;
+    for (let i = 1; i < this.#length; i++)
+      following.push(this.#ring[(this.#head + i) & (this.#ring.length - 1)] as number);
+    while (following.length > 0 && !ended) {
+      const request = (following[0] as number) & requestMask; // length > 0
+      if (request !== Request.sync && request !== Request.copyEnd) break;
+      ended = request === Request.copyEnd;
+      following.shift();
+    }
+    this.#length = 1;
+    for (const entry of following) {
+      this.#ring[(this.#head + this.#length) & (this.#ring.length - 1)] = entry;
+      this.#length++;
+    }
+    this.#copyIn = !ended;
+  }
+
+  #pop(): void {
+    assert(this.#length > 0, "a reply ends a request");
+    this.#head = (this.#head + 1) & (this.#ring.length - 1);
+    this.#length--;
+    if (this.#length > 0) this.#drain();
+  }
+
+  #dropFirst(): void {
+    const entry = this.#ring[this.#head] as number;
+    this.#head = (this.#head + 1) & (this.#ring.length - 1);
+    this.#length--;
+    if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed();
+  }
+
+  /** Everything at the head that no server answers is done now. */
+  #drain(): void {
+    while (this.#length > 0) {
+      const entry = this.#ring[this.#head] as number;
+      const synthesised = (entry & handlingMask) === Handling.synthesise;
+      if (!synthesised && (entry & requestMask) !== Request.copyEnd) return;
+      if (synthesised) {
+        if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
+        this.#synthesised.push((entry & requestMask) === Request.parse ? parseComplete : closeComplete);
+      }
+      this.#head = (this.#head + 1) & (this.#ring.length - 1);
+      this.#length--;
+    }
+  }
+
+  #grow(): void {
+    const next = new Uint8Array(this.#ring.length * 2);
+    for (let i = 0; i < this.#length; i++)
+      next[i] = this.#ring[(this.#head + i) & (this.#ring.length - 1)] as number;
+    this.#ring = next;
+    this.#head = 0;
+  }
+}
+
+function unexpected(type: number, request: number): PeerError {
+  const asked = Object.entries(Request).find(([, value]) => value === request)?.[0] ?? "nothing";
+  return protocolViolation(`server sent message "${String.fromCharCode(type)}" in reply to ${asked}`, {
+    code: "peer.unexpected_reply",
+    source: "server",
+  });
+}
+
+/** Whether an ErrorResponse carries this SQLSTATE, without decoding the rest. */
+function hasSqlstate(buffer: Buffer, start: number, end: number, sqlstate: string): boolean {
+  let position = start + 5;
+  while (position < end) {
+    const zero = buffer.indexOf(0, position);
+    if (zero < 0 || zero >= end) return false;
+    if (buffer[position] === sqlstateField) return buffer.toString("latin1", position + 1, zero) === sqlstate;
+    position = zero + 1;
+  }
+  return false;
+}

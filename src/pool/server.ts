@@ -1,0 +1,251 @@
+/**
+ * One server connection: its transport, the settings and prepared statements it really holds, and the queue
+ * of replies it owes. Knows nothing of pools and clients beyond its `owner`, who gets the bytes of replies
+ * and hears when everything that was asked is answered.
+ */
+import { assert } from "../base/assert.ts";
+import { type Failure, OperationError, PeerError } from "../base/errors.ts";
+import { LruMap } from "../base/lru.ts";
+import type { Transport, TransportListener } from "../base/transport.ts";
+import type { OpenConnection } from "../client/driver.ts";
+import { Backend, TransactionStatus } from "../wire/constants.ts";
+import { decodeBackend } from "../wire/decode-backend.ts";
+import { encodeTerminate } from "../wire/encode-frontend.ts";
+import type { ErrorFields } from "../wire/fields.ts";
+import { backendRules, Frame, Framer } from "../wire/framer.ts";
+import { ServerParameters } from "./parameters.ts";
+import { ReplyQueue, Verdict } from "./replies.ts";
+
+/** Who a server works for: a client's session, or the pool itself while it resets or checks. */
+export interface ServerOwner {
+  /** Replies for the client. Returns false if bytes of the buffer are still needed after the call. */
+  onReplies(bytes: Buffer): boolean;
+  /** Everything that was sent is answered. */
+  onSettled(): void;
+  /** The server reported a parameter in reply to the client's own statement. */
+  onParameter(name: string, value: string): void;
+  /** A CommandComplete for the client: `DEALLOCATE ALL` or `DISCARD ALL`. */
+  onStatementsDropped(): void;
+  /** The server takes bytes again. */
+  onServerDrain(): void;
+  /** The connection is gone. `relayed`: the client already got the server's own last words. */
+  onServerLost(error: Failure, relayed: boolean): void;
+}
+
+/** Why a server is in the list it is in. The pool's one door moves it between them. */
+export type ServerState = "idle" | "active" | "resetting" | "checking" | "being_canceled" | "closed";
+
+/** Reads one server connection may have waiting in a slow client before it stops. */
+export const repliesPendingBytesMax: number = 256 * 1024;
+
+/** Command tags that drop prepared statements, with their message length: 5 bytes of header and a NUL. */
+const droppingTags: ReadonlySet<string> = new Set(["DEALLOCATE ALL", "DISCARD ALL"]);
+const droppingLengths: ReadonlySet<number> = new Set([...droppingTags].map((tag) => tag.length + 6));
+
+let nextServerId = 1;
+
+export class Server implements TransportListener {
+  readonly id: number = nextServerId++;
+  readonly transport: Transport;
+  readonly replies: ReplyQueue = new ReplyQueue();
+  readonly parameters: ServerParameters;
+  /** Names of shared statements this server holds. */
+  readonly prepared: LruMap<string, true>;
+  readonly backendPid: number;
+  readonly cancelKey: Buffer | undefined;
+  readonly connection: OpenConnection;
+  readonly connectedAtMs: number;
+  lastUsedAtMs: number;
+  /** Moved by the pool only. */
+  state: ServerState = "active";
+  owner: ServerOwner | undefined;
+  /** What the unnamed statement is: the body of the Parse that made it (latin1), or undefined if there is none. */
+  unnamed: string | undefined;
+  /** Cancel connections aimed at this server that have not ended yet. */
+  cancelsInFlight = 0;
+  /** It was given back while a cancel was under way, and has to be reset after it. */
+  resetsAfterCancel = false;
+  /** To be closed at release: a reload, a lifetime or a taint wants it. */
+  closeReason: string | undefined;
+  /** A client has sent statements since the last reset. */
+  used = false;
+
+  readonly #framer = new Framer(backendRules());
+  readonly #onClosed: (server: Server, error: Failure) => void;
+  /** What the parts of a streamed message do: as its first part. */
+  #streamVerdict: Verdict = Verdict.forward;
+  /** The last FATAL or PANIC, for the log. */
+  #lastWords: ErrorFields | undefined;
+  #failure: Failure | undefined;
+  #handlingData = false;
+
+  constructor(
+    connection: OpenConnection,
+    options: {
+      readonly nowMs: number;
+      readonly preparedMax: number;
+      readonly onClosed: (server: Server, error: Failure) => void;
+    },
+  ) {
+    this.connection = connection;
+    this.transport = connection.transport;
+    this.parameters = new ServerParameters(connection.parameters);
+    this.backendPid = connection.backendPid;
+    this.cancelKey = connection.cancelKey;
+    this.prepared = new LruMap(Math.max(1, options.preparedMax));
+    this.connectedAtMs = options.nowMs;
+    this.lastUsedAtMs = options.nowMs;
+    this.#onClosed = options.onClosed;
+    this.transport.listener = this;
+    if (connection.rest.length > 0) this.onData(connection.rest);
+  }
+
+  get closed(): boolean {
+    return this.state === "closed";
+  }
+
+  /** Nothing is owed and no transaction is open. */
+  get clean(): boolean {
+    return this.replies.settled && this.replies.status === TransactionStatus.idle && this.#framer.atBoundary;
+  }
+
+  /** Ends the connection politely; errors on the way out are nobody's concern. */
+  terminate(): void {
+    this.transport.end(encodeTerminate());
+  }
+
+  /** Ends the connection at once. */
+  destroy(error: Failure): void {
+    this.#failure ??= error;
+    this.transport.destroy();
+  }
+
+  onData(chunk: Buffer): void {
+    assert(!this.#handlingData, "a server's bytes are handled one chunk at a time");
+    this.#handlingData = true;
+    try {
+      if (!this.#handle(chunk)) this.transport.retainChunk();
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error;
+      this.destroy(error);
+    } finally {
+      this.#handlingData = false;
+    }
+  }
+
+  onDrain(): void {
+    this.owner?.onServerDrain();
+  }
+
+  onClose(error: Error | undefined): void {
+    const words = this.#lastWords;
+    const failure =
+      this.#failure ??
+      new OperationError(words?.message ?? "server conn crashed?", {
+        code: "server.lost",
+        sqlstate: words?.code ?? "08006",
+        source: "server",
+        cause: error,
+      });
+    this.replies.abandon();
+    this.#onClosed(this, failure);
+    const owner = this.owner;
+    this.owner = undefined;
+    owner?.onServerLost(failure, words !== undefined);
+  }
+
+  /** Forwards runs of replies; returns false if bytes of the chunk are still waiting in a client's socket. */
+  #handle(chunk: Buffer): boolean {
+    const framer = this.#framer;
+    framer.feed(chunk);
+    let run: Buffer | undefined;
+    let runStart = 0;
+    let runEnd = 0;
+    let flushed = true;
+    for (;;) {
+      const kind = framer.next();
+      if (kind === Frame.need) break;
+      const first = kind === Frame.whole || kind === Frame.head;
+      const verdict = first ? this.#accept(kind === Frame.whole) : this.#streamVerdict;
+      if (verdict === Verdict.forward) {
+        if (framer.buffer === run && framer.start === runEnd) {
+          runEnd = framer.end;
+        } else {
+          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          run = framer.buffer;
+          runStart = framer.start;
+          runEnd = framer.end;
+        }
+      } else if (verdict === Verdict.replace) {
+        if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+        run = undefined;
+        this.#forward(this.replies.replacement as Buffer);
+      }
+      if (!first) continue;
+      const ready = framer.type === Backend.readyForQuery && this.replies.settled;
+      if (!ready && !this.replies.hasSynthesised) continue;
+      if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+      run = undefined;
+      if (this.replies.hasSynthesised) this.#forward(this.replies.takeSynthesised());
+      if (ready) this.owner?.onSettled();
+    }
+    if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+    return flushed;
+  }
+
+  #forward(bytes: Buffer): boolean {
+    return this.owner === undefined || this.owner.onReplies(bytes);
+  }
+
+  /** Asks the reply queue about the framer's message, and takes note of what the message says. */
+  #accept(whole: boolean): Verdict {
+    const framer = this.#framer;
+    const { buffer, start, end, type } = framer;
+    if (type === Backend.readyForQuery && end - start < 6) {
+      throw new PeerError("server sent ReadyForQuery without a status", {
+        code: "peer.message_length",
+        sqlstate: "08P01",
+        source: "server",
+      });
+    }
+    const verdict = this.replies.accept(type, buffer, start, end);
+    this.#streamVerdict = verdict;
+    switch (type) {
+      case Backend.parameterStatus:
+        this.#noteParameter(verdict);
+        break;
+      case Backend.errorResponse:
+        if (whole) this.#noteError();
+        break;
+      case Backend.commandComplete:
+        if (droppingLengths.has(end - start)) this.#noteTag(verdict);
+        break;
+      default:
+    }
+    return verdict;
+  }
+
+  #noteParameter(verdict: Verdict): void {
+    const message = decodeBackend(this.#framer.buffer, this.#framer.start, this.#framer.end);
+    if (message.kind !== "ParameterStatus") return;
+    this.parameters.set(message.name, message.value);
+    if (verdict === Verdict.forward) this.owner?.onParameter(message.name, message.value);
+  }
+
+  #noteError(): void {
+    const message = decodeBackend(this.#framer.buffer, this.#framer.start, this.#framer.end);
+    if (message.kind !== "ErrorResponse") return;
+    const severity = message.fields.severity;
+    if (severity !== "FATAL" && severity !== "PANIC") return;
+    this.#lastWords = message.fields;
+    this.closeReason ??= message.fields.message;
+  }
+
+  #noteTag(verdict: Verdict): void {
+    const { buffer, start, end } = this.#framer;
+    if (!droppingTags.has(buffer.toString("latin1", start + 5, end - 1))) return;
+    this.prepared.clear();
+    this.unnamed = undefined;
+    if (verdict === Verdict.forward) this.owner?.onStatementsDropped();
+  }
+}

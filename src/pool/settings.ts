@@ -1,0 +1,33 @@
+/** What a pool is told about itself: resolved from the configuration, in the units that the code uses. */
+import type { ConnectOptions } from "../client/options.ts";
+
+export type PoolMode = "session" | "transaction" | "statement";
+
+export interface PoolSettings {
+  readonly mode: PoolMode;
+  readonly sizeMin: number;
+  /** 0: a server is closed after it was used once. */
+  readonly serverLifetimeMs: number;
+  /** 0: never. */
+  readonly serverIdleTimeoutMs: number;
+  readonly serverConnectTimeoutMs: number;
+  readonly serverLoginRetryMs: number;
+  /** 0: for ever. */
+  readonly queryWaitTimeoutMs: number;
+  /** 0: never. */
+  readonly queryWaitNotifyMs: number;
+  readonly cancelWaitTimeoutMs: number;
+  readonly resetQuery: string;
+  readonly resetQueryAlways: boolean;
+  readonly resetTimeoutMs: number;
+  /** Empty: no check. */
+  readonly checkQuery: string;
+  readonly checkDelayMs: number;
+  /** 0: prepared statements are not shared but passed on as they are. */
+  readonly preparedMax: number;
+  /** Close a server after each client instead of reusing it: replication, template databases. */
+  readonly reuse: boolean;
+}
+
+/** Asked at each connect, because credentials and certificates may have changed since. */
+export type ConnectOptionsSource = () => ConnectOptions;
