@@ -1,0 +1,36 @@
+/** The time limits on one client, in PgBouncer's names and words. */
+import { OperationError } from "../base/errors.ts";
+import type { ClientLimits } from "./context.ts";
+
+/** What a client is doing, in milliseconds. */
+export interface Activity {
+  /** It waits for a server. */
+  readonly waiting: boolean;
+  /** Since it last sent something. */
+  readonly silentMs: number;
+  /** Since its statement began; undefined: none runs. */
+  readonly runningMs: number | undefined;
+  readonly inTransaction: boolean;
+}
+
+/** The limit that is exceeded, as what the client is told; undefined if none is. */
+export function exceededLimit(limits: ClientLimits, activity: Activity): OperationError | undefined {
+  if (activity.waiting) return undefined;
+  if (activity.runningMs !== undefined) {
+    return limits.queryMs > 0 && activity.runningMs >= limits.queryMs
+      ? timeLimit("query timeout", "session.query_timeout")
+      : undefined;
+  }
+  if (activity.inTransaction) {
+    return limits.idleTransactionMs > 0 && activity.silentMs >= limits.idleTransactionMs
+      ? timeLimit("idle transaction timeout", "session.idle_transaction_timeout")
+      : undefined;
+  }
+  return limits.idleMs > 0 && activity.silentMs >= limits.idleMs
+    ? timeLimit("client_idle_timeout", "session.client_idle_timeout")
+    : undefined;
+}
+
+function timeLimit(message: string, code: string): OperationError {
+  return new OperationError(message, { code, sqlstate: "08P01", source: "client" });
+}

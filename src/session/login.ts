@@ -1,0 +1,495 @@
+/**
+ * One connection from accept until it is a session: startup packets, TLS, authentication, welcome.
+ *
+ *     startup --(SSLRequest, GSSENCRequest)--> startup
+ *             --(CancelRequest)--> carried out, then closed without a byte
+ *             --(startup)--> authenticating --> welcome --> Session
+ *
+ * The order is PostgreSQL's: cancel requests before everything, then encryption, then the state of the
+ * system, then who the client is, and only then whether its database exists and a place is free; so nobody
+ * learns anything about databases or users without having logged in. A connection that is a *dead end* (see
+ * admission.ts) goes the same way up to its startup packet.
+ */
+import { randomBytes } from "node:crypto";
+import type { TLSSocket } from "node:tls";
+import { subjectCommonName } from "../auth/certificate.ts";
+import { type LoginAction, LoginMachine } from "../auth/login.ts";
+import { saltedPassword } from "../auth/pbkdf2.ts";
+import { assert } from "../base/assert.ts";
+import { Failure, OperationError, PeerError, protocolViolation } from "../base/errors.ts";
+import type { Transport, TransportListener } from "../base/transport.ts";
+import type { Pool } from "../pool/pool.ts";
+import { Frontend, headerBytes } from "../wire/constants.ts";
+import { encodeAuthenticationOk } from "../wire/encode-backend.ts";
+import { Frame, Framer, frontendLoginRules } from "../wire/framer.ts";
+import { encodeV2Error, StartupFramer, type StartupRequest } from "../wire/startup.ts";
+import { admissionFailure } from "./admission.ts";
+import type { ClientTls, LoginContext } from "./context.ts";
+import { greeting, minorMax, negotiation, unsupportedVersion } from "./greeting.ts";
+import { errorReply, longWaitNotice } from "./replies.ts";
+import { Session } from "./session.ts";
+import { readStartup, type Startup } from "./startup.ts";
+import { type Welcome, type WelcomeListener, WelcomeRequest } from "./welcome.ts";
+
+const yes = Buffer.from("S");
+const no = Buffer.from("N");
+const alpnProtocol = "postgresql";
+
+type LoginState = "startup" | "securing" | "authenticating" | "deriving" | "welcoming" | "ended";
+
+export class Login implements TransportListener, WelcomeListener {
+  readonly id: number;
+  readonly #context: LoginContext;
+  readonly #transport: Transport;
+  readonly #peer: string;
+  /** False: a dead end. */
+  readonly #counted: boolean;
+  readonly #startedAtMs: number;
+  #state: LoginState = "startup";
+  #startupFramer = new StartupFramer();
+  #loginFramer: Framer | undefined;
+  #secureSocket: TLSSocket | undefined;
+  /** What the handshake was done with: a reload may have changed it since. */
+  #tls: ClientTls | undefined;
+  #sslAsked = false;
+  #gssAsked = false;
+  #startup: Startup | undefined;
+  #machine: LoginMachine | undefined;
+  #welcome: WelcomeRequest | undefined;
+  #pool: Pool | undefined;
+  #authenticationOkSent = false;
+  /** Bytes that came while nothing could be read: behind the last message of the login. */
+  #rest: Buffer[] = [];
+
+  constructor(context: LoginContext, transport: Transport, peer: string) {
+    this.#context = context;
+    this.#transport = transport;
+    this.#peer = peer;
+    this.id = context.nextClientId();
+    this.#startedAtMs = context.tickMs();
+    this.#counted = context.admission.beginLogin(this);
+    transport.listener = this;
+  }
+
+  /** Connections that were let in only to be told that there is no place. */
+  get deadEnd(): boolean {
+    return !this.#counted;
+  }
+
+  get startedAtMs(): number {
+    return this.#startedAtMs;
+  }
+
+  onData(chunk: Buffer): void {
+    try {
+      switch (this.#state) {
+        case "startup":
+          this.#readStartup(chunk);
+          break;
+        case "authenticating":
+          this.#readLogin(chunk);
+          break;
+        case "deriving":
+        case "welcoming":
+          this.#keep(chunk);
+          break;
+        case "securing":
+        case "ended":
+          break;
+      }
+    } catch (error) {
+      this.#failBy(error);
+    }
+  }
+
+  onDrain(): void {
+    // What is sent during a login always fits.
+  }
+
+  onClose(error: Error | undefined): void {
+    if (this.#state === "securing" && error !== undefined) {
+      this.#context.logger.info(
+        { client: this.id, peer: this.#peer, reason: error.message },
+        "TLS handshake failed",
+      );
+    }
+    this.#end();
+  }
+
+  /** The time for logging in is over: silence before the startup packet, a FATAL message after it. */
+  expire(): void {
+    if (this.#state === "ended") return;
+    if (this.#startup === undefined) {
+      this.#context.logger.info({ client: this.id, peer: this.#peer }, "client_login_timeout");
+      this.#transport.destroy();
+      this.#end();
+      return;
+    }
+    this.fail(
+      new OperationError("client_login_timeout", {
+        code: "login.client_login_timeout",
+        sqlstate: "57014",
+        source: "client",
+      }),
+    );
+  }
+
+  /** Tells the client why (FATAL) and closes. */
+  fail(failure: Failure): void {
+    if (this.#state === "ended") return;
+    this.#context.logger.warn(
+      {
+        client: this.id,
+        peer: this.#peer,
+        user: this.#startup?.user,
+        sqlstate: failure.sqlstate,
+        reason: failure.message,
+      },
+      "login failed",
+    );
+    this.#transport.end(errorReply("FATAL", failure, this.#context.asPgbouncer()));
+    this.#end();
+  }
+
+  /** Ends the login without a word. */
+  destroy(): void {
+    this.#transport.destroy();
+    this.#end();
+  }
+
+  // ---- startup packets ----
+
+  #readStartup(chunk: Buffer): void {
+    const framer = this.#startupFramer;
+    framer.feed(chunk);
+    if (framer.firstByteIsTls && this.#secureSocket === undefined && !this.#sslAsked) {
+      this.#acceptDirectTls(framer.takeRest());
+      return;
+    }
+    while (this.#state === "startup") {
+      let request: StartupRequest | undefined;
+      try {
+        request = framer.next();
+      } catch (error) {
+        // PostgreSQL does not answer what is not even a startup packet of the right length.
+        if (error instanceof PeerError && error.code === "peer.startup_length") {
+          this.#context.logger.info(
+            { client: this.id, peer: this.#peer, reason: error.message },
+            "invalid startup packet",
+          );
+          this.destroy();
+          return;
+        }
+        throw error;
+      }
+      if (request === undefined) return;
+      this.#handleRequest(request);
+    }
+  }
+
+  #handleRequest(request: StartupRequest): void {
+    switch (request.kind) {
+      case "ssl":
+        this.#handleSslRequest();
+        return;
+      case "gssenc":
+        if (this.#gssAsked) throw unsupportedVersion(1234, 5680);
+        this.#gssAsked = true;
+        this.#transport.write(no);
+        return;
+      case "cancel":
+        this.#handleCancel(request.pid, request.key);
+        return;
+      case "v2":
+        this.#refuseOldProtocol("2.0");
+        return;
+      case "unsupported":
+        if (request.major < 3) this.#refuseOldProtocol(`${request.major}.${request.minor}`);
+        else throw unsupportedVersion(request.major, request.minor);
+        return;
+      case "startup":
+        this.#handleStartup(request);
+    }
+  }
+
+  #handleSslRequest(): void {
+    if (this.#sslAsked || this.#secureSocket !== undefined) throw unsupportedVersion(1234, 5679);
+    this.#sslAsked = true;
+    const tls = this.#context.clientTls();
+    if (tls === undefined || this.#transport.remoteAddress === undefined) {
+      this.#transport.write(no);
+      return;
+    }
+    // Bytes in clear behind the request would be taken for encrypted ones (CVE-2021-23214).
+    if (this.#startupFramer.takeRest().length > 0) {
+      throw protocolViolation("received unencrypted data after SSL request");
+    }
+    this.#transport.write(yes);
+    this.#secure(undefined, false);
+  }
+
+  #acceptDirectTls(first: Buffer): void {
+    if (this.#context.clientTls() === undefined || this.#transport.remoteAddress === undefined) {
+      this.destroy();
+      return;
+    }
+    this.#secure(Buffer.from(first), true);
+  }
+
+  #secure(first: Buffer | undefined, direct: boolean): void {
+    const tls = this.#context.clientTls();
+    assert(tls !== undefined, "a handshake needs a certificate");
+    this.#tls = tls;
+    this.#state = "securing";
+    this.#startupFramer = new StartupFramer();
+    this.#transport.acceptTls(
+      {
+        secureContext: tls.context,
+        requestCert: tls.asksForCertificate,
+        rejectUnauthorized: false,
+        ALPNProtocols: [alpnProtocol],
+      },
+      first,
+      (socket) => this.#onSecure(socket, direct),
+    );
+  }
+
+  #onSecure(socket: TLSSocket, direct: boolean): void {
+    // Direct TLS demands ALPN, so that no other protocol is mistaken for ours (docs 54.2.12).
+    if (direct && socket.alpnProtocol !== alpnProtocol) {
+      this.destroy();
+      return;
+    }
+    const verifies = this.#tls?.mode === "verify-ca" || this.#tls?.mode === "verify-full";
+    // Node calls a resumed session authorized although nobody showed a certificate in it.
+    if (verifies && (!socket.authorized || socket.getPeerX509Certificate() === undefined)) {
+      this.#context.logger.info(
+        { client: this.id, peer: this.#peer },
+        "client certificate is missing or not trusted",
+      );
+      this.destroy();
+      return;
+    }
+    this.#secureSocket = socket;
+    this.#state = "startup";
+  }
+
+  #handleCancel(pid: number, key: Buffer): void {
+    this.#end();
+    const target = this.#context.cancels.find(pid, key);
+    if (target === undefined) {
+      this.#context.logger.info({ client: this.id, peer: this.#peer }, "failed cancel request");
+      this.#transport.end();
+      return;
+    }
+    // The client waits for the close to know that its cancel has been passed on.
+    void target.cancel().finally(() => this.#transport.end());
+  }
+
+  #refuseOldProtocol(version: string): void {
+    const message = `unsupported frontend protocol ${version}: server supports 3.0 to 3.${minorMax}`;
+    this.#context.logger.info(
+      { client: this.id, peer: this.#peer, version },
+      "unsupported frontend protocol",
+    );
+    this.#transport.end(encodeV2Error(message));
+    this.#end();
+  }
+
+  // ---- authentication ----
+
+  #handleStartup(request: Extract<StartupRequest, { kind: "startup" }>): void {
+    const startup = readStartup(request.minor, request.parameters, (name) =>
+      this.#context.ignoresParameter(name),
+    );
+    this.#startup = startup;
+    const state = this.#context.admission.check(this.#counted);
+    if (state !== "ok") throw admissionFailure(state);
+    const tls = this.#context.clientTls();
+    const required = tls !== undefined && tls.mode !== "allow" && tls.mode !== "prefer";
+    if (required && this.#secureSocket === undefined && this.#transport.remoteAddress !== undefined) {
+      throw new PeerError("SSL required", {
+        code: "login.ssl_required",
+        sqlstate: "08P01",
+        source: "client",
+      });
+    }
+    const negotiated = negotiation(startup.minor, startup.unknownOptions);
+    if (negotiated !== undefined) this.#transport.write(negotiated);
+    // A client may send on without waiting: what lies behind the packet is the login's, or the session's.
+    this.#keep(this.#startupFramer.takeRest());
+    const socket = this.#secureSocket;
+    const unknownUserKind = this.#context.unknownUserKind();
+    const certificateName =
+      socket?.authorized === true ? subjectCommonName(socket.getPeerCertificate()) : undefined;
+    this.#machine = new LoginMachine({
+      method: this.#context.authMethod(),
+      user: startup.user,
+      secret: this.#context.secretOf(startup.user),
+      tls: {
+        secure: socket !== undefined,
+        endPoint: this.#tls?.endPoint,
+        clientCertificateName: certificateName,
+      },
+      random: randomBytes,
+      mockKey: this.#context.mockKey,
+      scramIterations: this.#context.scramIterations(),
+      ...(unknownUserKind === undefined ? {} : { unknownUserKind }),
+    });
+    this.#loginFramer = new Framer(frontendLoginRules());
+    this.#state = "authenticating";
+    this.#act(this.#machine.start());
+    this.#readKept();
+  }
+
+  #readLogin(chunk: Buffer): void {
+    this.#keep(chunk);
+    this.#readKept();
+  }
+
+  /** Reads one message after the other, as long as they are the login's. */
+  #readKept(): void {
+    const framer = this.#loginFramer as Framer; // made with the state
+    while (this.#state === "authenticating") {
+      const chunk = this.#rest.shift();
+      if (chunk === undefined) return;
+      framer.feed(chunk);
+      if (framer.next() === Frame.need) continue;
+      if (framer.type === Frontend.terminate) {
+        this.#transport.end();
+        this.#end();
+        return;
+      }
+      const body = Buffer.from(framer.buffer.subarray(framer.start + headerBytes, framer.end));
+      // It may be the last message of the login: the session takes what lies behind it from here.
+      const behind = framer.takeRest();
+      if (behind.length > 0) this.#rest.unshift(behind);
+      this.#act((this.#machine as LoginMachine).receive(body));
+    }
+  }
+
+  #act(action: LoginAction): void {
+    switch (action.kind) {
+      case "send":
+        this.#transport.write(action.data);
+        return;
+      case "derive":
+        this.#state = "deriving";
+        this.#transport.pause();
+        saltedPassword(action.password, action.salt, action.iterations).then(
+          (salted) => this.#derived(salted),
+          (error: unknown) => this.#failBy(error),
+        );
+        return;
+      case "fail":
+        throw action.error;
+      case "ok":
+        if (action.data !== undefined) this.#transport.write(action.data);
+        this.#authenticated(action);
+    }
+  }
+
+  #derived(salted: Buffer): void {
+    if (this.#state !== "deriving") return;
+    try {
+      this.#state = "authenticating";
+      this.#transport.resume();
+      this.#act((this.#machine as LoginMachine).derived(salted));
+      this.#readKept();
+    } catch (error) {
+      this.#failBy(error);
+    }
+  }
+
+  #authenticated(action: Extract<LoginAction, { kind: "ok" }>): void {
+    const startup = this.#startup as Startup; // read before the login machine was made
+    this.#state = "welcoming";
+    this.#context.learnCredential(startup.user, action);
+    const pool = this.#context.poolFor(startup);
+    if (pool === undefined) {
+      throw new OperationError(`no such database: ${startup.database}`, {
+        code: "login.no_such_database",
+        sqlstate: "08P01",
+        source: "client",
+      });
+    }
+    if (!this.#context.admission.beginSession(this, this.#context.isAdministrator(startup.user))) {
+      throw admissionFailure("too_many");
+    }
+    this.#pool = pool;
+    this.#transport.pause();
+    this.#welcome = new WelcomeRequest(pool, startup.tracked, this);
+    this.#welcome.start();
+  }
+
+  // ---- welcome ----
+
+  onWelcome(welcome: Welcome): void {
+    this.#welcome = undefined;
+    const startup = this.#startup as Startup; // read before
+    const context = this.#context;
+    const identity = {
+      id: this.id,
+      user: startup.user,
+      database: startup.database,
+      peer: this.#peer,
+      connectedAtMs: this.#startedAtMs,
+    };
+    const session = new Session(context, this.#transport, this.#pool as Pool, identity, welcome.vector);
+    context.admission.handOver(this, session);
+    const key = context.cancels.register(session, startup.minor >= minorMax);
+    session.cancelKey = key;
+    this.#transport.write(greeting(key, welcome.reported, this.#authenticationOkSent));
+    const rest = this.#takeKept();
+    this.#state = "ended";
+    context.admission.endLogin(this);
+    context.onLoginEnd(this);
+    context.onSessionStart(session);
+    this.#transport.resume();
+    for (const chunk of rest) session.onData(chunk);
+  }
+
+  onWelcomeFailed(failure: Failure): void {
+    this.#welcome = undefined;
+    this.fail(failure);
+  }
+
+  /** Before AuthenticationOk libpq takes no notice, so that one goes first. */
+  onLongWait(): void {
+    if (!this.#authenticationOkSent) this.#transport.write(encodeAuthenticationOk());
+    this.#authenticationOkSent = true;
+    this.#transport.write(longWaitNotice);
+  }
+
+  #keep(chunk: Buffer): void {
+    if (chunk.length > 0) this.#rest.push(chunk);
+  }
+
+  #takeKept(): Buffer[] {
+    const kept = this.#rest;
+    this.#rest = [];
+    return kept;
+  }
+
+  #failBy(error: unknown): void {
+    if (error instanceof Failure) {
+      this.fail(error);
+      return;
+    }
+    this.#context.logger.error({ client: this.id, peer: this.#peer, err: error }, "internal error");
+    this.fail(
+      new OperationError("internal error", { code: "login.internal", sqlstate: "XX000", source: "internal" }),
+    );
+  }
+
+  #end(): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#welcome?.abort();
+    this.#welcome = undefined;
+    this.#rest = [];
+    this.#context.admission.endLogin(this);
+    this.#context.admission.endSession(this);
+    this.#context.onLoginEnd(this);
+  }
+}

@@ -1,0 +1,45 @@
+/** What clients are told in protocol form: failures, notices, and the words for ends that are nobody's fault. */
+import { type Failure, OperationError } from "../base/errors.ts";
+import { encodeErrorResponse, encodeNoticeResponse } from "../wire/encode-backend.ts";
+
+/** PgBouncer's SQLSTATE for everything it says itself. */
+const pgbouncerSqlstate = "08P01";
+/** A server's own refusals: their SQLSTATEs are passed on even if all others look like PgBouncer's. */
+const relayedCodes: ReadonlySet<string> = new Set(["pool.server_refused", "session.startup_parameter"]);
+
+/** An ErrorResponse for a failure. `asPgbouncer`: with the SQLSTATE that PgBouncer would use. */
+export function errorReply(severity: "ERROR" | "FATAL", failure: Failure, asPgbouncer: boolean): Buffer {
+  return encodeErrorResponse({
+    severity,
+    code: asPgbouncer && !relayedCodes.has(failure.code) ? pgbouncerSqlstate : failure.sqlstate,
+    message: failure.message,
+    ...(failure.detail === undefined ? {} : { detail: failure.detail }),
+    ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+  });
+}
+
+/** PgBouncer's NOTICE to a client that has waited for `query_wait_notify`. */
+export const longWaitNotice: Buffer = encodeNoticeResponse({
+  severity: "NOTICE",
+  code: "00000",
+  message: "No server connection available in postgres backend, client being queued",
+});
+
+/** As PostgreSQL answers a cancel request (postgres.c ProcessInterrupts). */
+export function canceledByUser(): OperationError {
+  return new OperationError("canceling statement due to user request", {
+    code: "session.canceled",
+    sqlstate: "57014",
+    source: "client",
+  });
+}
+
+/** As PostgreSQL ends its sessions at a fast shutdown (postgres.c ProcessInterrupts). */
+export function administratorShutdown(): OperationError {
+  return new OperationError("terminating connection due to administrator command", {
+    code: "session.shutdown",
+    sqlstate: "57P01",
+    source: "internal",
+    retrySafe: true,
+  });
+}

@@ -1,0 +1,92 @@
+/**
+ * Sends a client's messages to the server it holds: notes each in the server's reply queue, and gives those
+ * that name prepared statements the names that the server knows.
+ */
+import { unreachable } from "../base/assert.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { Server } from "../pool/server.ts";
+import { Frontend } from "../wire/constants.ts";
+import type { Output } from "./output.ts";
+import type { ClientStatements } from "./statements.ts";
+
+export class Requests {
+  readonly #output: Output;
+  /** Undefined: names are passed on as they are. */
+  readonly #statements: ClientStatements | undefined;
+
+  constructor(output: Output, statements: ClientStatements | undefined) {
+    this.#output = output;
+    this.#statements = statements;
+  }
+
+  /** Forwards one message, or the first part of one. Throws PeerError 08P01 if a name in it has no end. */
+  forward(server: Server, type: number, buffer: Buffer, start: number, end: number): void {
+    const { replies } = server;
+    switch (type) {
+      case Frontend.query:
+        this.#statements?.onQuery(server);
+        replies.push(Request.query, Handling.forward);
+        break;
+      case Frontend.parse:
+      case Frontend.bind:
+      case Frontend.describe:
+      case Frontend.close:
+        this.#forwardNaming(server, type, buffer, start, end);
+        return;
+      case Frontend.execute:
+        replies.push(Request.execute, Handling.forward);
+        break;
+      case Frontend.sync:
+        replies.push(Request.sync, Handling.forward);
+        break;
+      case Frontend.functionCall:
+        replies.push(Request.functionCall, Handling.forward);
+        break;
+      case Frontend.copyDone:
+      case Frontend.copyFail:
+        replies.push(Request.copyEnd, Handling.forward);
+        break;
+      case Frontend.copyData:
+      case Frontend.flush:
+        break;
+      default:
+        unreachable(type as never, "message of a client");
+    }
+    this.#output.append(buffer, start, end, server.transport);
+  }
+
+  #forwardNaming(server: Server, type: NamingType, buffer: Buffer, start: number, end: number): void {
+    const statements = this.#statements;
+    if (statements === undefined) {
+      server.replies.push(requestOf[type], Handling.forward);
+      this.#output.append(buffer, start, end, server.transport);
+      return;
+    }
+    switch (type) {
+      case Frontend.parse:
+        statements.parse(server, this.#output, buffer, start, end);
+        return;
+      case Frontend.bind:
+        statements.bind(server, this.#output, buffer, start, end);
+        return;
+      case Frontend.describe:
+        statements.describe(server, this.#output, buffer, start, end);
+        return;
+      case Frontend.close:
+        statements.close(server, this.#output, buffer, start, end);
+    }
+  }
+}
+
+type NamingType =
+  | typeof Frontend.parse
+  | typeof Frontend.bind
+  | typeof Frontend.describe
+  | typeof Frontend.close;
+
+const requestOf: Readonly<Record<NamingType, Request>> = {
+  [Frontend.parse]: Request.parse,
+  [Frontend.bind]: Request.bind,
+  [Frontend.describe]: Request.describe,
+  [Frontend.close]: Request.close,
+};

@@ -1,0 +1,498 @@
+/**
+ * One logged-in client.
+ *
+ * Its bytes go through one guarded loop, `#advance`, which decides the only next step:
+ *
+ *     bytes -> framer -> no server yet?  gather until the unit can run (Query, Sync, Flush), lease a server
+ *                        server?         forward, each request noted in the server's reply queue
+ *     replies -> client, by the server; when all are in and no transaction is open the server goes back
+ *                (transaction, statement) or stays (session)
+ *
+ * A client that waits for a server, or whose server does not take bytes, is not read from; a client that
+ * does not take replies stops its server. Nothing is awaited and nothing is decoded that no decision needs.
+ */
+import { AssertionError, assert } from "../base/assert.ts";
+import { Deque } from "../base/deque.ts";
+import { Failure, OperationError, PeerError } from "../base/errors.ts";
+import type { Transport, TransportListener } from "../base/transport.ts";
+import type { CancelKey, CancelTarget } from "../pool/cancel-registry.ts";
+import { type ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
+import type { Pool, Waiter } from "../pool/pool.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/server.ts";
+import type { PoolMode } from "../pool/settings.ts";
+import { Frontend, TransactionStatus } from "../wire/constants.ts";
+import { encodeReadyForQuery } from "../wire/encode-backend.ts";
+import { Frame, Framer, frontendRules } from "../wire/framer.ts";
+import type { SessionContext } from "./context.ts";
+import { exceededLimit } from "./limits.ts";
+import { Output } from "./output.ts";
+import { canceledByUser, errorReply, longWaitNotice } from "./replies.ts";
+import { Requests } from "./requests.ts";
+import { ClientStatements } from "./statements.ts";
+import { Unit } from "./unit.ts";
+
+/** Parse and Bind are kept whole up to this; PostgreSQL's own limit is 1 GB. */
+const collectedBytesMax = 64 * 1024 * 1024;
+/** Bytes to one server that may wait in this process before its client is not read from. */
+const requestsPendingBytesMax = 256 * 1024;
+
+const readyIdle = encodeReadyForQuery(TransactionStatus.idle);
+
+export interface SessionIdentity {
+  readonly id: number;
+  readonly user: string;
+  readonly database: string;
+  readonly peer: string;
+  readonly connectedAtMs: number;
+}
+
+export class Session implements TransportListener, ServerOwner, Waiter, CancelTarget {
+  readonly identity: SessionIdentity;
+  readonly parameters: ParameterVector;
+  /** Given by the login as soon as the session exists; taken back when it ends. */
+  cancelKey: CancelKey | undefined;
+
+  readonly #context: SessionContext;
+  readonly #transport: Transport;
+  readonly #pool: Pool;
+  /** As it was when the client came: a reload changes it for those who come later. */
+  readonly #mode: PoolMode;
+  readonly #statements: ClientStatements | undefined;
+  readonly #requests: Requests;
+  readonly #framer = new Framer(frontendRules(collectedBytesMax));
+  readonly #output = new Output();
+  readonly #unit = new Unit();
+  /** Chunks that came while the framer was still busy with an earlier one. */
+  readonly #backlog = new Deque<Buffer>();
+  #server: Server | undefined;
+  #waiting = false;
+  #advancing = false;
+  #ended = false;
+  /** Parts of a streamed message that nobody wants: a stray CopyData, a cancelled Query. */
+  #dropping = false;
+  /** A cancel hit an unfinished batch: drop what comes until Sync. */
+  #skippingToSync = false;
+  /** Settings were sent to this server and their replies are not all in. */
+  #settingsPending = false;
+  /** When the client last sent something, and when its last unit began; to the tick. */
+  #activityAtMs: number;
+  #runningSinceMs: number | undefined;
+
+  constructor(
+    context: SessionContext,
+    transport: Transport,
+    pool: Pool,
+    identity: SessionIdentity,
+    parameters: ParameterVector,
+  ) {
+    this.#context = context;
+    this.#transport = transport;
+    this.#pool = pool;
+    this.identity = identity;
+    this.parameters = parameters;
+    this.#activityAtMs = context.tickMs();
+    const { mode, preparedMax } = pool.settings;
+    this.#mode = mode;
+    this.#statements =
+      mode === "session" || preparedMax === 0 ? undefined : new ClientStatements(pool.statements);
+    this.#requests = new Requests(this.#output, this.#statements);
+    pool.clients++;
+    transport.listener = this;
+  }
+
+  /** Whether the client holds a server now. */
+  get server(): Server | undefined {
+    return this.#server;
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#activityAtMs = this.#context.tickMs();
+    this.#backlog.push(chunk);
+    this.#advance();
+  }
+
+  onDrain(): void {
+    const server = this.#server;
+    if (server !== undefined && server.transport.paused) server.transport.resume();
+  }
+
+  onClose(error: Error | undefined): void {
+    this.#end(
+      error === undefined ? "client closed connection" : `client connection failed: ${error.message}`,
+    );
+  }
+
+  /** Acts on time limits. `nowMs` is the time of this tick. */
+  tick(nowMs: number): void {
+    if (this.#ended) return;
+    const replies = this.#server?.replies;
+    if (replies === undefined || replies.settled) this.#runningSinceMs = undefined;
+    else this.#runningSinceMs ??= nowMs;
+    const failure = exceededLimit(this.#context.clientLimits(), {
+      waiting: this.#waiting,
+      silentMs: nowMs - this.#activityAtMs,
+      runningMs: this.#runningSinceMs === undefined ? undefined : nowMs - this.#runningSinceMs,
+      inTransaction: replies !== undefined && replies.status !== TransactionStatus.idle,
+    });
+    if (failure !== undefined) this.fail(failure);
+  }
+
+  /** A cancel request with this client's key has come. Resolves when it has been passed on, or has no effect. */
+  async cancel(): Promise<void> {
+    if (this.#ended) return;
+    if (this.#waiting) {
+      this.#cancelQueued();
+      return;
+    }
+    const server = this.#server;
+    if (server !== undefined && !server.replies.settled) await this.#pool.cancel(server);
+  }
+
+  /** Tells the client why (FATAL) and ends its session. */
+  fail(failure: Failure): void {
+    if (this.#ended) return;
+    const reply = errorReply("FATAL", failure, this.#context.asPgbouncer());
+    this.#context.onPoolerError(this, failure);
+    this.#transport.end(reply);
+    this.#end(failure.message, failure instanceof PeerError);
+  }
+
+  /** Ends the session without a word. */
+  destroy(): void {
+    this.#transport.destroy();
+  }
+
+  // ---- from the pool ----
+
+  onLeased(server: Server): void {
+    assert(this.#waiting && !this.#ended, "only a waiting client is given a server");
+    this.#waiting = false;
+    try {
+      this.#attach(server);
+    } catch (error) {
+      // Not the server's fault: the exception must not reach the code that reads from it.
+      this.#failBy(error);
+      return;
+    }
+    this.#advance();
+  }
+
+  onLeaseFailed(failure: Failure): void {
+    this.#waiting = false;
+    this.fail(failure);
+  }
+
+  onLongWait(): void {
+    this.#transport.write(longWaitNotice);
+  }
+
+  // ---- from the server ----
+
+  onReplies(bytes: Buffer): boolean {
+    if (this.#settingsPending && this.#settingsFailed()) return true;
+    const transport = this.#transport;
+    if (transport.write(bytes)) return true;
+    if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.transport.pause();
+    return false;
+  }
+
+  onSettled(): void {
+    const server = this.#server;
+    assert(server !== undefined, "replies come from a server that is held");
+    if (this.#settingsPending && this.#settingsFailed()) return;
+    this.#settingsPending = false;
+    this.#runningSinceMs = undefined;
+    if (server.replies.status === TransactionStatus.idle) {
+      if (this.#mode !== "session" && !this.#advancing) this.#releaseIfDone();
+    } else if (this.#mode === "statement") {
+      this.fail(
+        new OperationError("transaction blocks not allowed in statement pooling mode", {
+          code: "session.transaction_in_statement_mode",
+          sqlstate: "08P01",
+          source: "client",
+        }),
+      );
+      return;
+    }
+    if (!this.#backlog.length) return;
+    this.#advance();
+  }
+
+  onParameter(name: string, value: string): void {
+    const tracked = trackedName(name);
+    if (tracked !== undefined) this.parameters.set(tracked, value);
+  }
+
+  onStatementsDropped(): void {
+    this.#statements?.clear();
+  }
+
+  onServerDrain(): void {
+    if (this.#transport.paused && !this.#waiting) this.#advance();
+  }
+
+  onServerLost(failure: Failure, relayed: boolean): void {
+    this.#server = undefined;
+    if (this.#ended) return;
+    if (relayed) {
+      // The server's own last words have been passed on; nothing of ours follows them.
+      this.#transport.end();
+      this.#end(`server connection was closed: ${failure.message}`);
+      return;
+    }
+    this.fail(failure);
+  }
+
+  // ---- the loop ----
+
+  /** Reads and forwards until nothing is left or something has to be waited for. Never entered twice. */
+  #advance(): void {
+    if (this.#advancing || this.#ended) return;
+    this.#advancing = true;
+    try {
+      this.#loop();
+      if (!this.#ended) this.#flush();
+    } catch (error) {
+      this.#failBy(error);
+    } finally {
+      this.#advancing = false;
+    }
+    if (this.#ended) return;
+    this.#releaseIfDone();
+    this.#readOrPause();
+  }
+
+  #loop(): void {
+    const framer = this.#framer;
+    while (!this.#ended && !this.#waiting && !this.#blockedByServer()) {
+      const kind = framer.next();
+      if (kind !== Frame.need) {
+        this.#handle(kind, framer);
+        continue;
+      }
+      const chunk = this.#backlog.shift();
+      if (chunk === undefined) return;
+      framer.feed(chunk);
+    }
+  }
+
+  #handle(kind: Frame, framer: Framer): void {
+    if (kind === Frame.middle || kind === Frame.tail) {
+      this.#handlePart(kind, framer);
+      return;
+    }
+    const { type } = framer;
+    if (this.#skippingToSync && type !== Frontend.sync && type !== Frontend.terminate) {
+      this.#dropping = kind === Frame.head;
+      return;
+    }
+    if (type === Frontend.terminate) {
+      this.#transport.end();
+      this.#end("client close request", true);
+      return;
+    }
+    if (this.#server !== undefined) {
+      this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
+      if (this.#server.replies.hasSynthesised) this.#flushSynthesised(this.#server);
+      return;
+    }
+    this.#gather(kind, framer);
+  }
+
+  #handlePart(kind: Frame, framer: Framer): void {
+    if (this.#dropping) {
+      this.#dropping = kind !== Frame.tail;
+      return;
+    }
+    assert(this.#server !== undefined, "a streamed message has a server to go to");
+    this.#output.append(framer.buffer, framer.start, framer.end, this.#server.transport);
+  }
+
+  /** Without a server: keeps the messages of a unit until it can run, then asks for a server. */
+  #gather(kind: Frame, framer: Framer): void {
+    const { type } = framer;
+    switch (type) {
+      case Frontend.copyData:
+      case Frontend.copyDone:
+      case Frontend.copyFail:
+        // The server drops these outside COPY: the rest of a COPY that failed (postgres.c PostgresMain).
+        this.#dropping = kind === Frame.head;
+        return;
+      case Frontend.sync:
+        if (this.#unit.empty) {
+          this.#skippingToSync = false;
+          this.#transport.write(readyIdle);
+          return;
+        }
+        break;
+      case Frontend.flush:
+        if (this.#unit.empty) return;
+        break;
+      default:
+    }
+    this.#unit.push(kind, type, framer.buffer, framer.start, framer.end);
+    const complete =
+      type === Frontend.query ||
+      type === Frontend.sync ||
+      type === Frontend.flush ||
+      type === Frontend.functionCall;
+    if (complete || this.#unit.full) this.#lease();
+  }
+
+  #lease(): void {
+    this.#waiting = true;
+    const server = this.#pool.lease(this);
+    if (server === undefined) return;
+    this.#waiting = false;
+    this.#attach(server);
+  }
+
+  /** The server is ours: bring its settings to the client's, then send what was gathered, in the same write. */
+  #attach(server: Server): void {
+    assert(this.#server === undefined && server.owner === undefined, "a client holds one server at a time");
+    this.#server = server;
+    server.owner = this;
+    server.used = true;
+    if (!server.parameters.tracked.equals(this.parameters)) {
+      for (const query of settingsQueries(server.parameters.tracked, this.parameters)) {
+        server.replies.push(Request.query, Handling.swallow);
+        server.unnamed = undefined;
+        this.#output.append(query, 0, query.length, server.transport);
+        this.#settingsPending = true;
+      }
+    }
+    const unit = this.#unit;
+    for (let i = 0; i < unit.length; i++) {
+      this.#requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
+    }
+    unit.clear();
+    if (server.replies.hasSynthesised) this.#flushSynthesised(server);
+  }
+
+  /** Replies that no server sends, and that nothing is before: they go out at once. */
+  #flushSynthesised(server: Server): void {
+    this.#transport.write(server.replies.takeSynthesised());
+  }
+
+  #flush(): void {
+    const server = this.#server;
+    if (server === undefined || this.#output.empty) return;
+    this.#output.flush(server.transport);
+  }
+
+  #blockedByServer(): boolean {
+    return this.#server !== undefined && this.#server.transport.pendingBytes > requestsPendingBytesMax;
+  }
+
+  /**
+   * A client is not read from while its server is slow, or while it waits for one and has sent more than the
+   * unit that waits. (One that sends nothing meanwhile is left alone: stopping and starting to read are
+   * system calls, and waiting for a server is an everyday thing.)
+   */
+  #readOrPause(): void {
+    if (this.#waiting ? this.#backlog.length > 0 : this.#blockedByServer()) this.#transport.pause();
+    else this.#transport.resume();
+  }
+
+  /** Gives the server back once nothing is owed, no transaction is open and no message is half sent. */
+  #releaseIfDone(): void {
+    const server = this.#server;
+    if (server === undefined || this.#mode === "session") return;
+    if (!server.clean || this.#framer.streaming) return;
+    this.#detach(server);
+    this.#pool.release(server, false);
+  }
+
+  #detach(server: Server): void {
+    this.#server = undefined;
+    server.owner = undefined;
+    if (server.transport.paused) server.transport.resume();
+  }
+
+  /** True (and the session is over) if the settings could not be applied: what follows ran with wrong ones. */
+  #settingsFailed(): boolean {
+    const server = this.#server;
+    if (server?.replies.takeSwallowedError() === undefined) return false;
+    server.closeReason ??= "invalid server parameter";
+    this.fail(
+      new OperationError("invalid server parameter", {
+        code: "session.invalid_server_parameter",
+        sqlstate: "08P01",
+        source: "internal",
+      }),
+    );
+    return true;
+  }
+
+  /** The unit that waits for a server is answered as PostgreSQL answers a cancelled one. */
+  #cancelQueued(): void {
+    this.#pool.cancelWait(this);
+    this.#waiting = false;
+    const last = this.#unit.length - 1;
+    const type = this.#unit.type(last);
+    this.#dropping = this.#unit.kind(last) === Frame.head;
+    const batchIsOpen = type !== Frontend.query && type !== Frontend.sync && type !== Frontend.functionCall;
+    this.#unit.clear();
+    this.#transport.write(errorReply("ERROR", canceledByUser(), false));
+    if (batchIsOpen) this.#skippingToSync = true;
+    else this.#transport.write(readyIdle);
+    this.#advance();
+  }
+
+  #failBy(error: unknown): void {
+    if (error instanceof Failure) {
+      this.fail(error);
+      return;
+    }
+    // A mistake of ours ends this one session, loudly; nobody else's.
+    this.#context.logger.error({ ...this.#names(), err: error }, "internal error");
+    const message = error instanceof AssertionError ? "internal error" : "unexpected internal error";
+    this.fail(
+      new OperationError(message, { code: "session.internal", sqlstate: "XX000", source: "internal" }),
+    );
+  }
+
+  /**
+   * The end, once: whatever the client held is given back or closed. `orderly`: what it sent before still
+   * runs to its end, as it would on a server that reads its messages one after the other.
+   */
+  #end(reason: string, orderly = false): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#waiting) this.#pool.cancelWait(this);
+    this.#waiting = false;
+    this.#backlog.clear();
+    if (orderly) this.#flush();
+    else this.#output.clear();
+    const server = this.#server;
+    if (server !== undefined) this.#leave(server, reason, orderly);
+    this.#statements?.clear();
+    this.#pool.clients--;
+    this.#context.onSessionEnd(this, reason);
+  }
+
+  #leave(server: Server, reason: string, orderly: boolean): void {
+    this.#detach(server);
+    if (server.closed) return;
+    const unfinished = this.#framer.streaming;
+    if (server.clean && !unfinished) {
+      this.#pool.release(server, this.#mode === "session");
+      return;
+    }
+    // A Terminate behind what was sent ends the server as the client's own would have.
+    const stops = !orderly && !unfinished && !server.replies.settled && this.#context.cancelsForLostClients();
+    if (!stops) {
+      this.#pool.discard(server, `client left: ${reason}`);
+      return;
+    }
+    // Its statement still runs: stop it, then close the connection.
+    void this.#pool.cancel(server).finally(() => this.#pool.discard(server, `client left: ${reason}`));
+  }
+
+  #names(): object {
+    const { id, user, database, peer } = this.identity;
+    return { client: id, user, database, peer };
+  }
+}

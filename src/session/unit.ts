@@ -1,0 +1,67 @@
+/**
+ * The messages of one unit, gathered while their client has no server. Parallel arrays that are used again:
+ * nothing is allocated per message.
+ */
+import type { Frame } from "../wire/framer.ts";
+
+/** Bytes gathered before a server is asked for although the unit is not complete. */
+const gatheredBytesMax = 64 * 1024;
+
+export class Unit {
+  #length = 0;
+  #bytes = 0;
+  readonly #kinds: Frame[] = [];
+  readonly #types: number[] = [];
+  readonly #buffers: (Buffer | undefined)[] = [];
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get empty(): boolean {
+    return this.#length === 0;
+  }
+
+  /** So much is gathered that the unit has to begin. */
+  get full(): boolean {
+    return this.#bytes >= gatheredBytesMax;
+  }
+
+  push(kind: Frame, type: number, buffer: Buffer, start: number, end: number): void {
+    const index = this.#length++;
+    this.#kinds[index] = kind;
+    this.#types[index] = type;
+    this.#buffers[index] = buffer;
+    this.#starts[index] = start;
+    this.#ends[index] = end;
+    this.#bytes += end - start;
+  }
+
+  kind(index: number): Frame {
+    return this.#kinds[index] as Frame;
+  }
+
+  type(index: number): number {
+    return this.#types[index] as number;
+  }
+
+  buffer(index: number): Buffer {
+    return this.#buffers[index] as Buffer;
+  }
+
+  start(index: number): number {
+    return this.#starts[index] as number;
+  }
+
+  end(index: number): number {
+    return this.#ends[index] as number;
+  }
+
+  clear(): void {
+    for (let i = 0; i < this.#length; i++) this.#buffers[i] = undefined;
+    this.#length = 0;
+    this.#bytes = 0;
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * What a new client is told about its session, and the settings it starts with.
+ *
+ * Usually everything is known from earlier servers and no server is needed. A pool that has had none yet, or
+ * a startup setting whose reported form is not known (`datestyle=german` becomes `German, DMY`), needs one:
+ * it is leased, the settings are applied and read back, and it is given back. So a wrong value is refused at
+ * login in the server's own words, and only values that a server has reported are ever applied later.
+ */
+import { assert } from "../base/assert.ts";
+import { type Failure, PeerError } from "../base/errors.ts";
+import { ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
+import type { Pool, Waiter } from "../pool/pool.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { Server, ServerOwner } from "../pool/server.ts";
+import { nameBytesMax } from "../wire/constants.ts";
+import { decodeBackend } from "../wire/decode-backend.ts";
+
+export interface Welcome {
+  /** Everything to report: name and value. */
+  readonly reported: ReadonlyMap<string, string>;
+  readonly vector: ParameterVector;
+}
+
+export interface WelcomeListener {
+  onWelcome(welcome: Welcome): void;
+  onWelcomeFailed(failure: Failure): void;
+  onLongWait(): void;
+}
+
+/** A client whose login lost this many servers is told so. */
+const serversLostMax = 3;
+
+export class WelcomeRequest implements Waiter, ServerOwner {
+  readonly #pool: Pool;
+  /** Tracked startup settings: reported name and the value as the client sent it. */
+  readonly #requested: ReadonlyMap<string, string>;
+  readonly #listener: WelcomeListener;
+  #server: Server | undefined;
+  #serversLost = 0;
+  #over = false;
+
+  constructor(pool: Pool, requested: ReadonlyMap<string, string>, listener: WelcomeListener) {
+    this.#pool = pool;
+    this.#requested = requested;
+    this.#listener = listener;
+  }
+
+  /** Answers the listener, now or later. */
+  start(): void {
+    const known = this.#fromMemory();
+    if (known !== undefined) {
+      this.#over = true;
+      this.#listener.onWelcome(known);
+      return;
+    }
+    const server = this.#pool.lease(this);
+    if (server !== undefined) this.onLeased(server);
+  }
+
+  /** The client is gone. */
+  abort(): void {
+    if (this.#over) return;
+    this.#over = true;
+    const server = this.#server;
+    if (server === undefined) {
+      this.#pool.cancelWait(this);
+      return;
+    }
+    this.#server = undefined;
+    server.owner = undefined;
+    if (!server.closed) this.#pool.discard(server, "client left while logging in");
+  }
+
+  /**
+   * Clears away what an earlier client has set here, then applies what this one asked for: `DMY` on its own
+   * means something else on a server that somebody has set to German dates.
+   */
+  onLeased(server: Server): void {
+    this.#server = server;
+    server.owner = this;
+    const { tracked } = server.parameters;
+    const base = vectorOf(this.#base(server));
+    const target = ParameterVector.copyOf(base);
+    for (const [name, value] of this.#requested) target.set(name, value);
+    const queries = tracked.equals(base)
+      ? settingsQueries(base, target)
+      : [...settingsQueries(tracked, base), ...settingsQueries(base, target)];
+    for (const query of queries) {
+      server.replies.push(Request.query, Handling.swallow);
+      server.unnamed = undefined;
+      server.transport.write(query);
+    }
+    if (queries.length === 0) this.#succeed(server);
+  }
+
+  onLeaseFailed(failure: Failure): void {
+    this.#over = true;
+    this.#listener.onWelcomeFailed(failure);
+  }
+
+  onLongWait(): void {
+    this.#listener.onLongWait();
+  }
+
+  onReplies(): boolean {
+    return true;
+  }
+
+  onSettled(): void {
+    const server = this.#server;
+    assert(server !== undefined, "replies come from a server that is held");
+    const error = server.replies.takeSwallowedError();
+    if (error === undefined) {
+      this.#succeed(server);
+      return;
+    }
+    const message = decodeBackend(error, 0, error.length);
+    assert(message.kind === "ErrorResponse", "what was swallowed is an error");
+    this.#give(server);
+    const { code: sqlstate, detail, hint } = message.fields;
+    this.#listener.onWelcomeFailed(
+      new PeerError(message.fields.message, {
+        code: "session.startup_parameter",
+        sqlstate,
+        source: "server",
+        ...(detail === undefined ? {} : { detail }),
+        ...(hint === undefined ? {} : { hint }),
+      }),
+    );
+  }
+
+  onParameter(): void {
+    // Read from the server when all replies are in.
+  }
+
+  onStatementsDropped(): void {
+    // Nothing of this client is prepared yet.
+  }
+
+  onServerDrain(): void {
+    // A few hundred bytes never fill a socket.
+  }
+
+  /** An idle server may have died unnoticed. The client has not been told anything yet: another one serves it. */
+  onServerLost(failure: Failure): void {
+    this.#server = undefined;
+    if (this.#over) return;
+    if (++this.#serversLost < serversLostMax) {
+      this.start();
+      return;
+    }
+    this.#over = true;
+    this.#listener.onWelcomeFailed(failure);
+  }
+
+  #succeed(server: Server): void {
+    for (const [name, value] of this.#requested) {
+      const reported = server.parameters.tracked.get(name);
+      if (reported !== undefined) this.#pool.canonical.set(canonicalKey(name, value), reported);
+    }
+    const { tracked } = server.parameters;
+    const welcome = this.#compose(this.#base(server), (name, value) => tracked.get(name) ?? value);
+    this.#give(server);
+    this.#listener.onWelcome(welcome);
+  }
+
+  #give(server: Server): void {
+    this.#over = true;
+    this.#server = undefined;
+    server.owner = undefined;
+    this.#pool.release(server, false);
+  }
+
+  /** What a session has that asks for nothing. Never the leased server's present values: others have set those. */
+  #base(server: Server): ReadonlyMap<string, string> {
+    return this.#pool.welcome ?? new Map(server.parameters.entries());
+  }
+
+  #fromMemory(): Welcome | undefined {
+    const base = this.#pool.welcome;
+    if (base === undefined) return undefined;
+    const values = new Map<string, string>();
+    for (const [name, value] of this.#requested) {
+      const reported = base.get(name) === value ? value : this.#canonical(name, value);
+      if (reported === undefined) return undefined;
+      values.set(name, reported);
+    }
+    return this.#compose(base, (name) => values.get(name));
+  }
+
+  #canonical(name: string, value: string): string | undefined {
+    if (name === "application_name" && isPlainName(value)) return value;
+    return this.#pool.canonical.get(canonicalKey(name, value));
+  }
+
+  #compose(
+    base: ReadonlyMap<string, string>,
+    valueOf: (name: string, value: string) => string | undefined,
+  ): Welcome {
+    const reported = new Map(base);
+    const vector = vectorOf(base);
+    for (const [name, requested] of this.#requested) {
+      const value = valueOf(name, requested);
+      if (value === undefined) continue;
+      reported.set(name, value);
+      vector.set(name, value);
+    }
+    return { reported, vector };
+  }
+}
+
+function vectorOf(reported: ReadonlyMap<string, string>): ParameterVector {
+  const vector = new ParameterVector();
+  for (const [name, value] of reported) {
+    const tracked = trackedName(name);
+    if (tracked !== undefined) vector.set(tracked, value);
+  }
+  return vector;
+}
+
+function canonicalKey(name: string, value: string): string {
+  return `${name}\0${value}`;
+}
+
+/** A name that the server keeps as it is (guc.c check_application_name, NAMEDATALEN). */
+function isPlainName(value: string): boolean {
+  return value.length <= nameBytesMax && /^[\x20-\x7e]*$/.test(value);
+}
