@@ -40,10 +40,14 @@ export type Frame = (typeof Frame)[keyof typeof Frame];
 const unknownType = 0;
 const streamed = 1;
 const collected = 2;
+/** Kept until whole up to {@link shortBytesMax}, streamed beyond. */
+const collectedIfShort = 3;
+/** Longer error texts pass in parts: nothing is decided by what they say. */
+const shortBytesMax = 1024 * 1024;
 
 /** Which types a side may send, how long each may be, and which are kept until whole. */
 export class FrameRules {
-  /** unknown, streamed or collected, by type byte. */
+  /** unknown, streamed, collected, or collected if short, by type byte. */
   readonly treatment: Uint8Array = new Uint8Array(256);
   /** The longest body by type byte, without the length word. */
   readonly bodyBytesMax: Float64Array = new Float64Array(256);
@@ -65,6 +69,12 @@ export class FrameRules {
 
   collect(type: number, bodyBytesMax: number): this {
     this.treatment[type] = collected;
+    this.bodyBytesMax[type] = bodyBytesMax;
+    return this;
+  }
+
+  collectIfShort(type: number, bodyBytesMax: number): this {
+    this.treatment[type] = collectedIfShort;
     this.bodyBytesMax[type] = bodyBytesMax;
     return this;
   }
@@ -116,7 +126,7 @@ export function backendRules(): FrameRules {
     rules.stream(type, largeMessageBytesMax + 1024);
   }
   for (const type of [Backend.errorResponse, Backend.noticeResponse, Backend.notificationResponse]) {
-    rules.collect(type, 16 * 1024 * 1024);
+    rules.collectIfShort(type, largeMessageBytesMax);
   }
   // A parameter's value, a list of parameter types or a command tag has no small limit of its own.
   for (const type of [Backend.parameterStatus, Backend.parameterDescription, Backend.authentication]) {
@@ -210,7 +220,7 @@ export class Framer {
       this.#position = this.end;
       return Frame.whole;
     }
-    if (this.#rules.treatment[type] === collected) return this.#keep(available, total);
+    if (this.#collects(type, total)) return this.#keep(available, total);
     this.#streamRemaining = total - available;
     this.buffer = chunk;
     this.type = type;
@@ -220,9 +230,14 @@ export class Framer {
     return Frame.head;
   }
 
-  #check(type: number, total: number): void {
+  #collects(type: number, total: number): boolean {
     const treatment = this.#rules.treatment[type];
-    if (treatment === unknownType) this.#break(this.#rules.describe(type), "peer.unknown_message");
+    return treatment === collected || (treatment === collectedIfShort && total <= shortBytesMax);
+  }
+
+  #check(type: number, total: number): void {
+    if (this.#rules.treatment[type] === unknownType)
+      this.#break(this.#rules.describe(type), "peer.unknown_message");
     const bodyBytes = total - headerBytes;
     if (bodyBytes < 0) this.#break("invalid message length", "peer.message_length");
     if (bodyBytes > (this.#rules.bodyBytesMax[type] ?? 0)) {
@@ -275,8 +290,7 @@ export class Framer {
       const total = 1 + this.#partial.readUInt32BE(1);
       this.#check(type, total);
       this.#partialTotal = total;
-      if (total > headerBytes && this.#rules.treatment[type] === streamed)
-        return this.#headFromPartial(type, total);
+      if (total > headerBytes && !this.#collects(type, total)) return this.#headFromPartial(type, total);
     }
     this.#appendPartial(this.#partialTotal);
     if (this.#partialLength < this.#partialTotal) return this.#need();
