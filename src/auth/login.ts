@@ -103,8 +103,7 @@ type State =
 export class LoginMachine {
   readonly #options: LoginOptions;
   readonly #mock: MockSecrets;
-  /** The user's secret, or a made-up one. */
-  readonly #secret: Secret;
+  #secretUsed: Secret | undefined;
   /** True if the login fails whatever the client sends. */
   #doomed: boolean;
   #state: State = { kind: "start" };
@@ -118,11 +117,19 @@ export class LoginMachine {
     this.#options = options;
     this.#mock = new MockSecrets(mockKey, user, scramIterations);
     this.#doomed = secret === undefined || !isUsable(secret, method, user);
-    const unknownUserKind = options.unknownUserKind ?? (method === "md5" ? "md5" : "scram");
-    this.#secret =
-      this.#doomed || secret === undefined
-        ? this.#mock.ofKind(secret === undefined ? unknownUserKind : secret.kind)
-        : secret;
+  }
+
+  /** The user's secret, or a made-up one. Made when a method needs it: `trust` and `cert` do not. */
+  get #secret(): Secret {
+    this.#secretUsed ??= this.#chooseSecret();
+    return this.#secretUsed;
+  }
+
+  #chooseSecret(): Secret {
+    const { secret, method } = this.#options;
+    if (!this.#doomed && secret !== undefined) return secret;
+    const unknownUserKind = this.#options.unknownUserKind ?? (method === "md5" ? "md5" : "scram");
+    return this.#mock.ofKind(secret === undefined ? unknownUserKind : secret.kind);
   }
 
   /** The first step. Called once. */

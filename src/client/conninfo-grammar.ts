@@ -65,7 +65,9 @@ class KeywordValueParser {
     const keyword = this.#text.slice(start, this.#position);
     this.#skipBlanks();
     if (this.#text[this.#position] !== "=") {
-      throw badOption(`missing "=" after "${keyword}" in connection info string`);
+      // What is no keyword may be the rest of a password.
+      const what = this.#known(keyword) ? `"${keyword}"` : `the word at position ${start}`;
+      throw badOption(`missing "=" after ${what} in connection info string`);
     }
     this.#position++;
     return keyword;

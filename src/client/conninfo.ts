@@ -146,11 +146,13 @@ function oneOf<T extends string>(keywords: Keywords, keyword: string, values: re
   return value;
 }
 
+const integerPattern = /^\s*[+-]?\d{1,10}\s*$/;
+
 /** libpq's strtol with blanks allowed at both ends (parse_int_param). */
 function integer(keywords: Keywords, keyword: string, otherwise: number): number {
   const given = nonEmpty(keywords, keyword);
   if (given === undefined) return otherwise;
-  if (!/^\s*[+-]?\d{1,10}\s*$/.test(given)) {
+  if (!integerPattern.test(given)) {
     throw badOption(`invalid integer value "${given}" for connection option "${keyword}"`);
   }
   return Number(given);
@@ -207,16 +209,21 @@ function hostsFrom(keywords: Keywords): Host[] {
   return Array.from({ length: count }, (_, index): Host => {
     const address = addresses?.[index] || undefined;
     const host = names?.[index] || address || defaultSocketFolder;
+    if (host.lastIndexOf("@") > 0) {
+      throw badOption('a host name cannot contain "@"; in a password of a URI, write it as %40');
+    }
     const port = portFrom(ports.length === 1 ? ports[0] : ports[index]);
     return address === undefined || address === host ? { host, port } : { host, port, address };
   });
 }
 
-/** A number out of range costs that host only, when it is tried; what is no number is refused here. */
+/**
+ * A number out of range costs that host only, when it is tried; what is no number is refused here, unseen: a
+ * slash in a URI's password puts half of it into this place.
+ */
 function portFrom(text: string | undefined): number {
   if (text === undefined || text === "") return defaultPort;
-  if (!/^\s*[+-]?\d{1,10}\s*$/.test(text))
-    throw badOption(`invalid integer value "${text}" for connection option "port"`);
+  if (!integerPattern.test(text)) throw badOption('invalid integer value for connection option "port"');
   return Number(text);
 }
 

@@ -129,7 +129,8 @@ export class Handshake {
   receive(bytes: Buffer): void {
     if (this.finished || bytes.length === 0) return;
     if (this.#demand.kind !== "read") {
-      this.#hold(bytes);
+      // Of a socket that is being given up, nothing counts.
+      if (this.#open) this.#hold(bytes);
       return;
     }
     if (this.#status === "SSL_STARTUP") this.#receiveTlsAnswer(bytes);
@@ -243,22 +244,22 @@ export class Handshake {
   }
 
   #hold(bytes: Buffer): void {
+    if (this.#demand.kind === "startTls") return this.#unencrypted();
     if (this.#held.length + bytes.length > heldBytesMax) {
       return this.#fail("nothing", "client.protocol_violation", "server sent more than a login needs");
     }
     this.#held = Buffer.concat([this.#held, bytes]);
   }
 
+  #unencrypted(): void {
+    const text = "received unencrypted data after SSL response (possible man-in-the-middle attack)";
+    this.#fail("nothing", "client.protocol_violation", text);
+  }
+
   /** One byte answers SSLRequest. More of them are unencrypted and would be taken for encrypted (CVE-2021-23222). */
   #receiveTlsAnswer(bytes: Buffer): void {
     const answer = bytes.readUInt8(0);
-    if ((answer === byteS || answer === byteN) && bytes.length > 1) {
-      return this.#fail(
-        "nothing",
-        "client.protocol_violation",
-        "received unencrypted data after SSL response (possible man-in-the-middle attack)",
-      );
-    }
+    if ((answer === byteS || answer === byteN) && bytes.length > 1) return this.#unencrypted();
     if (answer === byteS) {
       this.#demand = { kind: "startTls", host: this.#targets.host.host, direct: false };
     } else if (answer === byteN) {
@@ -286,7 +287,6 @@ export class Handshake {
       const text = "SSL connection was established with unexpected ALPN protocol";
       return this.#fail("encryption", "client.tls_failed", text);
     }
-    // What came before the channel was secure is not part of it.
     assert(this.#held.length === 0, "nothing was read in the clear once TLS had begun");
     this.#encrypted = true;
     this.#endPoint = endPoint;

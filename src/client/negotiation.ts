@@ -48,7 +48,7 @@ export function negotiatedVersion(
 }
 
 /** 196610 → "3.2". */
-export function versionText(version: number): string {
+function versionText(version: number): string {
   return `${version >>> 16}.${version & 0xffff}`;
 }
 

@@ -24,12 +24,12 @@ const createdName = "pgsluice";
  */
 export async function ordinaryAccount(folder: string): Promise<Account | undefined> {
   if (process.getuid?.() !== 0) return undefined;
-  const owner = (await stat(folder)).uid;
+  const { uid, gid } = await stat(folder);
   for (const account of await candidates(folder)) {
     await chown(folder, account.uid, account.gid);
     if (await canEnter(account, folder)) return account;
   }
-  await chown(folder, owner, -1);
+  await chown(folder, uid, gid);
   throw labError("lab.folder_unreachable", `no ordinary user can enter ${folder}`, {
     detail: "PostgreSQL refuses to run as root, so it must run as a user that can enter its data folder.",
     hint: "Choose a folder that everybody may enter, for example one under /var/tmp.",

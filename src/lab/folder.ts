@@ -24,16 +24,21 @@ import {
 } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { endLeftovers } from "./data-folder.ts";
 import { labError } from "./errors.ts";
 import { isAlive, startToken } from "./processes.ts";
 
-const stateFile = "lab.json";
+export const stateFile = "lab.json";
 const lockFile = "lab.lock";
 const temporaryPrefix = "pgsluice-lab-";
 const format = 1;
 /** A Unix socket's path has room for 103 bytes on macOS, 107 on Linux; its name takes up to 27. */
 const socketFolderBytesMax = 76;
+
+/** Whoever has just been told to end gets this long for it. */
+const dyingTimeMs = 1000;
+const pollMs = 20;
 
 /** What is remembered from one start to the next. */
 export interface LabState {
@@ -72,12 +77,12 @@ export async function lockFolder(folder: string): Promise<void> {
   await writeFile(draft, JSON.stringify(ours));
   try {
     // A link appears whole and only where there is none: whoever makes it has the lock.
+    const deadline = performance.now() + dyingTimeMs;
     while (!(await tryLink(draft, file))) {
       const owner = await livingOwner(file);
-      if (owner !== undefined) {
-        throw labError("lab.folder_in_use", `${folder} is in use by process ${owner.pid}`);
-      }
-      await putAside(file, `${draft}.stale`);
+      if (owner === undefined) await putAside(file, `${draft}.stale`);
+      else if (performance.now() < deadline) await sleep(pollMs);
+      else throw labError("lab.folder_in_use", `${folder} is in use by process ${owner.pid}`);
     }
   } finally {
     await rm(draft, { force: true });

@@ -9,7 +9,7 @@
 import { existsSync } from "node:fs";
 import { chmod, chown, readdir, rm } from "node:fs/promises";
 import path from "node:path";
-import { type Account, ordinaryAccount } from "./account.ts";
+import type { Account } from "./account.ts";
 import { findBinaries } from "./binaries.ts";
 import type { Certificate } from "./certificates.ts";
 import {
@@ -29,10 +29,12 @@ import {
   makeTemporaryFolder,
   openFolder,
   readState,
+  stateFile,
   sweepTemporaryFolders,
   unlockFolder,
   writeState,
 } from "./folder.ts";
+import { findHome, sweepSubstitutes } from "./home.ts";
 import { type LabContext, LabNode, type StopMode } from "./node.ts";
 import { baseBackup, untilReplayed } from "./replication.ts";
 
@@ -89,7 +91,10 @@ const throwAwaySettings: PostgresSettings = {
 };
 
 export class Lab {
+  /** The folder that was asked for, or the temporary one. */
   readonly folder: string;
+  /** Where the data lies; see home.ts. */
+  #home: string;
   readonly #temporary: boolean;
   readonly #nodes: LabNode[] = [];
   #context: LabContext | undefined;
@@ -97,6 +102,7 @@ export class Lab {
 
   private constructor(folder: string, temporary: boolean) {
     this.folder = folder;
+    this.#home = folder;
     this.#temporary = temporary;
   }
 
@@ -110,13 +116,16 @@ export class Lab {
     }
     const progress = options.onProgress ?? (() => undefined);
     const temporary = options.folder === undefined;
-    if (temporary) await sweepTemporaryFolders();
+    await sweepTemporaryFolders();
+    await sweepSubstitutes();
     const folder =
       options.folder === undefined ? await makeTemporaryFolder() : await openFolder(options.folder);
     await lockFolder(folder);
     const lab = new Lab(folder, temporary);
     try {
-      await lab.#prepare(options);
+      // From here on the folder is known to be a lab's, also if the rest fails.
+      if (!existsSync(path.join(folder, stateFile))) await writeState(folder, { nodes: [] });
+      await lab.#prepare(options, progress);
       await lab.#startNodes(options.standbys ?? 0, options.initdbOptions ?? [], progress);
       return lab;
     } catch (error) {
@@ -181,11 +190,12 @@ export class Lab {
   }
 
   /** Everything before the first node starts: the user, the programs, what was left behind. */
-  async #prepare(options: LabOptions): Promise<void> {
-    const account = await ordinaryAccount(this.folder);
+  async #prepare(options: LabOptions, progress: (text: string) => void): Promise<void> {
+    const { folder, account } = await findHome(this.folder, progress);
+    this.#home = folder;
     const binaries = await findBinaries(account, options.binFolder);
-    await endNodes(this.folder);
-    const socketFolder = await makeSocketFolder(this.folder, this.#temporary);
+    await endNodes(folder);
+    const socketFolder = await makeSocketFolder(folder, this.#temporary);
     await chmod(socketFolder, 0o755);
     if (account !== undefined) await chown(socketFolder, account.uid, account.gid);
     const durable = options.durable ?? !this.#temporary;
@@ -207,7 +217,7 @@ export class Lab {
 
   async #tlsSettings(tls: LabOptions["tls"], account: Account | undefined): Promise<PostgresSettings> {
     if (tls === undefined) return {};
-    const folder = path.join(this.folder, "tls");
+    const folder = path.join(this.#home, "tls");
     await makeOwnedFolder(folder, account);
     const files = {
       ssl_cert_file: tls.server.certificate,
@@ -230,7 +240,7 @@ export class Lab {
     progress: (text: string) => void,
   ): Promise<void> {
     const { account, binaries } = this.#requireContext();
-    const { nodes: known } = await readState(this.folder);
+    const { nodes: known } = await readState(this.#home);
     for (const { name, port } of known.slice(0, Math.max(1, standbys + 1))) await this.#addNode(name, port);
     if (known.length === 0) {
       progress(`creating a PostgreSQL ${binaries.version} cluster`);
@@ -263,7 +273,7 @@ export class Lab {
 
   async #addNode(name: string, port: number): Promise<LabNode> {
     const context = this.#requireContext();
-    const folder = path.join(this.folder, name);
+    const folder = path.join(this.#home, name);
     await makeOwnedFolder(folder, context.account);
     const node = new LabNode(context, name, folder, port);
     this.#nodes.push(node);
@@ -272,7 +282,7 @@ export class Lab {
 
   async #remember(): Promise<void> {
     const complete = this.#nodes.filter(({ dataFolder }) => existsSync(dataFolder));
-    await writeState(this.folder, { nodes: complete.map(({ name, port }) => ({ name, port })) });
+    await writeState(this.#home, { nodes: complete.map(({ name, port }) => ({ name, port })) });
   }
 
   async #stopAll(): Promise<void> {

@@ -243,7 +243,10 @@ export class LabNode {
       await this.kill();
       throw error;
     }
-    return this.isRunning ? undefined : (await this.log(logStart)).trim().split("\n").slice(-20).join("\n");
+    if (this.isRunning) return undefined;
+    const { failure } = this.#supervised;
+    if (failure !== undefined) return failure.message;
+    return (await this.log(logStart)).trim().split("\n").slice(-20).join("\n");
   }
 
   async #writeConfiguration(): Promise<void> {

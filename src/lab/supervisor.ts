@@ -49,9 +49,8 @@ export interface SupervisedCommand {
 
 export class Supervised {
   readonly #child: ChildProcess;
-  /** Resolves when the server has ended. */
-  readonly ended: Promise<void>;
   #hasEnded = false;
+  #failure: Error | undefined;
 
   constructor(options: SupervisedCommand) {
     const { account } = options;
@@ -63,18 +62,22 @@ export class Supervised {
       detached: true,
       ...(account === undefined ? {} : { uid: account.uid, gid: account.gid }),
     });
-    this.ended = new Promise((resolve) => {
-      const end = (): void => {
-        this.#hasEnded = true;
-        resolve();
-      };
-      this.#child.once("exit", end);
-      this.#child.once("error", end);
+    this.#child.once("exit", () => {
+      this.#hasEnded = true;
+    });
+    this.#child.once("error", (error) => {
+      this.#failure = error;
+      this.#hasEnded = true;
     });
     this.#child.stdin?.on("error", () => undefined);
     // A lab that nobody waits for does not keep the program alive; the pipe's end then stops it.
     this.#child.unref();
     (this.#child.stdin as Socket | null)?.unref();
+  }
+
+  /** Why not even the shell could be started. */
+  get failure(): Error | undefined {
+    return this.#failure;
   }
 
   get hasEnded(): boolean {

@@ -34,7 +34,7 @@ export class CancelRegistry {
   register(target: CancelTarget, longSecret: boolean): CancelKey {
     let pid = randomInt(1, pidMax);
     while (this.#targets.has(pid)) pid = randomInt(1, pidMax);
-    const secret = randomBytes(longSecret ? secretBytes32 : secretBytes30);
+    const secret = randomSecret(longSecret ? secretBytes32 : secretBytes30);
     this.#targets.set(pid, { secret, target });
     return { pid, secret };
   }
@@ -49,5 +49,13 @@ export class CancelRegistry {
     const entry = this.#targets.get(pid);
     if (entry === undefined || entry.secret.length !== secret.length) return undefined;
     return timingSafeEqual(entry.secret, secret) ? entry.target : undefined;
+  }
+}
+
+/** Never all zeros: what was never filled in matches nobody. */
+function randomSecret(bytes: number): Buffer {
+  for (;;) {
+    const secret = randomBytes(bytes);
+    if (secret.some((byte) => byte !== 0)) return secret;
   }
 }

@@ -6,6 +6,7 @@
  * and where the two differ the difference is applied before the client's next statement, in the same write.
  * Only values that a server has reported enter a vector, so equal settings are equal strings.
  */
+import { LruMap } from "../base/lru.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
 
 /**
@@ -45,41 +46,84 @@ export function trackedStartupName(name: string): string | undefined {
   return tracked === undefined || notAtStartup.has(tracked) ? undefined : tracked;
 }
 
-/** The tracked parameters a client or a server has, comparable in one step. */
-export class ParameterVector {
-  readonly #values = new Map<string, string>();
+/** Different vectors that one pool remembers. */
+const vectorsMax = 256;
+
+/** Names and values, never changed once made, and one text that is equal if they are. */
+class Values {
+  readonly map: ReadonlyMap<string, string>;
   #key: string | undefined;
 
-  static copyOf(other: ParameterVector): ParameterVector {
-    const copy = new ParameterVector();
-    for (const [name, value] of other.#values) copy.#values.set(name, value);
-    return copy;
+  constructor(map: ReadonlyMap<string, string>) {
+    this.map = map;
   }
 
-  get(name: string): string | undefined {
-    return this.#values.get(name);
-  }
-
-  set(name: string, value: string): void {
-    if (this.#values.get(name) === value) return;
-    this.#values.set(name, value);
-    this.#key = undefined;
-  }
-
-  entries(): IterableIterator<[string, string]> {
-    return this.#values.entries();
-  }
-
-  equals(other: ParameterVector): boolean {
-    return this.#currentKey() === other.#currentKey();
-  }
-
-  #currentKey(): string {
-    this.#key ??= [...this.#values]
+  get key(): string {
+    this.#key ??= [...this.map]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, value]) => `${name}\0${value}`)
       .join("\0");
     return this.#key;
+  }
+}
+
+const nothing = new Values(new Map());
+
+/** Vectors that are equal, kept once: ten thousand clients rarely have more than a few different ones. */
+export class VectorCache {
+  readonly #values = new LruMap<string, Values>(vectorsMax);
+
+  /** @internal */
+  shared(values: Values): Values {
+    const known = this.#values.get(values.key);
+    if (known !== undefined) return known;
+    this.#values.set(values.key, values);
+    return values;
+  }
+}
+
+/** The tracked parameters a client or a server has, comparable in one step. Copies share what they hold. */
+export class ParameterVector {
+  #values = nothing;
+
+  /** The tracked ones of what a server has reported. */
+  static of(reported: ReadonlyMap<string, string>): ParameterVector {
+    const values = new Map<string, string>();
+    for (const [name, value] of reported) {
+      const tracked = trackedName(name);
+      if (tracked !== undefined) values.set(tracked, value);
+    }
+    const vector = new ParameterVector();
+    vector.#values = new Values(values);
+    return vector;
+  }
+
+  static copyOf(other: ParameterVector): ParameterVector {
+    const copy = new ParameterVector();
+    copy.#values = other.#values;
+    return copy;
+  }
+
+  get(name: string): string | undefined {
+    return this.#values.map.get(name);
+  }
+
+  set(name: string, value: string): void {
+    if (this.#values.map.get(name) === value) return;
+    this.#values = new Values(new Map(this.#values.map).set(name, value));
+  }
+
+  entries(): IterableIterator<[string, string]> {
+    return this.#values.map.entries();
+  }
+
+  equals(other: ParameterVector): boolean {
+    return this.#values === other.#values || this.#values.key === other.#values.key;
+  }
+
+  /** From now on holds the same values as every equal vector that was shared by this cache. */
+  shareBy(cache: VectorCache): void {
+    this.#values = cache.shared(this.#values);
   }
 }
 
@@ -144,4 +188,13 @@ export function settingsQueries(from: ParameterVector, to: ParameterVector): Buf
 function quoteLiteral(value: string): string {
   const doubled = value.replaceAll("'", "''");
   return doubled.includes("\\") ? `E'${doubled.replaceAll("\\", "\\\\")}'` : `'${doubled}'`;
+}
+
+/** What a new client is told about its session, and the settings it starts with. */
+export interface Welcome {
+  /** What the newest server reported when this was composed; another one makes this out of date. */
+  readonly base: ReadonlyMap<string, string>;
+  readonly vector: ParameterVector;
+  /** ParameterStatus messages for everything that is reported. */
+  readonly messages: Buffer;
 }

@@ -15,33 +15,18 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
 import { cancelBackend, type OpenConnection, openConnection } from "../client/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
-import { cachedFailure, connectFailure, poolerShutdown, queryWaitTimeout, reasonOf } from "./failures.ts";
+import { cachedFailure, connectFailure, poolerShutdown, reasonOf } from "./failures.ts";
+import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { checkServer, resetServer } from "./reset.ts";
 import { Server, type ServerState } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
-
-/** A client that wants a server. */
-export interface Waiter {
-  /** The server is the waiter's now; it has set nothing on it yet. */
-  onLeased(server: Server): void;
-  /** No server can be had. Called at most once, never after `onLeased`. */
-  onLeaseFailed(error: Failure): void;
-  /** It has waited for `query_wait_notify`. */
-  onLongWait(): void;
-}
-
-interface Waiting {
-  readonly waiter: Waiter;
-  readonly sinceMs: number;
-  notified: boolean;
-}
+import { type Waiter, WaitQueue } from "./waiters.ts";
 
 /** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
 const connectingMax = 8;
@@ -55,6 +40,9 @@ const startingUp = "57P03";
 export class Pool implements BudgetMember {
   readonly name: string;
   readonly statements: StatementRegistry = new StatementRegistry();
+  /** What clients were told, by the startup settings they asked for. */
+  readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
+  readonly vectors: VectorCache = new VectorCache();
   /** Start-up settings as a server reports them, by `name NUL value` as a client sends them. */
   readonly canonical: LruMap<string, string> = new LruMap(canonicalMax);
   /** What the newest server reported when it was new: the welcome of clients that need no server. */
@@ -69,7 +57,7 @@ export class Pool implements BudgetMember {
   readonly #logger: Logger;
   readonly #servers = new Set<Server>();
   readonly #idle: Server[] = [];
-  readonly #waiting = new Deque<Waiting>();
+  readonly #waiting = new WaitQueue();
   readonly #connecting = new Set<AbortController>();
   readonly #resetDeadlines = new Map<Server, number>();
   #retryAtMs = 0;
@@ -106,8 +94,15 @@ export class Pool implements BudgetMember {
     return this.#waiting.length;
   }
 
+  /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
-    return this.#waiting.peekFirst()?.sinceMs;
+    const wants = this.#waiting.length > this.#coming && this.#clock.now() >= this.#retryAtMs;
+    return wants ? this.#waiting.firstSinceMs : undefined;
+  }
+
+  /** Servers that will be handed out soon: being opened, reset or checked. */
+  get #coming(): number {
+    return this.#connecting.size + this.#resetDeadlines.size;
   }
 
   get idleSinceMs(): number | undefined {
@@ -119,7 +114,9 @@ export class Pool implements BudgetMember {
   }
 
   get empty(): boolean {
-    return this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
+    const nobody = this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
+    // A failed login is remembered for as long as it must not be tried again.
+    return nobody && this.#clock.now() >= this.#retryAtMs;
   }
 
   /** Takes effect for servers that are handed out or opened from now on. */
@@ -133,27 +130,22 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(poolerShutdown());
       return undefined;
     }
-    if (this.#waiting.length === 0) {
-      const server = this.#takeIdle();
-      if (server !== undefined) return server;
-    }
+    // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
+    const server = this.#takeIdle();
+    if (server !== undefined) return server;
     const failure = this.#recentFailure();
     if (failure !== undefined) {
       waiter.onLeaseFailed(failure);
       return undefined;
     }
-    this.#waiting.push({ waiter, sinceMs: this.#clock.now(), notified: false });
+    this.#waiting.push(waiter, this.#clock.now());
     this.openServers();
     return undefined;
   }
 
   /** The waiter has lost interest. */
   cancelWait(waiter: Waiter): void {
-    for (const waiting of this.#waiting) {
-      if (waiting.waiter !== waiter) continue;
-      this.#waiting.remove(waiting);
-      return;
-    }
+    this.#waiting.remove(waiter);
   }
 
   /**
@@ -183,6 +175,11 @@ export class Pool implements BudgetMember {
   /** Closes a server that must not be used again. */
   discard(server: Server, reason: string): void {
     if (server.closed) return;
+    this.#close(server, reason);
+    this.#onPlaceFree();
+  }
+
+  #close(server: Server, reason: string): void {
     this.#logger.info(
       { pool: this.name, server: server.id, pid: server.backendPid, reason },
       "closing server",
@@ -190,13 +187,13 @@ export class Pool implements BudgetMember {
     server.owner = undefined;
     this.#move(server, "closed");
     server.terminate();
-    this.#onPlaceFree();
   }
 
   closeOldestIdle(): void {
     const [server] = this.#idle;
     assert(server !== undefined, "asked only where a server is idle");
-    this.discard(server, "evicted");
+    // Its place is taken by the sibling that asks.
+    this.#close(server, "evicted");
   }
 
   /** The pool is forgotten: nothing is open and nobody uses it. */
@@ -219,6 +216,8 @@ export class Pool implements BudgetMember {
       });
     } catch (error) {
       this.#logger.warn({ pool: this.name, server: server.id, err: error }, "could not send cancel request");
+      // It may have been sent and arrive later: whoever had this server then would be hit.
+      server.closeReason ??= "cancel request was not answered";
     } finally {
       server.cancelsInFlight--;
       if (server.state === "being_canceled" && server.cancelsInFlight === 0) {
@@ -228,8 +227,10 @@ export class Pool implements BudgetMember {
     }
   }
 
-  /** Closes idle servers now, and the others when they are given back. */
+  /** Closes idle servers now, and the others when they are given back; the next one is opened without a wait. */
   retireServers(reason: string): void {
+    this.#lastFailure = undefined;
+    this.#retryAtMs = 0;
     for (const server of [...this.#servers]) {
       if (server.state === "idle") this.discard(server, reason);
       else server.closeReason ??= reason;
@@ -245,7 +246,7 @@ export class Pool implements BudgetMember {
   close(atOnce: boolean): void {
     this.#closed = true;
     for (const attempt of this.#connecting) attempt.abort();
-    this.#failWaiting(poolerShutdown());
+    this.#waiting.failAll(poolerShutdown());
     for (const server of [...this.#servers]) {
       if (atOnce || server.state === "idle") this.discard(server, "pooler is shutting down");
       else server.closeReason ??= "pooler is shutting down";
@@ -255,7 +256,8 @@ export class Pool implements BudgetMember {
   /** Everything that time asks for. */
   tick(): void {
     const nowMs = this.#clock.now();
-    this.#tickWaiting(nowMs);
+    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.#settings;
+    this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
     this.#tickServers(nowMs);
     for (const [server, deadlineMs] of this.#resetDeadlines) {
       if (nowMs >= deadlineMs) this.discard(server, "server_reset_timeout");
@@ -263,27 +265,10 @@ export class Pool implements BudgetMember {
     this.openServers();
   }
 
-  #tickWaiting(nowMs: number): void {
-    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.#settings;
-    for (;;) {
-      const first = this.#waiting.peekFirst();
-      if (first === undefined || queryWaitTimeoutMs === 0 || nowMs - first.sinceMs < queryWaitTimeoutMs)
-        break;
-      this.#waiting.shift();
-      first.waiter.onLeaseFailed(queryWaitTimeout());
-    }
-    if (queryWaitNotifyMs === 0) return;
-    for (const waiting of this.#waiting) {
-      if (nowMs - waiting.sinceMs < queryWaitNotifyMs) break;
-      if (waiting.notified) continue;
-      waiting.notified = true;
-      waiting.waiter.onLongWait();
-    }
-  }
-
-  /** Old and long unused servers go, but never all below the minimum for being unused. */
+  /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
   #tickServers(nowMs: number): void {
-    const { serverIdleTimeoutMs, serverLifetimeMs, sizeMin } = this.#settings;
+    const { serverIdleTimeoutMs, serverLifetimeMs } = this.#settings;
+    const sizeMin = this.clients > 0 ? this.#settings.sizeMin : 0;
     for (const server of [...this.#idle]) {
       if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) {
         this.discard(server, "server_lifetime");
@@ -310,7 +295,7 @@ export class Pool implements BudgetMember {
 
   /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
   #offer(server: Server): void {
-    if (this.#budget.siblingStarves(this, this.waitingSinceMs ?? Number.POSITIVE_INFINITY)) {
+    if (this.#budget.siblingStarves(this, this.#waiting.firstSinceMs ?? Number.POSITIVE_INFINITY)) {
       this.discard(server, "evicted");
       return;
     }
@@ -320,22 +305,21 @@ export class Pool implements BudgetMember {
       return;
     }
     if (server.state !== "active") this.#move(server, "active");
-    next.waiter.onLeased(server);
+    next.onLeased(server);
   }
 
-  /** The most recently used idle server that may be handed out unchecked. */
+  /** The most recently used idle server; if it has to be checked first, that is begun. */
   #takeIdle(): Server | undefined {
-    for (;;) {
-      const server = this.#idle.at(-1);
-      if (server === undefined) return undefined;
-      const { checkQuery, checkDelayMs } = this.#settings;
-      if (checkQuery !== "" && this.#clock.now() - server.lastUsedAtMs >= checkDelayMs) {
-        this.#check(server);
-        continue;
-      }
-      this.#move(server, "active");
-      return server;
+    const server = this.#idle.at(-1);
+    if (server === undefined) return undefined;
+    const { checkQuery, checkDelayMs } = this.#settings;
+    if (checkQuery !== "" && this.#clock.now() - server.lastUsedAtMs >= checkDelayMs) {
+      // One for each that asks: a check counts as use, and the others are to be closed when nobody needs them.
+      this.#check(server);
+      return undefined;
     }
+    this.#move(server, "active");
+    return server;
   }
 
   #check(server: Server): void {
@@ -376,8 +360,7 @@ export class Pool implements BudgetMember {
   openServers(): void {
     if (this.#closed) return;
     const { sizeMin } = this.#settings;
-    const checking = this.#resetDeadlines.size;
-    const forClients = this.#waiting.length - this.#connecting.size - checking;
+    const forClients = this.#waiting.length - this.#coming;
     const forMinimum = this.clients > 0 ? sizeMin - this.size : 0;
     if ((forClients <= 0 && forMinimum <= 0) || this.#clock.now() < this.#retryAtMs) return;
     // After a failure one connection tries the way; the others follow when it has succeeded.
@@ -400,9 +383,10 @@ export class Pool implements BudgetMember {
       failure = connectFailure(error);
     }
     this.#connecting.delete(attempt);
-    if (failure !== undefined) this.#budget.onPlaceFree();
     if (connection !== undefined) this.#admit(connection);
-    else if (failure !== undefined) this.#noteConnectFailure(failure);
+    if (failure === undefined) return;
+    this.#noteConnectFailure(failure);
+    this.#budget.onPlaceFree();
   }
 
   #admit(connection: OpenConnection): void {
@@ -444,7 +428,7 @@ export class Pool implements BudgetMember {
       "server login failed",
     );
     // While servers of ours will come free, "too many connections" and the like are no news to clients.
-    if (!transient && this.#servers.size === 0) this.#failWaiting(failure);
+    if (!transient && this.#servers.size === 0) this.#waiting.failAll(failure);
   }
 
   /** What clients are told while a failed login is not tried again. */
@@ -453,12 +437,6 @@ export class Pool implements BudgetMember {
     if (failure === undefined || this.#servers.size > 0 || this.#connecting.size > 0) return undefined;
     if (failure.sqlstate === startingUp || this.#clock.now() >= this.#retryAtMs) return undefined;
     return cachedFailure(failure);
-  }
-
-  #failWaiting(failure: Failure): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
   }
 
   #onServerClosed(server: Server, error: Failure): void {
@@ -473,8 +451,8 @@ export class Pool implements BudgetMember {
   }
 
   #onPlaceFree(): void {
-    this.openServers();
     this.#budget.onPlaceFree();
+    this.openServers(); // after siblings that wait: its minimum is less urgent
   }
 
   /** The one door of membership. */

@@ -9,8 +9,10 @@
  *     received  1 -> swallow   2 ->  T ->      D.. C -> Z -> the unit is done
  *
  * An error of the extended protocol makes the server skip to the next Sync (docs 54.2.3); that rule lives
- * here and nowhere else. So does COPY's rule that Flush and Sync sent before CopyInResponse are ignored
- * (copyfromparse.c). Sans-IO: types and bytes in, verdicts out.
+ * here and nowhere else. So does COPY's rule that Flush and Sync are ignored while the server reads COPY data
+ * (copyfromparse.c). If an error ends COPY, a Sync sent before may have been read after it, and is answered
+ * then; nobody can tell but by the ReadyForQuery that comes before any reply to a later request.
+ * Sans-IO: types and bytes in, verdicts out.
  */
 import { assert } from "../base/assert.ts";
 import { Deque } from "../base/deque.ts";
@@ -70,7 +72,15 @@ export class ReplyQueue {
   readonly #outcomes = new Deque<RequestOutcome>();
   /** An error was seen and its Sync has not been sent yet: the server drops all it gets. */
   #skipping = false;
+  /** Requests of the extended protocol were sent, and no Sync after them: their transaction is open. */
+  #batchOpen = false;
   #copyIn = false;
+  /** Syncs that the server ignores, because it reads COPY data. */
+  #ignoredSyncs = 0;
+  /** Syncs of which that is not sure, because COPY ended with an error. */
+  #uncertainSyncs = 0;
+  /** The Query whose COPY failed is still at the head: the next ReadyForQuery is its own. */
+  #readyDue = false;
   #synthesised: Buffer[] = [];
   #swallowedError: Buffer | undefined;
   /** Status byte of the last ReadyForQuery. */
@@ -85,7 +95,7 @@ export class ReplyQueue {
 
   /** Nothing is owed, and the server is not waiting for a Sync. */
   get settled(): boolean {
-    return this.#length === 0 && !this.#skipping;
+    return this.#length === 0 && !this.#skipping && !this.#batchOpen;
   }
 
   /** The server reads COPY data now. */
@@ -113,15 +123,26 @@ export class ReplyQueue {
     return bytes;
   }
 
-  /** Notes a request that is being sent (or, if synthesised, is not). */
+  /** Notes a request that is being sent (or, if synthesised, is not). Only Parse and Close have an outcome. */
   push(request: Request, handling: Handling, outcome?: RequestOutcome): void {
+    assert(
+      outcome === undefined || request === Request.parse || request === Request.close,
+      "only Parse and Close have an outcome",
+    );
     if (request === Request.sync) {
-      // A Sync inside COPY IN is ignored by the server: no ReadyForQuery will answer it.
-      if (this.#copyIn) return;
+      if (this.#copyIn) {
+        this.#ignoredSyncs++;
+        return;
+      }
       this.#skipping = false;
+      this.#batchOpen = false;
     } else if (this.#skipping) {
       outcome?.onFailed();
       return;
+    } else if (request === Request.query || request === Request.functionCall) {
+      this.#batchOpen = false;
+    } else if (request !== Request.copyEnd && handling !== Handling.synthesise) {
+      this.#batchOpen = true;
     }
     if (request === Request.copyEnd && (this.#copyIn || this.#length === 0)) {
       this.#copyIn = false;
@@ -140,6 +161,9 @@ export class ReplyQueue {
     const entry = this.#length === 0 ? 0 : (this.#ring[this.#head] as number);
     const request = entry & requestMask;
     const verdict = (entry & handlingMask) === Handling.swallow ? Verdict.swallow : Verdict.forward;
+    if (this.#uncertainSyncs > 0 && this.#settlesUncertain(type, request)) {
+      return this.#acceptLateReady(buffer, start);
+    }
     switch (type) {
       case Backend.dataRow:
       case Backend.copyData:
@@ -150,8 +174,10 @@ export class ReplyQueue {
       case Backend.commandComplete:
       case Backend.emptyQueryResponse:
       case Backend.portalSuspended:
+        if (request !== Request.execute && request !== Request.query) throw unexpected(type, request);
+        this.#copyIn = false;
+        this.#ignoredSyncs = 0;
         if (request === Request.execute) this.#pop();
-        else if (request !== Request.query) throw unexpected(type, request);
         return verdict;
       case Backend.rowDescription:
         if (request === Request.describe) this.#pop();
@@ -195,6 +221,9 @@ export class ReplyQueue {
     this.#synthesised = [];
     this.#copyIn = false;
     this.#skipping = false;
+    this.#batchOpen = false;
+    this.#ignoredSyncs = 0;
+    this.#uncertainSyncs = 0;
   }
 
   #acceptComplete(type: number, request: number, expected: Request, verdict: Verdict): Verdict {
@@ -210,14 +239,47 @@ export class ReplyQueue {
     }
     this.status = buffer[start + 5] as number; // backendRules and decoding require a body
     this.#copyIn = false;
+    this.#readyDue = false;
     this.#pop();
     return verdict;
+  }
+
+  /**
+   * Syncs in doubt: whether this reply is the ReadyForQuery of one of them. Any other reply to a request
+   * settles it: the server has read them all, and ignored those that it did not answer.
+   */
+  #settlesUncertain(type: number, request: number): boolean {
+    switch (type) {
+      case Backend.readyForQuery:
+        // Which of two Syncs is answered makes no difference.
+        return !this.#readyDue && request !== Request.sync;
+      case Backend.parameterStatus:
+      case Backend.noticeResponse:
+      case Backend.notificationResponse:
+        return false;
+      default:
+        this.#uncertainSyncs = 0;
+        return false;
+    }
+  }
+
+  /** Whoever has sent something since does not wait for it, and is perhaps another client. */
+  #acceptLateReady(buffer: Buffer, start: number): Verdict {
+    this.#uncertainSyncs--;
+    this.#skipping = false;
+    this.status = buffer[start + 5] as number; // as above
+    return this.#length === 0 ? Verdict.forward : Verdict.swallow;
   }
 
   #acceptError(entry: number, verdict: Verdict, buffer: Buffer, start: number, end: number): Verdict {
     this.#copyIn = false;
     if (entry === 0) return Verdict.forward;
     const request = entry & requestMask;
+    if (this.#ignoredSyncs > 0) {
+      this.#uncertainSyncs = this.#ignoredSyncs;
+      this.#ignoredSyncs = 0;
+      this.#readyDue = request === Request.query;
+    }
     if (request === Request.query || request === Request.functionCall || request === Request.sync) {
       // ReadyForQuery follows.
       if (verdict === Verdict.swallow) this.#swallowedError = Buffer.from(buffer.subarray(start, end));
@@ -226,7 +288,10 @@ export class ReplyQueue {
     const errorReply = (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst()?.errorReply;
     while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
       this.#dropFirst();
-    if (this.#length === 0) this.#skipping = true;
+    if (this.#length === 0) {
+      this.#skipping = true;
+      this.#batchOpen = false;
+    }
     if (errorReply !== undefined && hasSqlstate(buffer, start, end, errorReply.sqlstate)) {
       this.replacement = errorReply.bytes;
       return Verdict.replace;
@@ -235,16 +300,24 @@ export class ReplyQueue {
     return Verdict.forward;
   }
 
+  /** Takes out what was sent behind the COPY and belongs to it: Syncs, which are ignored, and its end. */
   #enterCopyIn(): void {
     const following: number[] = [];
     let ended = false;
-    for (let i = 1; i < this.#length; i++)
-      following.push(this.#ring[(this.#head + i) & (this.#ring.length - 1)] as number);
-    while (following.length > 0 && !ended) {
-      const request = (following[0] as number) & requestMask; // length > 0
-      if (request !== Request.sync && request !== Request.copyEnd) break;
-      ended = request === Request.copyEnd;
-      following.shift();
+    let leading = true;
+    this.#ignoredSyncs = 0;
+    const length = this.#length;
+    for (let i = 1; i < length; i++) {
+      const entry = this.#ring[(this.#head + i) & (this.#ring.length - 1)] as number;
+      const request = entry & requestMask;
+      if (leading && !ended && request === Request.sync) {
+        this.#ignoredSyncs++;
+      } else if (leading && !ended && request === Request.copyEnd) {
+        ended = true;
+      } else {
+        leading = false;
+        following.push(entry);
+      }
     }
     this.#length = 1;
     for (const entry of following) {
@@ -252,6 +325,8 @@ export class ReplyQueue {
       this.#length++;
     }
     this.#copyIn = !ended;
+    const isExecute = ((this.#ring[this.#head] as number) & requestMask) === Request.execute;
+    if (isExecute && this.#ignoredSyncs > 0 && !following.some(endsBatch)) this.#batchOpen = true;
   }
 
   #pop(): void {
@@ -290,6 +365,11 @@ export class ReplyQueue {
     this.#ring = next;
     this.#head = 0;
   }
+}
+
+function endsBatch(entry: number): boolean {
+  const request = entry & requestMask;
+  return request === Request.sync || request === Request.query || request === Request.functionCall;
 }
 
 function unexpected(type: number, request: number): PeerError {

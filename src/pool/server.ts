@@ -42,6 +42,12 @@ export const repliesPendingBytesMax: number = 256 * 1024;
 const droppingTags: ReadonlySet<string> = new Set(["DEALLOCATE ALL", "DISCARD ALL"]);
 const droppingLengths: ReadonlySet<number> = new Set([...droppingTags].map((tag) => tag.length + 6));
 
+/** The unnamed statement is not known: a Parse or Query that may have been skipped was the last to change it. */
+export const unnamedUnknown = "unknown"; // no body of a Parse is without a NUL
+
+/** The same for every server connection. */
+const rules = backendRules();
+
 let nextServerId = 1;
 
 export class Server implements TransportListener {
@@ -59,8 +65,13 @@ export class Server implements TransportListener {
   /** Moved by the pool only. */
   state: ServerState = "active";
   owner: ServerOwner | undefined;
-  /** What the unnamed statement is: the body of the Parse that made it (latin1), or undefined if there is none. */
+  /**
+   * What the unnamed statement is: the body of the Parse that made it (latin1), undefined if there is none,
+   * or {@link unnamedUnknown}.
+   */
   unnamed: string | undefined;
+  /** How often DEALLOCATE ALL or DISCARD ALL has dropped what is in `prepared`. */
+  statementsDropped = 0;
   /** Cancel connections aimed at this server that have not ended yet. */
   cancelsInFlight = 0;
   /** It was given back while a cancel was under way, and has to be reset after it. */
@@ -70,12 +81,15 @@ export class Server implements TransportListener {
   /** A client has sent statements since the last reset. */
   used = false;
 
-  readonly #framer = new Framer(backendRules());
+  readonly #framer = new Framer(rules);
   readonly #onClosed: (server: Server, error: Failure) => void;
   /** What the parts of a streamed message do: as its first part. */
   #streamVerdict: Verdict = Verdict.forward;
-  /** The last FATAL or PANIC, for the log. */
+  /** The last FATAL or PANIC, for the log, and whether the client got it. */
   #lastWords: ErrorFields | undefined;
+  #lastWordsRelayed = false;
+  /** The last request was answered; the owner hears of it when nothing of the chunk is left. */
+  #settledDue = false;
   #failure: Failure | undefined;
   #handlingData = false;
 
@@ -102,6 +116,11 @@ export class Server implements TransportListener {
 
   get closed(): boolean {
     return this.state === "closed";
+  }
+
+  /** Part of a reply is still to come: nothing may be put between. */
+  get midReply(): boolean {
+    return this.#framer.streaming;
   }
 
   /** Nothing is owed and no transaction is open. */
@@ -151,7 +170,7 @@ export class Server implements TransportListener {
     this.#onClosed(this, failure);
     const owner = this.owner;
     this.owner = undefined;
-    owner?.onServerLost(failure, words !== undefined);
+    owner?.onServerLost(failure, words !== undefined && this.#lastWordsRelayed);
   }
 
   /** Forwards runs of replies; returns false if bytes of the chunk are still waiting in a client's socket. */
@@ -181,16 +200,23 @@ export class Server implements TransportListener {
         run = undefined;
         this.#forward(this.replies.replacement as Buffer);
       }
-      if (!first) continue;
-      const ready = framer.type === Backend.readyForQuery && this.replies.settled;
-      if (!ready && !this.replies.hasSynthesised) continue;
+      if (framer.streaming) continue;
+      if (framer.type === Backend.readyForQuery && this.replies.settled) this.#settledDue = true;
+      if (!this.replies.hasSynthesised) continue;
       if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
       run = undefined;
-      if (this.replies.hasSynthesised) this.#forward(this.replies.takeSynthesised());
-      if (ready) this.owner?.onSettled();
+      this.#forward(this.replies.takeSynthesised());
     }
     if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+    if (this.#settledDue) this.#tellSettled();
     return flushed;
+  }
+
+  /** What follows the last ReadyForQuery, a notification perhaps, is the same owner's still. */
+  #tellSettled(): void {
+    if (!this.#framer.atBoundary) return;
+    this.#settledDue = false;
+    if (this.replies.settled) this.owner?.onSettled();
   }
 
   #forward(bytes: Buffer): boolean {
@@ -208,17 +234,15 @@ export class Server implements TransportListener {
         source: "server",
       });
     }
+    if (type === Backend.commandComplete && droppingLengths.has(end - start)) this.#noteTag();
     const verdict = this.replies.accept(type, buffer, start, end);
-    this.#streamVerdict = verdict;
+    this.#streamVerdict = verdict === Verdict.replace ? Verdict.swallow : verdict;
     switch (type) {
       case Backend.parameterStatus:
         this.#noteParameter(verdict);
         break;
       case Backend.errorResponse:
-        if (whole) this.#noteError();
-        break;
-      case Backend.commandComplete:
-        if (droppingLengths.has(end - start)) this.#noteTag(verdict);
+        if (whole) this.#noteError(verdict);
         break;
       default:
     }
@@ -232,20 +256,22 @@ export class Server implements TransportListener {
     if (verdict === Verdict.forward) this.owner?.onParameter(message.name, message.value);
   }
 
-  #noteError(): void {
+  #noteError(verdict: Verdict): void {
     const message = decodeBackend(this.#framer.buffer, this.#framer.start, this.#framer.end);
     if (message.kind !== "ErrorResponse") return;
     const severity = message.fields.severity;
     if (severity !== "FATAL" && severity !== "PANIC") return;
     this.#lastWords = message.fields;
+    this.#lastWordsRelayed = verdict === Verdict.forward;
     this.closeReason ??= message.fields.message;
   }
 
-  #noteTag(verdict: Verdict): void {
+  /** Before the reply ends its request: what was sent behind that request is not dropped by it. */
+  #noteTag(): void {
     const { buffer, start, end } = this.#framer;
     if (!droppingTags.has(buffer.toString("latin1", start + 5, end - 1))) return;
     this.prepared.clear();
-    this.unnamed = undefined;
-    if (verdict === Verdict.forward) this.owner?.onStatementsDropped();
+    this.statementsDropped++;
+    this.owner?.onStatementsDropped();
   }
 }

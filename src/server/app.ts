@@ -116,6 +116,8 @@ class PoolerCore implements LoginContext {
   readonly #pools: Pools;
   readonly #listener: Listener;
   readonly #logins = new Set<Login>();
+  /** Those of them that will be refused unless they turn out to be cancel requests. */
+  readonly #deadEnds = new Set<Login>();
   readonly #sessions = new Set<Session>();
   readonly #ticker: NodeJS.Timeout;
   #onEmpty: (() => void) | undefined;
@@ -141,6 +143,7 @@ class PoolerCore implements LoginContext {
       this.logger,
       () => this.#logins.size + this.#sessions.size,
       (accepted) => this.#onAccept(accepted),
+      () => this.#makeRoom(),
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
   }
@@ -179,9 +182,8 @@ class PoolerCore implements LoginContext {
     this.#config = config;
     this.#tls = tls;
     this.#limits = clientLimitsOf(config);
-    this.#credentials.replace(secrets);
     this.admission.limits = admissionLimitsOf(config);
-    this.#pools.reconfigure(config);
+    this.#pools.reconfigure(config, secrets);
   }
 
   closeIdleServers(): void {
@@ -266,6 +268,7 @@ class PoolerCore implements LoginContext {
 
   onLoginEnd(login: object): void {
     this.#logins.delete(login as Login);
+    this.#deadEnds.delete(login as Login);
   }
 
   onSessionStart(session: Session): void {
@@ -298,7 +301,18 @@ class PoolerCore implements LoginContext {
   // ---- within ----
 
   #onAccept({ transport, peer }: Accepted): void {
-    this.#logins.add(new Login(this, transport, peer));
+    const login = new Login(this, transport, peer);
+    this.#logins.add(login);
+    if (login.deadEnd) this.#deadEnds.add(login);
+    if (this.#config.pgsluice.log_connections)
+      this.logger.info({ client: login.id, peer }, "connection received");
+  }
+
+  /** The dead end that is there longest gives way, so that a flood of them keeps no cancel request out. */
+  #makeRoom(): boolean {
+    const [oldest] = this.#deadEnds;
+    oldest?.destroy();
+    return oldest !== undefined;
   }
 
   #tick(): void {

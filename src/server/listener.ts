@@ -1,7 +1,7 @@
 /**
  * Accepts connections on TCP and Unix sockets. A failing accept (no more file descriptors) is logged once
- * and never ends the process; connections beyond a hard cap are closed unread, so that a flood of half-open
- * logins costs bounded memory.
+ * and never ends the process; connections beyond a hard cap take the place of one that waits to be refused,
+ * so that a flood of half-open logins costs bounded memory.
  */
 import { chmod, unlink } from "node:fs/promises";
 import net from "node:net";
@@ -26,6 +26,8 @@ export class Listener {
   readonly #logger: Logger;
   readonly #onAccept: (accepted: Accepted) => void;
   readonly #openConnections: () => number;
+  /** Closes a connection that matters less than a new one; false if there is none. */
+  readonly #makeRoom: () => boolean;
   readonly #servers: net.Server[] = [];
   readonly #files: string[] = [];
   #failureLoggedAtMs = Number.NEGATIVE_INFINITY;
@@ -35,11 +37,13 @@ export class Listener {
     logger: Logger,
     openConnections: () => number,
     onAccept: (accepted: Accepted) => void,
+    makeRoom: () => boolean,
   ) {
     this.#openConnections = openConnections;
     this.#settings = settings;
     this.#logger = logger;
     this.#onAccept = onAccept;
+    this.#makeRoom = makeRoom;
   }
 
   /** The first TCP address, or the Unix socket if there is none. */
@@ -104,7 +108,7 @@ export class Listener {
   }
 
   #accept(socket: net.Socket): void {
-    if (this.#openConnections() >= this.#connectionsMax) {
+    if (this.#openConnections() >= this.#connectionsMax && !this.#makeRoom()) {
       this.#noteFailure("too many connections: closed unread");
       socket.destroy();
       return;

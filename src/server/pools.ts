@@ -2,7 +2,10 @@
  * All pools, by what makes one: the node, the database and user on it, and the startup options that cannot
  * be changed later. Translates the configuration into what a pool needs to know.
  */
+
+import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
+import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { type ConnectOptions, connectOptions } from "../client/options.ts";
 import type { Config, DatabaseConfig, NodeConfig } from "../config/schema.ts";
@@ -77,10 +80,11 @@ export class Pools {
   }
 
   /** Acts on a new configuration: sizes and limits at once, servers of what has changed when they come free. */
-  reconfigure(config: Config): void {
+  reconfigure(config: Config, secrets: Map<string, Secret>): void {
     const before = new Map<Entry, string>();
     for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry.request));
     this.#config = config;
+    this.#credentials.replace(secrets);
     for (const entry of this.#entries.values()) {
       if (this.#targetOf(entry.request) === undefined) {
         entry.pool.retireServers("database removed");
@@ -165,21 +169,22 @@ export class Pools {
     };
   }
 
+  /** Throws OperationError `pool.database_removed` if a reload has taken the database away. */
   #connectOptionsOf(request: LoginRequest): ConnectOptions {
     const target = this.#targetOf(request);
+    if (target === undefined) throw databaseRemoved();
     const settings = this.#config.pgsluice;
-    const node = target?.node;
-    const user = target?.user ?? request.user;
-    const own = target?.database.password;
+    const { node, user } = target;
+    const own = target.database.password;
     return connectOptions({
-      hosts: [{ host: node?.host ?? "127.0.0.1", port: node?.port ?? 5432 }],
+      hosts: [{ host: node.host, port: node.port }],
       user,
-      database: target?.dbname ?? request.database,
+      database: target.dbname,
       ...(own === undefined ? this.#credentials.forServer(user) : { password: own }),
-      sslmode: node?.server_tls_sslmode ?? settings.server_tls_sslmode,
-      sslrootcert: nonEmpty(node?.server_tls_ca_file ?? settings.server_tls_ca_file),
-      sslcert: nonEmpty(node?.server_tls_cert_file ?? settings.server_tls_cert_file),
-      sslkey: nonEmpty(node?.server_tls_key_file ?? settings.server_tls_key_file),
+      sslmode: node.server_tls_sslmode ?? settings.server_tls_sslmode,
+      sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
+      sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),
+      sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
       parameters: request.otherParameters,
       connectTimeoutMs: settings.server_connect_timeout * 1000,
       keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
@@ -188,6 +193,7 @@ export class Pools {
 
   /** What decides where and as whom servers are connected; a change of it makes the old ones stale. */
   #connectionKey(request: LoginRequest): string {
+    if (this.#targetOf(request) === undefined) return "";
     const { password, scramKeys, md5Hash, ...options } = this.#connectOptionsOf(request);
     return JSON.stringify([
       options,
@@ -199,9 +205,18 @@ export class Pools {
   }
 }
 
+/** PgBouncer's words for clients whose database is gone from the configuration. */
+function databaseRemoved(): OperationError {
+  return new OperationError("database removed", {
+    code: "pool.database_removed",
+    sqlstate: "08P01",
+    source: "internal",
+  });
+}
+
 /** Startup options of a pool in an order of their own, so that the client's order makes no difference. */
 function canonicalOrder(request: LoginRequest): string[] {
-  return request.otherParameters.map(([name, value]) => `${name}=${value}`).sort();
+  return request.otherParameters.map(([name, value]) => `${name}\0${value}`).sort();
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -6,7 +6,6 @@ import {
   encodeAuthenticationOk,
   encodeBackendKeyData,
   encodeNegotiateProtocolVersion,
-  encodeParameterStatus,
   encodeReadyForQuery,
 } from "../wire/encode-backend.ts";
 
@@ -27,17 +26,12 @@ export function negotiation(minor: number, unknownOptions: readonly string[]): B
 
 /**
  * The order in which a client of a reused server has always been greeted: Ok, key, parameters, ready.
- * `authenticated`: it has had its AuthenticationOk.
+ * `parameters`: ParameterStatus messages; `authenticated`: it has had its AuthenticationOk.
  */
-export function greeting(
-  key: CancelKey,
-  reported: ReadonlyMap<string, string>,
-  authenticated: boolean,
-): Buffer {
+export function greeting(key: CancelKey, parameters: Buffer, authenticated: boolean): Buffer {
   const messages = authenticated ? [] : [encodeAuthenticationOk()];
   messages.push(encodeBackendKeyData(key.pid, key.secret));
-  for (const [name, value] of reported) messages.push(encodeParameterStatus(name, value));
-  messages.push(encodeReadyForQuery(TransactionStatus.idle));
+  messages.push(parameters, encodeReadyForQuery(TransactionStatus.idle));
   return Buffer.concat(messages);
 }
 

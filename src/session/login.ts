@@ -18,6 +18,7 @@ import { saltedPassword } from "../auth/pbkdf2.ts";
 import { assert } from "../base/assert.ts";
 import { Failure, OperationError, PeerError, protocolViolation } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
+import { ParameterVector, type Welcome } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeAuthenticationOk } from "../wire/encode-backend.ts";
@@ -29,10 +30,12 @@ import { greeting, minorMax, negotiation, unsupportedVersion } from "./greeting.
 import { errorReply, longWaitNotice } from "./replies.ts";
 import { Session } from "./session.ts";
 import { readStartup, type Startup } from "./startup.ts";
-import { type Welcome, type WelcomeListener, WelcomeRequest } from "./welcome.ts";
+import { type WelcomeListener, WelcomeRequest } from "./welcome.ts";
 
 const yes = Buffer.from("S");
 const no = Buffer.from("N");
+/** The same for every login. */
+const loginRules = frontendLoginRules();
 const alpnProtocol = "postgresql";
 
 type LoginState = "startup" | "securing" | "authenticating" | "deriving" | "welcoming" | "ended";
@@ -303,6 +306,8 @@ export class Login implements TransportListener, WelcomeListener {
       this.#context.ignoresParameter(name),
     );
     this.#startup = startup;
+    const { user, database } = startup;
+    this.#context.logger.debug({ client: this.id, version: `3.${startup.minor}`, user, database }, "startup");
     const state = this.#context.admission.check(this.#counted);
     if (state !== "ok") throw admissionFailure(state);
     const tls = this.#context.clientTls();
@@ -336,7 +341,7 @@ export class Login implements TransportListener, WelcomeListener {
       scramIterations: this.#context.scramIterations(),
       ...(unknownUserKind === undefined ? {} : { unknownUserKind }),
     });
-    this.#loginFramer = new Framer(frontendLoginRules());
+    this.#loginFramer = new Framer(loginRules);
     this.#state = "authenticating";
     this.#act(this.#machine.start());
     this.#readKept();
@@ -435,11 +440,17 @@ export class Login implements TransportListener, WelcomeListener {
       peer: this.#peer,
       connectedAtMs: this.#startedAtMs,
     };
-    const session = new Session(context, this.#transport, this.#pool as Pool, identity, welcome.vector);
+    const session = new Session(
+      context,
+      this.#transport,
+      this.#pool as Pool,
+      identity,
+      ParameterVector.copyOf(welcome.vector),
+    );
     context.admission.handOver(this, session);
     const key = context.cancels.register(session, startup.minor >= minorMax);
     session.cancelKey = key;
-    this.#transport.write(greeting(key, welcome.reported, this.#authenticationOkSent));
+    this.#transport.write(greeting(key, welcome.messages, this.#authenticationOkSent));
     const rest = this.#takeKept();
     this.#state = "ended";
     context.admission.endLogin(this);

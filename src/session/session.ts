@@ -12,28 +12,27 @@
  * does not take replies stops its server. Nothing is awaited and nothing is decoded that no decision needs.
  */
 import { AssertionError, assert } from "../base/assert.ts";
-import { Deque } from "../base/deque.ts";
 import { Failure, OperationError, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { CancelKey, CancelTarget } from "../pool/cancel-registry.ts";
 import { type ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
-import type { Pool, Waiter } from "../pool/pool.ts";
+import type { Pool } from "../pool/pool.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/server.ts";
 import type { PoolMode } from "../pool/settings.ts";
+import type { Waiter } from "../pool/waiters.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { encodeReadyForQuery } from "../wire/encode-backend.ts";
-import { Frame, Framer, frontendRules } from "../wire/framer.ts";
+import { Frame, type Framer } from "../wire/framer.ts";
 import type { SessionContext } from "./context.ts";
+import { Inbox } from "./inbox.ts";
 import { exceededLimit } from "./limits.ts";
 import { Output } from "./output.ts";
 import { canceledByUser, errorReply, longWaitNotice } from "./replies.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
-import { Unit } from "./unit.ts";
+import { completesUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
 
-/** Parse and Bind are kept whole up to this; PostgreSQL's own limit is 1 GB. */
-const collectedBytesMax = 64 * 1024 * 1024;
 /** Bytes to one server that may wait in this process before its client is not read from. */
 const requestsPendingBytesMax = 256 * 1024;
 
@@ -60,11 +59,10 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   readonly #mode: PoolMode;
   readonly #statements: ClientStatements | undefined;
   readonly #requests: Requests;
-  readonly #framer = new Framer(frontendRules(collectedBytesMax));
+  readonly #inbox = new Inbox();
   readonly #output = new Output();
-  readonly #unit = new Unit();
-  /** Chunks that came while the framer was still busy with an earlier one. */
-  readonly #backlog = new Deque<Buffer>();
+  /** Exists while something is gathered: an idle client needs none. */
+  #unit: Unit | undefined;
   #server: Server | undefined;
   #waiting = false;
   #advancing = false;
@@ -91,6 +89,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#pool = pool;
     this.identity = identity;
     this.parameters = parameters;
+    parameters.shareBy(pool.vectors);
     this.#activityAtMs = context.tickMs();
     const { mode, preparedMax } = pool.settings;
     this.#mode = mode;
@@ -109,7 +108,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   onData(chunk: Buffer): void {
     if (this.#ended) return;
     this.#activityAtMs = this.#context.tickMs();
-    this.#backlog.push(chunk);
+    this.#inbox.push(chunk);
     this.#advance();
   }
 
@@ -216,8 +215,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       );
       return;
     }
-    if (!this.#backlog.length) return;
-    this.#advance();
+    if (this.#inbox.behind) this.#advance();
   }
 
   onParameter(name: string, value: string): void {
@@ -265,16 +263,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   #loop(): void {
-    const framer = this.#framer;
+    const inbox = this.#inbox;
     while (!this.#ended && !this.#waiting && !this.#blockedByServer()) {
-      const kind = framer.next();
-      if (kind !== Frame.need) {
-        this.#handle(kind, framer);
-        continue;
-      }
-      const chunk = this.#backlog.shift();
-      if (chunk === undefined) return;
-      framer.feed(chunk);
+      const kind = inbox.next();
+      if (kind === Frame.need) return;
+      this.#handle(kind, inbox.framer);
     }
   }
 
@@ -295,7 +288,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     }
     if (this.#server !== undefined) {
       this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
-      if (this.#server.replies.hasSynthesised) this.#flushSynthesised(this.#server);
+      this.#flushSynthesised(this.#server);
       return;
     }
     this.#gather(kind, framer);
@@ -318,27 +311,24 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       case Frontend.copyDone:
       case Frontend.copyFail:
         // The server drops these outside COPY: the rest of a COPY that failed (postgres.c PostgresMain).
+        if (this.#unit !== undefined) break;
         this.#dropping = kind === Frame.head;
         return;
       case Frontend.sync:
-        if (this.#unit.empty) {
+        if (this.#unit === undefined) {
           this.#skippingToSync = false;
           this.#transport.write(readyIdle);
           return;
         }
         break;
       case Frontend.flush:
-        if (this.#unit.empty) return;
+        if (this.#unit === undefined) return;
         break;
       default:
     }
+    this.#unit ??= takeUnit();
     this.#unit.push(kind, type, framer.buffer, framer.start, framer.end);
-    const complete =
-      type === Frontend.query ||
-      type === Frontend.sync ||
-      type === Frontend.flush ||
-      type === Frontend.functionCall;
-    if (complete || this.#unit.full) this.#lease();
+    if (completesUnit(type) || this.#unit.full) this.#lease();
   }
 
   #lease(): void {
@@ -364,16 +354,23 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       }
     }
     const unit = this.#unit;
+    if (unit === undefined) return;
     for (let i = 0; i < unit.length; i++) {
       this.#requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
     }
-    unit.clear();
-    if (server.replies.hasSynthesised) this.#flushSynthesised(server);
+    this.#forgetUnit();
+    this.#flushSynthesised(server);
   }
 
   /** Replies that no server sends, and that nothing is before: they go out at once. */
   #flushSynthesised(server: Server): void {
+    if (!server.replies.hasSynthesised || server.midReply) return;
     this.#transport.write(server.replies.takeSynthesised());
+  }
+
+  #forgetUnit(): void {
+    if (this.#unit !== undefined) giveUnit(this.#unit);
+    this.#unit = undefined;
   }
 
   #flush(): void {
@@ -392,7 +389,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
    * system calls, and waiting for a server is an everyday thing.)
    */
   #readOrPause(): void {
-    if (this.#waiting ? this.#backlog.length > 0 : this.#blockedByServer()) this.#transport.pause();
+    if (this.#waiting ? this.#inbox.behind : this.#blockedByServer()) this.#transport.pause();
     else this.#transport.resume();
   }
 
@@ -400,7 +397,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #releaseIfDone(): void {
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
-    if (!server.clean || this.#framer.streaming) return;
+    if (!server.clean || this.#inbox.framer.streaming) return;
     this.#detach(server);
     this.#pool.release(server, false);
   }
@@ -430,11 +427,13 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #cancelQueued(): void {
     this.#pool.cancelWait(this);
     this.#waiting = false;
-    const last = this.#unit.length - 1;
-    const type = this.#unit.type(last);
-    this.#dropping = this.#unit.kind(last) === Frame.head;
+    const unit = this.#unit;
+    assert(unit !== undefined && !unit.empty, "a client waits because of a unit");
+    const last = unit.length - 1;
+    const type = unit.type(last);
+    this.#dropping = unit.kind(last) === Frame.head;
     const batchIsOpen = type !== Frontend.query && type !== Frontend.sync && type !== Frontend.functionCall;
-    this.#unit.clear();
+    this.#forgetUnit();
     this.#transport.write(errorReply("ERROR", canceledByUser(), false));
     if (batchIsOpen) this.#skippingToSync = true;
     else this.#transport.write(readyIdle);
@@ -463,12 +462,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#ended = true;
     if (this.#waiting) this.#pool.cancelWait(this);
     this.#waiting = false;
-    this.#backlog.clear();
+    this.#inbox.clear();
     if (orderly) this.#flush();
     else this.#output.clear();
     const server = this.#server;
     if (server !== undefined) this.#leave(server, reason, orderly);
-    this.#statements?.clear();
+    this.#statements?.end();
     this.#pool.clients--;
     this.#context.onSessionEnd(this, reason);
   }
@@ -476,7 +475,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #leave(server: Server, reason: string, orderly: boolean): void {
     this.#detach(server);
     if (server.closed) return;
-    const unfinished = this.#framer.streaming;
+    const unfinished = this.#inbox.framer.streaming;
     if (server.clean && !unfinished) {
       this.#pool.release(server, this.#mode === "session");
       return;

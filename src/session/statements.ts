@@ -4,8 +4,9 @@
  *
  * Before a Bind or Describe reaches a server that lacks the statement, the Parse that makes it is sent
  * first, in the same write, and its reply is swallowed. A Parse for a statement that the server has already,
- * and every Close of a statement, is answered here. Each change is undone if the server refused the message
- * or skipped it after an error, so that client and pooler never disagree about which names exist.
+ * and every Close of a statement, is answered here. A change of names is pending until its reply is in, and
+ * is dropped if the server refused the message or skipped it after an error: so client, pooler and server
+ * never disagree about which names exist.
  */
 import { protocolViolation } from "../base/errors.ts";
 import {
@@ -16,7 +17,7 @@ import {
   withName,
 } from "../pool/prepared.ts";
 import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
-import type { Server } from "../pool/server.ts";
+import { type Server, unnamedUnknown } from "../pool/server.ts";
 import { headerBytes } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
@@ -26,30 +27,67 @@ const statementTarget = 0x53; // S, in Describe and Close
 
 export class ClientStatements {
   readonly #registry: StatementRegistry;
+  /** As it is by the replies that are in. Holds one reference to each statement. */
   readonly #named = new Map<string, SharedStatement>();
+  /** The last change of a name that is not answered yet. */
+  readonly #pending = new Map<string, NameChange>();
   /** Body of the Parse message that made the unnamed statement, byte for byte in latin1. */
   #unnamed: string | undefined;
+  /** That Parse, to know whether it is the one that failed. */
+  #unnamedParse: RequestOutcome | undefined;
+  #ended = false;
 
   constructor(registry: StatementRegistry) {
     this.#registry = registry;
   }
 
-  /** Statements this client has named. */
+  /** Statements this client has named, by the replies that are in. */
   get size(): number {
     return this.#named.size;
   }
 
-  /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3). */
+  /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
   onQuery(server: Server): void {
     this.#unnamed = undefined;
-    server.unnamed = undefined;
+    server.unnamed = unnamedUnknown;
   }
 
-  /** DEALLOCATE ALL or DISCARD ALL, or the client is gone. */
+  /**
+   * DEALLOCATE ALL or DISCARD ALL was carried out. What is pending comes after it. The unnamed statement is
+   * not dropped by these (prepare.c DropAllPreparedStatements).
+   */
   clear(): void {
     for (const statement of this.#named.values()) this.#registry.release(statement);
     this.#named.clear();
-    this.#unnamed = undefined;
+  }
+
+  /** The client is gone: replies that are still to come change nothing any more. */
+  end(): void {
+    this.#ended = true;
+    this.clear();
+  }
+
+  /** A change of names was carried out. */
+  commit(change: NameChange): void {
+    if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    const before = this.#named.get(change.name);
+    if (before !== undefined) this.#registry.release(before);
+    this.#named.delete(change.name);
+    if (change.statement === undefined) return;
+    if (this.#ended) this.#registry.release(change.statement);
+    else this.#named.set(change.name, change.statement);
+  }
+
+  /** A change of names was refused, or skipped. */
+  drop(change: NameChange): void {
+    if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    if (change.statement !== undefined) this.#registry.release(change.statement);
+  }
+
+  /** The statement that `name` means to a message that is sent now. */
+  #find(name: string): SharedStatement | undefined {
+    const change = this.#pending.get(name);
+    return change === undefined ? this.#named.get(name) : change.statement;
   }
 
   /** Forwards Parse. */
@@ -57,8 +95,9 @@ export class ClientStatements {
     const nameEnd = endOfName(buffer, start + headerBytes, end);
     const name = buffer.toString("latin1", start + headerBytes, nameEnd);
     const body = buffer.subarray(nameEnd + 1, end);
+    const existing = this.#find(name);
     if (name === "") this.#parseUnnamed(server, output, buffer, start, end, body);
-    else if (this.#named.has(name)) this.#parseAgain(server, output, name, body);
+    else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
     else this.#parseNamed(server, output, name, body);
   }
 
@@ -87,11 +126,12 @@ export class ClientStatements {
     }
     const nameEnd = endOfName(buffer, start + headerBytes + 1, end);
     const name = buffer.toString("latin1", start + headerBytes + 1, nameEnd);
-    const statement = this.#named.get(name);
     if (name === "") this.#unnamed = undefined;
-    this.#named.delete(name);
-    const outcome =
-      statement === undefined ? undefined : new NamedClose(this.#named, this.#registry, name, statement);
+    let outcome: NameChange | undefined;
+    if (this.#find(name) !== undefined) {
+      outcome = new NameChange(this, name, undefined);
+      this.#pending.set(name, outcome);
+    }
     server.replies.push(Request.close, Handling.synthesise, outcome);
   }
 
@@ -104,37 +144,35 @@ export class ClientStatements {
     body: Buffer,
   ): void {
     const text = body.toString("latin1");
+    const outcome = new UnnamedParse(server, text, this);
     this.#unnamed = text;
+    this.#unnamedParse = outcome;
     server.unnamed = text;
-    server.replies.push(Request.parse, Handling.forward, new UnnamedParse(server, text, this));
+    server.replies.push(Request.parse, Handling.forward, outcome);
     output.append(buffer, start, end, server.transport);
   }
 
-  /** The unnamed statement with this text was not made after all. */
-  forgetUnnamed(text: string): void {
-    if (this.#unnamed === text) this.#unnamed = undefined;
+  /** The unnamed statement was not made after all. */
+  forgetUnnamed(outcome: RequestOutcome): void {
+    if (this.#unnamedParse === outcome) this.#unnamed = undefined;
   }
 
   #parseNamed(server: Server, output: Output, name: string, body: Buffer): void {
     const statement = this.#registry.acquire(body);
-    this.#named.set(name, statement);
-    const outcome = new NamedParse(this.#named, this.#registry, name, statement, server);
+    const change = new NameChange(this, name, statement);
+    this.#pending.set(name, change);
     if (server.prepared.get(statement.name) !== undefined) {
-      outcome.made = false;
-      server.replies.push(Request.parse, Handling.synthesise, outcome);
+      server.replies.push(Request.parse, Handling.synthesise, change);
       return;
     }
-    makeRoom(server, output, statement);
-    server.replies.push(Request.parse, Handling.forward, outcome);
-    appendWhole(output, server, statement.parseMessage);
+    make(server, output, statement, Handling.forward, change);
   }
 
   /**
    * The name is taken: PostgreSQL says 42P05, and fails the transaction. So that the server does both, it is
    * made to prepare a statement that it has; the text it answers with is replaced by one with the client's name.
    */
-  #parseAgain(server: Server, output: Output, name: string, body: Buffer): void {
-    const existing = this.#named.get(name) as SharedStatement; // asked by the caller
+  #parseAgain(server: Server, output: Output, name: string, existing: SharedStatement, body: Buffer): void {
     this.#ensure(server, output, existing);
     const text = Buffer.from(name, "latin1").toString("utf8");
     server.replies.push(Request.parse, Handling.forward, {
@@ -146,7 +184,9 @@ export class ClientStatements {
           message: `prepared statement "${text}" already exists`,
         }),
       },
-      onDone: () => undefined,
+      onDone: () => {
+        server.closeReason ??= "prepared statement was lost";
+      },
       onFailed: () => undefined,
     });
     appendWhole(output, server, parseMessage(existing.name, body));
@@ -170,7 +210,7 @@ export class ClientStatements {
       return;
     }
     const name = buffer.toString("latin1", nameStart, nameEnd);
-    const statement = this.#named.get(name);
+    const statement = this.#find(name);
     if (statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);
@@ -185,9 +225,7 @@ export class ClientStatements {
 
   #ensure(server: Server, output: Output, statement: SharedStatement): void {
     if (server.prepared.get(statement.name) !== undefined) return;
-    makeRoom(server, output, statement);
-    server.replies.push(Request.parse, Handling.swallow, new InjectedParse(server, statement.name));
-    appendWhole(output, server, statement.parseMessage);
+    make(server, output, statement, Handling.swallow, undefined);
   }
 
   #ensureUnnamed(server: Server, output: Output): void {
@@ -195,7 +233,7 @@ export class ClientStatements {
     if (server.unnamed === text) return;
     server.unnamed = text;
     if (text === undefined) {
-      server.replies.push(Request.close, Handling.swallow);
+      server.replies.push(Request.close, Handling.swallow, new UnnamedClose(server));
       appendWhole(output, server, encodeClose("statement", ""));
       return;
     }
@@ -204,82 +242,67 @@ export class ClientStatements {
   }
 }
 
-/** The client's own Parse of a named statement. */
-class NamedParse implements RequestOutcome {
+/** What the client's own Parse or Close makes of one of its names. */
+class NameChange implements RequestOutcome {
   readonly errorReply: undefined;
-  /** False if the server had the statement already, so that a failure takes nothing from it. */
-  made = true;
-  readonly #named: Map<string, SharedStatement>;
-  readonly #registry: StatementRegistry;
-  readonly #name: string;
-  readonly #statement: SharedStatement;
-  readonly #server: Server;
+  readonly name: string;
+  /** Undefined: the name means nothing any more. Else a reference that is this change's own until it is over. */
+  readonly statement: SharedStatement | undefined;
+  readonly #statements: ClientStatements;
 
-  constructor(
-    named: Map<string, SharedStatement>,
-    registry: StatementRegistry,
-    name: string,
-    statement: SharedStatement,
-    server: Server,
-  ) {
-    this.#named = named;
-    this.#registry = registry;
-    this.#name = name;
-    this.#statement = statement;
+  constructor(statements: ClientStatements, name: string, statement: SharedStatement | undefined) {
+    this.#statements = statements;
+    this.name = name;
+    this.statement = statement;
+  }
+
+  onDone(): void {
+    this.#statements.commit(this);
+  }
+
+  onFailed(): void {
+    this.#statements.drop(this);
+  }
+}
+
+/** A Parse on its way to a server that lacks the statement: the client's (with a change of names) or our own. */
+class SentParse implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #server: Server;
+  readonly #name: string;
+  readonly #change: NameChange | undefined;
+  readonly #droppedBefore: number;
+
+  constructor(server: Server, name: string, change: NameChange | undefined) {
     this.#server = server;
-  }
-
-  onDone(): void {
-    // The server holds it: noted when it was sent.
-  }
-
-  onFailed(): void {
-    if (this.made) this.#server.prepared.delete(this.#statement.name);
-    if (this.#named.get(this.#name) !== this.#statement) return;
-    this.#named.delete(this.#name);
-    this.#registry.release(this.#statement);
-  }
-}
-
-/** The client's Close of a named statement, answered here. */
-class NamedClose implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #named: Map<string, SharedStatement>;
-  readonly #registry: StatementRegistry;
-  readonly #name: string;
-  readonly #statement: SharedStatement;
-
-  constructor(
-    named: Map<string, SharedStatement>,
-    registry: StatementRegistry,
-    name: string,
-    statement: SharedStatement,
-  ) {
-    this.#named = named;
-    this.#registry = registry;
     this.#name = name;
-    this.#statement = statement;
+    this.#change = change;
+    this.#droppedBefore = server.statementsDropped;
   }
 
   onDone(): void {
-    this.#registry.release(this.#statement);
+    // Noted when it was sent, but a DEALLOCATE ALL before it has since taken all notes away.
+    if (this.#server.statementsDropped !== this.#droppedBefore) noteHeld(this.#server, this.#name);
+    this.#change?.onDone();
   }
 
   onFailed(): void {
-    if (this.#named.has(this.#name)) this.#registry.release(this.#statement);
-    else this.#named.set(this.#name, this.#statement);
+    this.#server.prepared.delete(this.#name);
+    this.#change?.onFailed();
   }
 }
 
-/** A Parse of our own, for a statement that this server lacks. */
-class InjectedParse implements RequestOutcome {
+/** The Close of a statement that has to go for another one. */
+class EvictingClose implements RequestOutcome {
   readonly errorReply: undefined;
   readonly #server: Server;
   readonly #name: string;
+  readonly #droppedBefore: number;
 
   constructor(server: Server, name: string) {
     this.#server = server;
     this.#name = name;
+    this.#droppedBefore = server.statementsDropped;
   }
 
   onDone(): void {
@@ -287,7 +310,25 @@ class InjectedParse implements RequestOutcome {
   }
 
   onFailed(): void {
-    this.#server.prepared.delete(this.#name);
+    if (this.#server.statementsDropped === this.#droppedBefore) noteHeld(this.#server, this.#name);
+  }
+}
+
+/** Our own Close of the unnamed statement. */
+class UnnamedClose implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #server: Server;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  onDone(): void {
+    // Noted when it was sent.
+  }
+
+  onFailed(): void {
+    this.#server.unnamed = unnamedUnknown;
   }
 }
 
@@ -309,17 +350,36 @@ class UnnamedParse implements RequestOutcome {
   }
 
   onFailed(): void {
-    if (this.#server.unnamed === this.#text) this.#server.unnamed = undefined;
-    this.#statements?.forgetUnnamed(this.#text);
+    // If it was skipped, the server still has whatever was there before.
+    if (this.#server.unnamed === this.#text) this.#server.unnamed = unnamedUnknown;
+    this.#statements?.forgetUnnamed(this);
   }
 }
 
-/** Notes that the server will hold the statement, and closes the one that has to go for it. */
-function makeRoom(server: Server, output: Output, statement: SharedStatement): void {
+/**
+ * Sends the Parse of a statement, then the Close of the one that has to go for it. In this order, because if
+ * both are skipped the first note is gone before the second is made again.
+ */
+function make(
+  server: Server,
+  output: Output,
+  statement: SharedStatement,
+  handling: Handling,
+  change: NameChange | undefined,
+): void {
   const evicted = server.prepared.set(statement.name, true);
+  server.replies.push(Request.parse, handling, new SentParse(server, statement.name, change));
+  appendWhole(output, server, statement.parseMessage);
   if (evicted === undefined) return;
-  server.replies.push(Request.close, Handling.swallow);
+  server.replies.push(Request.close, Handling.swallow, new EvictingClose(server, evicted[0]));
   appendWhole(output, server, encodeClose("statement", evicted[0]));
+}
+
+/** Notes late that the server holds a statement. Where that cannot be kept in order, it is not used again. */
+function noteHeld(server: Server, name: string): void {
+  const known = server.prepared.has(name);
+  const evicted = server.prepared.set(name, true);
+  if (known || evicted !== undefined) server.closeReason ??= "prepared statements are out of order";
 }
 
 function appendWhole(output: Output, server: Server, message: Buffer): void {

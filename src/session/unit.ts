@@ -2,10 +2,42 @@
  * The messages of one unit, gathered while their client has no server. Parallel arrays that are used again:
  * nothing is allocated per message.
  */
+import { Frontend } from "../wire/constants.ts";
 import type { Frame } from "../wire/framer.ts";
 
 /** Bytes gathered before a server is asked for although the unit is not complete. */
 const gatheredBytesMax = 64 * 1024;
+
+/** Units that nobody uses now; a few are enough, since few clients gather at the same time. */
+const spare: Unit[] = [];
+const spareMax = 64;
+
+export function takeUnit(): Unit {
+  return spare.pop() ?? new Unit();
+}
+
+/** Gives a unit back; its messages are forgotten. */
+export function giveUnit(unit: Unit): void {
+  unit.clear();
+  if (spare.length < spareMax) spare.push(unit);
+}
+
+/**
+ * Whether a unit can run with this message: not before more has to come, as after Parse. COPY's data can,
+ * because it may follow an Execute and need not wait for the server to ask.
+ */
+export function completesUnit(type: number): boolean {
+  switch (type) {
+    case Frontend.parse:
+    case Frontend.bind:
+    case Frontend.describe:
+    case Frontend.execute:
+    case Frontend.close:
+      return false;
+    default:
+      return true;
+  }
+}
 
 export class Unit {
   #length = 0;

@@ -8,18 +8,14 @@
  */
 import { assert } from "../base/assert.ts";
 import { type Failure, PeerError } from "../base/errors.ts";
-import { ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
-import type { Pool, Waiter } from "../pool/pool.ts";
+import { ParameterVector, settingsQueries, type Welcome } from "../pool/parameters.ts";
+import type { Pool } from "../pool/pool.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server, ServerOwner } from "../pool/server.ts";
+import type { Waiter } from "../pool/waiters.ts";
 import { nameBytesMax } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
-
-export interface Welcome {
-  /** Everything to report: name and value. */
-  readonly reported: ReadonlyMap<string, string>;
-  readonly vector: ParameterVector;
-}
+import { encodeParameterStatus } from "../wire/encode-backend.ts";
 
 export interface WelcomeListener {
   onWelcome(welcome: Welcome): void;
@@ -79,7 +75,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     this.#server = server;
     server.owner = this;
     const { tracked } = server.parameters;
-    const base = vectorOf(this.#base(server));
+    const base = ParameterVector.of(this.#base(server));
     const target = ParameterVector.copyOf(base);
     for (const [name, value] of this.#requested) target.set(name, value);
     const queries = tracked.equals(base)
@@ -154,12 +150,13 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   }
 
   #succeed(server: Server): void {
+    const values = new Map<string, string>();
     for (const [name, value] of this.#requested) {
       const reported = server.parameters.tracked.get(name);
       if (reported !== undefined) this.#pool.canonical.set(canonicalKey(name, value), reported);
+      values.set(name, reported ?? value);
     }
-    const { tracked } = server.parameters;
-    const welcome = this.#compose(this.#base(server), (name, value) => tracked.get(name) ?? value);
+    const welcome = this.#compose(this.#base(server), values);
     this.#give(server);
     this.#listener.onWelcome(welcome);
   }
@@ -179,13 +176,22 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   #fromMemory(): Welcome | undefined {
     const base = this.#pool.welcome;
     if (base === undefined) return undefined;
+    const known = this.#pool.welcomes.get(this.#key());
+    if (known?.base === base) return known;
     const values = new Map<string, string>();
     for (const [name, value] of this.#requested) {
       const reported = base.get(name) === value ? value : this.#canonical(name, value);
       if (reported === undefined) return undefined;
       values.set(name, reported);
     }
-    return this.#compose(base, (name) => values.get(name));
+    return this.#compose(base, values);
+  }
+
+  /** The startup settings as one text. */
+  #key(): string {
+    let key = "";
+    for (const [name, value] of this.#requested) key += `${name}\0${value}\0`;
+    return key;
   }
 
   #canonical(name: string, value: string): string | undefined {
@@ -193,29 +199,14 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     return this.#pool.canonical.get(canonicalKey(name, value));
   }
 
-  #compose(
-    base: ReadonlyMap<string, string>,
-    valueOf: (name: string, value: string) => string | undefined,
-  ): Welcome {
-    const reported = new Map(base);
-    const vector = vectorOf(base);
-    for (const [name, requested] of this.#requested) {
-      const value = valueOf(name, requested);
-      if (value === undefined) continue;
-      reported.set(name, value);
-      vector.set(name, value);
-    }
-    return { reported, vector };
+  /** `values`: what was asked for, as the server reports it. */
+  #compose(base: ReadonlyMap<string, string>, values: ReadonlyMap<string, string>): Welcome {
+    const reported = new Map([...base, ...values]);
+    const messages = [...reported].map(([name, value]) => encodeParameterStatus(name, value));
+    const welcome = { base, vector: ParameterVector.of(reported), messages: Buffer.concat(messages) };
+    this.#pool.welcomes.set(this.#key(), welcome);
+    return welcome;
   }
-}
-
-function vectorOf(reported: ReadonlyMap<string, string>): ParameterVector {
-  const vector = new ParameterVector();
-  for (const [name, value] of reported) {
-    const tracked = trackedName(name);
-    if (tracked !== undefined) vector.set(tracked, value);
-  }
-  return vector;
 }
 
 function canonicalKey(name: string, value: string): string {

@@ -169,6 +169,11 @@ export class Framer {
     return this.#streamRemaining === 0 && this.#partialLength === 0 && this.#position === this.#chunk.length;
   }
 
+  /** What was fed has been read to its end. */
+  get drained(): boolean {
+    return this.#position === this.#chunk.length;
+  }
+
   /** True in the middle of a streamed message. */
   get streaming(): boolean {
     return this.#streamRemaining > 0;

@@ -8,7 +8,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -51,6 +50,8 @@ export interface RunSettings {
   readonly scale: number;
   readonly user: string;
   readonly database: string;
+  /** For pgbench's logs. */
+  readonly folder: string;
   /** undefined: the own driver. */
   readonly pgbench: Tool | undefined;
 }
@@ -60,6 +61,7 @@ const graceSeconds = 60;
 /** How long memory gets to settle when all idle clients are in. */
 const settleMs = 2000;
 const leaveMs = 10_000;
+const idleWarmUpClients = 200;
 const warmUpTransactions = 2000;
 
 /**
@@ -105,7 +107,7 @@ function runDriver(peer: Peer, settings: RunSettings): Promise<LoadResult> {
 }
 
 async function runPgbench(peer: Peer, settings: RunSettings, tool: Tool): Promise<LoadResult> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), "pgsluice-pgbench-"));
+  const folder = await mkdtemp(path.join(settings.folder, "pgbench-"));
   const args = [
     `--host=${peer.host}`,
     `--port=${peer.port}`,
@@ -121,7 +123,7 @@ async function runPgbench(peer: Peer, settings: RunSettings, tool: Tool): Promis
   ];
   try {
     const { stdout } = await promisify(execFile)(tool.path, args, {
-      timeout: (settings.seconds + settings.connectSeconds + graceSeconds) * 1000,
+      timeout: Math.ceil(settings.seconds + settings.connectSeconds + graceSeconds) * 1000,
       env: { ...cleanEnvironment(), PGSSLMODE: "disable", PGGSSENCMODE: "disable" },
     });
     return await pgbenchResult(stdout, folder);
@@ -214,7 +216,7 @@ function driverArguments(options: LoadOptions): string[] {
 async function runOwnDriver(options: LoadOptions): Promise<LoadResult> {
   try {
     const { stdout } = await promisify(execFile)(process.execPath, driverArguments(options), {
-      timeout: (options.seconds + graceSeconds) * 1000,
+      timeout: Math.ceil(options.seconds + graceSeconds) * 1000,
     });
     return JSON.parse(stdout) as LoadResult;
   } catch (error) {
@@ -223,6 +225,10 @@ async function runOwnDriver(options: LoadOptions): Promise<LoadResult> {
 }
 
 async function measureIdle(peer: Peer, settings: RunSettings): Promise<Sample> {
+  // What a process needs for its first clients (code, caches, server connections) is not the price of one more.
+  const few = Math.min(idleWarmUpClients, settings.clients);
+  await runOwnDriver({ ...ownOptions(peer, settings), kind: "select", clients: few, seconds: 1 });
+  await sleep(settleMs);
   await peer.process?.resetPeak();
   const before = await peer.process?.usage();
   const driver = spawn(process.execPath, driverArguments(ownOptions(peer, settings)), {

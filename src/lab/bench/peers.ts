@@ -68,7 +68,9 @@ export async function startPgsluice(settings: PeerSettings): Promise<Peer> {
     command: process.execPath,
     args,
     folder: settings.folder,
+    ownsFolder: true,
     port,
+    account: undefined,
   });
   return { name: "pgsluice", host: "127.0.0.1", port, process: running };
 }
@@ -101,6 +103,7 @@ export async function startPgbouncer(settings: PeerSettings, tool: Tool): Promis
     command: tool.path,
     args: [file],
     folder: settings.folder,
+    ownsFolder: false,
     port,
     account: settings.account,
   });
@@ -136,6 +139,7 @@ export async function startPgpool(settings: PeerSettings, tool: Tool): Promise<P
     command: tool.path,
     args: ["-n", "-f", file],
     folder: settings.folder,
+    ownsFolder: false,
     port,
     account: settings.account,
   });

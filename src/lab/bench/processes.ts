@@ -26,6 +26,8 @@ export interface ProcessOptions {
   readonly args: readonly string[];
   /** For its output; also its working folder. */
   readonly folder: string;
+  /** Whether the folder goes with it if we end without having cleaned up. */
+  readonly ownsFolder: boolean;
   /** Where it will listen. */
   readonly port: number;
   /** Whom to run it as; ourselves if undefined. */
@@ -44,22 +46,16 @@ export interface ProcessUsage {
 const startScript = 'echo $$ >"$1"; shift; exec "$@"';
 
 export class RunningProcess {
-  readonly #supervised: Supervised;
-  readonly #name: string;
+  readonly #options: ProcessOptions;
   readonly #logFile: string;
+  readonly #pidFile: string;
+  #supervised: Supervised | undefined;
   #pid = 0;
 
-  private constructor(options: ProcessOptions, pidFile: string) {
-    this.#name = options.name;
+  private constructor(options: ProcessOptions) {
+    this.#options = options;
     this.#logFile = path.join(options.folder, `${options.name}.log`);
-    this.#supervised = new Supervised({
-      command: ["/bin/sh", "-c", startScript, "sh", pidFile, options.command, ...options.args],
-      logFile: this.#logFile,
-      folder: options.folder,
-      account: options.account,
-      orphanSignal: "INT",
-      orphanRemoves: undefined,
-    });
+    this.#pidFile = path.join(options.folder, `${options.name}.process`);
   }
 
   /**
@@ -68,17 +64,15 @@ export class RunningProcess {
    * of its output.
    */
   static async start(options: ProcessOptions): Promise<RunningProcess> {
-    const pidFile = path.join(options.folder, `${options.name}.process`);
-    const running = new RunningProcess(options, pidFile);
-    try {
-      await running.#untilListening(options.port);
-      running.#pid = Number(await readFile(pidFile, "utf8"));
-    } catch (error) {
-      running.#pid = Number(await readText(pidFile));
-      await running.stop();
-      throw await running.#startFailure(error);
-    }
+    const running = new RunningProcess(options);
+    await running.#start();
     return running;
+  }
+
+  /** Stops it and starts it again, on the same port. Rejects as {@link start} does. */
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.#start();
   }
 
   /** undefined where there is no /proc. */
@@ -97,27 +91,40 @@ export class RunningProcess {
 
   /** Ends the process, first by asking. */
   async stop(): Promise<void> {
-    if (this.#supervised.hasEnded || this.#pid === 0) return;
+    const supervised = this.#supervised;
+    if (supervised === undefined || supervised.hasEnded || this.#pid === 0) return;
     signalProcess(this.#pid, "SIGINT");
-    const late = sleep(stopTimeLimitMs, "late" as const, { ref: false });
-    if ((await Promise.race([this.#supervised.ended, late])) !== "late") return;
-    await killTree(this.#pid);
-    await this.#supervised.ended;
+    const deadline = performance.now() + stopTimeLimitMs;
+    while (performance.now() < deadline && !supervised.hasEnded) await sleep(20);
+    if (!supervised.hasEnded) await killTree(this.#pid);
+    while (!supervised.hasEnded) await sleep(20);
   }
 
-  async #untilListening(port: number): Promise<void> {
-    const deadline = performance.now() + startTimeLimitMs;
-    while (performance.now() < deadline) {
-      if (this.#supervised.hasEnded) throw new Error("it ended");
-      if (await accepts(port)) return;
-      await sleep(50);
+  async #start(): Promise<void> {
+    const { command, args, folder, account, port } = this.#options;
+    const supervised = new Supervised({
+      command: ["/bin/sh", "-c", startScript, "sh", this.#pidFile, command, ...args],
+      logFile: this.#logFile,
+      folder,
+      account,
+      orphanSignal: "INT",
+      orphanRemoves: this.#options.ownsFolder ? folder : undefined,
+    });
+    this.#supervised = supervised;
+    this.#pid = 0;
+    try {
+      await untilListening(port, supervised);
+      this.#pid = Number(await readFile(this.#pidFile, "utf8"));
+    } catch (error) {
+      this.#pid = Number(await readText(this.#pidFile));
+      await this.stop();
+      throw await this.#startFailure(error);
     }
-    throw new Error(`it does not listen on port ${port} after ${startTimeLimitMs / 1000} s`);
   }
 
   async #startFailure(error: unknown): Promise<OperationError> {
     const log = await readText(this.#logFile);
-    return new OperationError(`${this.#name} could not be started: ${(error as Error).message}`, {
+    return new OperationError(`${this.#options.name} could not be started: ${(error as Error).message}`, {
       code: "bench.start_failed",
       sqlstate: "58000",
       source: "internal",
@@ -125,6 +132,16 @@ export class RunningProcess {
       cause: error,
     });
   }
+}
+
+async function untilListening(port: number, supervised: Supervised): Promise<void> {
+  const deadline = performance.now() + startTimeLimitMs;
+  while (performance.now() < deadline) {
+    if (supervised.hasEnded) throw new Error("it ended");
+    if (await accepts(port)) return;
+    await sleep(50);
+  }
+  throw new Error(`it does not listen on port ${port} after ${startTimeLimitMs / 1000} s`);
 }
 
 async function accepts(port: number): Promise<boolean> {

@@ -67,8 +67,11 @@ export async function runBench(
     const scenarios: ScenarioResult[] = [];
     for (const scenario of options.scenarios) {
       for (const clients of clientsOf(options, scenario)) {
-        const settings = runSettings(options, scenario, clients, database, tools);
+        const settings = runSettings(options, scenario, clients, database, folder, tools);
+        // Memory per client shows only in a process that has not had any, and is not given back afterwards.
+        if (scenario === "idle") await restartAll(peers, listener);
         const result = await runCell(settings, options, peers, listener);
+        if (scenario === "idle") await restartAll(peers, listener);
         scenarios.push(result);
         listener.onScenario(result);
       }
@@ -92,6 +95,11 @@ export async function runBench(
     await database?.stop();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function restartAll(peers: readonly Peer[], listener: BenchListener): Promise<void> {
+  listener.onProgress("starting the poolers anew");
+  for (const peer of peers) await peer.process?.restart();
 }
 
 /** Looks for the programs; says what is missing and how to get it. */
@@ -169,6 +177,7 @@ function runSettings(
   scenario: ScenarioName,
   clients: number,
   database: BenchDatabase,
+  folder: string,
   tools: Tools,
 ): RunSettings {
   return {
@@ -180,6 +189,7 @@ function runSettings(
     scale: options.scale,
     user: database.user,
     database: database.name,
+    folder,
     pgbench: tools.pgbench,
   };
 }
@@ -198,7 +208,7 @@ async function runCell(
     if (error !== undefined) listener.onWarning(`${scenario}: ${peer.name} is left out: ${error}`);
     cell.set(peer.name, { samples: [], error, connectSeconds: 0 });
   }
-  // Ten thousand clients once are enough, and a pooler does not give its memory back for a second look.
+  // Memory hardly varies, and ten thousand clients take their time.
   const rounds = scenario === "idle" ? 1 : options.rounds;
   for (let round = scenario === "idle" ? 1 : 0; round <= rounds; round++) {
     for (const peer of peers) {

@@ -1,0 +1,74 @@
+/** Clients that wait for a server of one pool, served in the order in which they came. */
+import { Deque } from "../base/deque.ts";
+import type { Failure } from "../base/errors.ts";
+import { queryWaitTimeout } from "./failures.ts";
+import type { Server } from "./server.ts";
+
+/** A client that wants a server. */
+export interface Waiter {
+  /** The server is the waiter's now; it has set nothing on it yet. */
+  onLeased(server: Server): void;
+  /** No server can be had. Called at most once, never after `onLeased`. */
+  onLeaseFailed(error: Failure): void;
+  /** It has waited for `query_wait_notify`. */
+  onLongWait(): void;
+}
+
+interface Waiting {
+  readonly waiter: Waiter;
+  readonly sinceMs: number;
+  notified: boolean;
+}
+
+export class WaitQueue {
+  readonly #waiting = new Deque<Waiting>();
+
+  get length(): number {
+    return this.#waiting.length;
+  }
+
+  /** Since when the first one waits; undefined if nobody waits. */
+  get firstSinceMs(): number | undefined {
+    return this.#waiting.peekFirst()?.sinceMs;
+  }
+
+  push(waiter: Waiter, nowMs: number): void {
+    this.#waiting.push({ waiter, sinceMs: nowMs, notified: false });
+  }
+
+  /** Whoever has waited longest. */
+  shift(): Waiter | undefined {
+    return this.#waiting.shift()?.waiter;
+  }
+
+  remove(waiter: Waiter): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.waiter !== waiter) continue;
+      this.#waiting.remove(waiting);
+      return;
+    }
+  }
+
+  failAll(failure: Failure): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
+  }
+
+  /** Fails those who have waited for `timeoutMs`, tells those who have waited for `notifyMs`; 0: never. */
+  tick(nowMs: number, timeoutMs: number, notifyMs: number): void {
+    for (;;) {
+      const first = this.#waiting.peekFirst();
+      if (first === undefined || timeoutMs === 0 || nowMs - first.sinceMs < timeoutMs) break;
+      this.#waiting.shift();
+      first.waiter.onLeaseFailed(queryWaitTimeout());
+    }
+    if (notifyMs === 0) return;
+    for (const waiting of this.#waiting) {
+      if (nowMs - waiting.sinceMs < notifyMs) break;
+      if (waiting.notified) continue;
+      waiting.notified = true;
+      waiting.waiter.onLongWait();
+    }
+  }
+}
