@@ -8,10 +8,18 @@ export default defineConfig({
   test: {
     reporters: ["default"],
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"], environment: "node" } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
+          environment: "node",
+          sequence: { groupOrder: 0 },
+        },
+      },
       {
         test: {
           name: "behaviour",
+          sequence: { groupOrder: 1 },
           include: ["test/behaviour/**/*.test.ts", "test/drivers/**/*.test.ts"],
           environment: "node",
           pool: "forks",
@@ -20,7 +28,15 @@ export default defineConfig({
           hookTimeout: 120_000,
         },
       },
-      { test: { name: "fuzz", include: ["test/fuzz/**/*.test.ts"], environment: "node", testTimeout: 120_000 } },
+      {
+        test: {
+          name: "fuzz",
+          include: ["test/fuzz/**/*.test.ts"],
+          environment: "node",
+          testTimeout: 120_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
     ],
   },
 });

@@ -6,7 +6,17 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -77,9 +87,19 @@ async function build() {
     writeFileSync(path.join(fresh, ".pgsluice-build"), wanted);
     rmSync(dist, { recursive: true, force: true });
     renameSync(fresh, dist);
+    linkProgram();
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }
+}
+
+/** Makes `npx pgsluice` work in this folder: npm links the programs of dependencies, not the package's own. */
+function linkProgram() {
+  if (process.platform === "win32") return;
+  chmodSync(path.join(dist, "cli", "main.js"), 0o755);
+  const link = path.join(modules, ".bin", "pgsluice");
+  rmSync(link, { force: true });
+  symlinkSync(path.join("..", "..", "dist", "cli", "main.js"), link);
 }
 
 /**

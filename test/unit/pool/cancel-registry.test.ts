@@ -1,0 +1,97 @@
+import { describe, expect, test } from "vitest";
+import { AssertionError } from "../../../src/base/assert.ts";
+import { type CancelKey, CancelRegistry, type CancelTarget } from "../../../src/pool/cancel-registry.ts";
+
+const target = (): CancelTarget => ({ cancel: async () => {} });
+
+test("a key finds its own target and no other", () => {
+  const registry = new CancelRegistry();
+  const targets = [target(), target()];
+  const keys = targets.map((one) => registry.register(one, false));
+  for (const [index, key] of keys.entries()) {
+    expect(registry.find(key.pid, Buffer.from(key.secret))).toBe(targets[index]);
+  }
+  const [one, other] = keys as [CancelKey, CancelKey];
+  expect(registry.find(one.pid, other.secret)).toBeUndefined();
+});
+
+describe("acceptance 71: only a key that was given matches", () => {
+  test("acceptance 71: zeros never match, whoever is here", () => {
+    const registry = new CancelRegistry();
+    expect(registry.find(0, Buffer.alloc(4))).toBeUndefined();
+    for (const long of [false, true]) {
+      for (let i = 0; i < 200; i++) registry.register(target(), long);
+    }
+    for (const bytes of [0, 4, 32, 256]) expect(registry.find(0, Buffer.alloc(bytes))).toBeUndefined();
+  });
+
+  test("acceptance 71: zeros are no secret that is given", () => {
+    const registry = new CancelRegistry();
+    for (let i = 0; i < 2000; i++) {
+      const key = registry.register(target(), i % 2 === 0);
+      expect(key.pid).not.toBe(0);
+      expect(registry.find(key.pid, Buffer.alloc(key.secret.length))).toBeUndefined();
+    }
+  });
+
+  test("acceptance 71: a key of the wrong length never matches", () => {
+    const registry = new CancelRegistry();
+    for (const long of [false, true]) {
+      const { pid, secret } = registry.register(target(), long);
+      expect(registry.find(pid, secret)).toBeDefined();
+      expect(registry.find(pid, secret.subarray(0, -1))).toBeUndefined();
+      expect(registry.find(pid, Buffer.alloc(0))).toBeUndefined();
+      expect(registry.find(pid, Buffer.concat([secret, Buffer.alloc(1)]))).toBeUndefined();
+      expect(registry.find(pid, Buffer.concat([secret, secret]))).toBeUndefined();
+    }
+  });
+
+  test("acceptance 71: one wrong bit never matches", () => {
+    const registry = new CancelRegistry();
+    const { pid, secret } = registry.register(target(), true);
+    for (let bit = 0; bit < secret.length * 8; bit++) {
+      const wrong = Buffer.from(secret);
+      wrong.writeUInt8(wrong.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      expect(registry.find(pid, wrong)).toBeUndefined();
+    }
+    expect(registry.find(-pid, secret)).toBeUndefined();
+    expect(registry.find(pid + 1, secret)).toBeUndefined();
+  });
+
+  test("acceptance 71: a key whose client has left matches nothing", () => {
+    const registry = new CancelRegistry();
+    const key = registry.register(target(), false);
+    expect(registry.size).toBe(1);
+    registry.unregister(key);
+    expect(registry.size).toBe(0);
+    expect(registry.find(key.pid, key.secret)).toBeUndefined();
+    expect(() => registry.unregister(key)).toThrow(AssertionError);
+  });
+
+  test("acceptance 71: 4 bytes for protocol 3.0, more for 3.2, all of them random", () => {
+    const registry = new CancelRegistry();
+    const secrets = new Set<string>();
+    for (let i = 0; i < 500; i++) {
+      expect(registry.register(target(), false).secret).toHaveLength(4);
+      const { secret } = registry.register(target(), true);
+      expect(secret).toHaveLength(32);
+      secrets.add(secret.toString("hex"));
+    }
+    expect(secrets.size).toBe(500);
+  });
+});
+
+test("process ids are positive 32-bit integers, all different, spread over the whole range", () => {
+  const registry = new CancelRegistry();
+  const pids = Array.from({ length: 4000 }, () => registry.register(target(), false).pid);
+  expect(new Set(pids).size).toBe(4000);
+  for (const pid of pids) {
+    expect(Number.isInteger(pid)).toBe(true);
+    expect(pid).toBeGreaterThan(0);
+    expect(pid).toBeLessThanOrEqual(0x7fff_ffff);
+  }
+  // Each of 16 equal parts of the range has about 250; the chance of less than 150 is nil.
+  const parts = Array.from({ length: 16 }, () => 0);
+  for (const pid of pids) parts[pid >>> 27] = (parts[pid >>> 27] ?? 0) + 1;
+  expect(Math.min(...parts)).toBeGreaterThan(150);
+});
