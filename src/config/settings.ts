@@ -202,6 +202,12 @@ const servers = {
     reloadable: true,
     doc: "How long connecting to a server and logging in there may take.",
   },
+  server_allow_cleartext_password: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether a server that asks for a password in clear text gets it over an unencrypted TCP connection to another machine. (PgBouncer has no such setting and sends it.)",
+  },
   server_login_retry: {
     type: "seconds",
     default: 15,

@@ -48,10 +48,13 @@ export const Verdict = {
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
-/** Hears how a Parse or Close ended, so that nobody believes in a statement that was never made. */
+/** Hears how a Parse, Close or Query ended, so that nobody believes in a statement that was never made. */
 export interface RequestOutcome {
-  /** Goes to the client in place of the server's error, if the server answers with this SQLSTATE. */
-  readonly errorReply: { readonly sqlstate: string; readonly bytes: Buffer } | undefined;
+  /** If the server answers with this SQLSTATE: what goes to the client in place of its ErrorResponse. */
+  readonly errorReply:
+    | { readonly sqlstate: string; readonly inPlaceOf: (error: Buffer) => Buffer }
+    | undefined;
+  /** Carried out; of a Query: answered, be it with an error. */
   onDone(): void;
   /** The server refused it, or skipped it after an earlier error, or is gone. */
   onFailed(): void;
@@ -123,11 +126,14 @@ export class ReplyQueue {
     return bytes;
   }
 
-  /** Notes a request that is being sent (or, if synthesised, is not). Only Parse and Close have an outcome. */
+  /** Notes a request that is being sent (or, if synthesised, is not). Bind, Execute and the like have no outcome. */
   push(request: Request, handling: Handling, outcome?: RequestOutcome): void {
     assert(
-      outcome === undefined || request === Request.parse || request === Request.close,
-      "only Parse and Close have an outcome",
+      outcome === undefined ||
+        request === Request.parse ||
+        request === Request.close ||
+        request === Request.query,
+      "only Parse, Close and Query have an outcome",
     );
     if (request === Request.sync) {
       if (this.#copyIn) {
@@ -240,6 +246,7 @@ export class ReplyQueue {
     this.status = buffer[start + 5] as number; // backendRules and decoding require a body
     this.#copyIn = false;
     this.#readyDue = false;
+    if (((this.#ring[this.#head] as number) & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
     this.#pop();
     return verdict;
   }
@@ -293,7 +300,7 @@ export class ReplyQueue {
       this.#batchOpen = false;
     }
     if (errorReply !== undefined && hasSqlstate(buffer, start, end, errorReply.sqlstate)) {
-      this.replacement = errorReply.bytes;
+      this.replacement = errorReply.inPlaceOf(buffer.subarray(start, end));
       return Verdict.replace;
     }
     // An error of a Parse of our own stands for the Bind or Describe that needed it.

@@ -185,6 +185,7 @@ export class Pools {
       sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
       sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),
       sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
+      ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
       parameters: request.otherParameters,
       connectTimeoutMs: settings.server_connect_timeout * 1000,
       keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },

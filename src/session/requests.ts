@@ -24,8 +24,7 @@ export class Requests {
     const { replies } = server;
     switch (type) {
       case Frontend.query:
-        this.#statements?.onQuery(server);
-        replies.push(Request.query, Handling.forward);
+        replies.push(Request.query, Handling.forward, this.#statements?.onQuery(server, buffer, start, end));
         break;
       case Frontend.parse:
       case Frontend.bind:
@@ -37,9 +36,11 @@ export class Requests {
         replies.push(Request.execute, Handling.forward);
         break;
       case Frontend.sync:
+        this.#statements?.onBatchEnd();
         replies.push(Request.sync, Handling.forward);
         break;
       case Frontend.functionCall:
+        this.#statements?.onBatchEnd();
         replies.push(Request.functionCall, Handling.forward);
         break;
       case Frontend.copyDone:

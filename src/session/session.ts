@@ -71,6 +71,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #dropping = false;
   /** A cancel hit an unfinished batch: drop what comes until Sync. */
   #skippingToSync = false;
+  /** The message in the framer waits until it is known what its name means. */
+  #held = false;
   /** Settings were sent to this server and their replies are not all in. */
   #settingsPending = false;
   /** When the client last sent something, and when its last unit began; to the tick. */
@@ -94,7 +96,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     const { mode, preparedMax } = pool.settings;
     this.#mode = mode;
     this.#statements =
-      mode === "session" || preparedMax === 0 ? undefined : new ClientStatements(pool.statements);
+      mode === "session" || preparedMax === 0
+        ? undefined
+        : new ClientStatements(pool.statements, () => queueMicrotask(() => this.#advance()));
     this.#requests = new Requests(this.#output, this.#statements);
     pool.clients++;
     transport.listener = this;
@@ -265,9 +269,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #loop(): void {
     const inbox = this.#inbox;
     while (!this.#ended && !this.#waiting && !this.#blockedByServer()) {
-      const kind = inbox.next();
+      const { framer } = inbox;
+      const kind = this.#held ? Frame.whole : inbox.next();
       if (kind === Frame.need) return;
-      this.#handle(kind, inbox.framer);
+      this.#held = this.#statements?.mustWait(framer.type, framer.buffer, framer.start, framer.end) === true;
+      if (this.#held) return;
+      this.#handle(kind, framer);
     }
   }
 

@@ -6,7 +6,8 @@
  * first, in the same write, and its reply is swallowed. A Parse for a statement that the server has already,
  * and every Close of a statement, is answered here. A change of names is pending until its reply is in, and
  * is dropped if the server refused the message or skipped it after an error: so client, pooler and server
- * never disagree about which names exist.
+ * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
+ * succeeds; but a message of a later batch has to wait until it is known what its name means.
  */
 import { protocolViolation } from "../base/errors.ts";
 import {
@@ -18,12 +19,16 @@ import {
 } from "../pool/prepared.ts";
 import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
 import { type Server, unnamedUnknown } from "../pool/server.ts";
-import { headerBytes } from "../wire/constants.ts";
+import { Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 
 const statementTarget = 0x53; // S, in Describe and Close
+/** SQL that may drop all prepared statements. A false alarm costs one wait. */
+const droppingSql = /deallocate|discard/i;
+/** Longer queries are not searched for it to their end. */
+const searchedBytesMax = 4096;
 
 export class ClientStatements {
   readonly #registry: StatementRegistry;
@@ -35,10 +40,19 @@ export class ClientStatements {
   #unnamed: string | undefined;
   /** That Parse, to know whether it is the one that failed. */
   #unnamedParse: RequestOutcome | undefined;
+  /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
+  #batch = 0;
+  /** A Query that is not answered yet and may drop all statements. */
+  #dropping: RequestOutcome | undefined;
+  /** What a message waits for. */
+  #awaited: RequestOutcome | undefined;
+  readonly #onCertain: () => void;
   #ended = false;
 
-  constructor(registry: StatementRegistry) {
+  /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
+  constructor(registry: StatementRegistry, onCertain: () => void) {
     this.#registry = registry;
+    this.#onCertain = onCertain;
   }
 
   /** Statements this client has named, by the replies that are in. */
@@ -47,9 +61,48 @@ export class ClientStatements {
   }
 
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
-  onQuery(server: Server): void {
+  onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
     this.#unnamed = undefined;
     server.unnamed = unnamedUnknown;
+    this.#batch++;
+    if (this.#named.size === 0 && this.#pending.size === 0) return undefined;
+    const searchedEnd = Math.min(end, start + headerBytes + searchedBytesMax);
+    if (!droppingSql.test(buffer.toString("latin1", start + headerBytes, searchedEnd))) return undefined;
+    const outcome: RequestOutcome = {
+      errorReply: undefined,
+      onDone: () => this.#answered(outcome),
+      onFailed: () => this.#answered(outcome),
+    };
+    this.#dropping = outcome;
+    return outcome;
+  }
+
+  /** The client ended a batch: Sync, or a FunctionCall. */
+  onBatchEnd(): void {
+    this.#batch++;
+  }
+
+  /**
+   * Whether a message has to wait, because it is not known yet what its name means: the last change of that
+   * name was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
+   */
+  mustWait(type: number, buffer: Buffer, start: number, end: number): boolean {
+    if (this.#pending.size === 0 && this.#dropping === undefined) return false;
+    const nameStart = nameStartOf(type, buffer, start, end);
+    if (nameStart === undefined) return false;
+    const name = buffer.toString("latin1", nameStart, endOfName(buffer, nameStart, end));
+    if (name === "") return false;
+    const change = this.#pending.get(name);
+    this.#awaited = change !== undefined && change.batch !== this.#batch ? change : this.#dropping;
+    return this.#awaited !== undefined;
+  }
+
+  /** A reply is in that something may have waited for. */
+  #answered(outcome: RequestOutcome): void {
+    if (this.#dropping === outcome) this.#dropping = undefined;
+    if (this.#awaited !== outcome) return;
+    this.#awaited = undefined;
+    this.#onCertain();
   }
 
   /**
@@ -70,6 +123,7 @@ export class ClientStatements {
   /** A change of names was carried out. */
   commit(change: NameChange): void {
     if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    this.#answered(change);
     const before = this.#named.get(change.name);
     if (before !== undefined) this.#registry.release(before);
     this.#named.delete(change.name);
@@ -81,6 +135,7 @@ export class ClientStatements {
   /** A change of names was refused, or skipped. */
   drop(change: NameChange): void {
     if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    this.#answered(change);
     if (change.statement !== undefined) this.#registry.release(change.statement);
   }
 
@@ -129,7 +184,7 @@ export class ClientStatements {
     if (name === "") this.#unnamed = undefined;
     let outcome: NameChange | undefined;
     if (this.#find(name) !== undefined) {
-      outcome = new NameChange(this, name, undefined);
+      outcome = new NameChange(this, name, undefined, this.#batch);
       this.#pending.set(name, outcome);
     }
     server.replies.push(Request.close, Handling.synthesise, outcome);
@@ -159,7 +214,7 @@ export class ClientStatements {
 
   #parseNamed(server: Server, output: Output, name: string, body: Buffer): void {
     const statement = this.#registry.acquire(body);
-    const change = new NameChange(this, name, statement);
+    const change = new NameChange(this, name, statement, this.#batch);
     this.#pending.set(name, change);
     if (server.prepared.get(statement.name) !== undefined) {
       server.replies.push(Request.parse, Handling.synthesise, change);
@@ -170,20 +225,12 @@ export class ClientStatements {
 
   /**
    * The name is taken: PostgreSQL says 42P05, and fails the transaction. So that the server does both, it is
-   * made to prepare a statement that it has; the text it answers with is replaced by one with the client's name.
+   * made to prepare a statement that it has, and its answer is told with the client's name.
    */
   #parseAgain(server: Server, output: Output, name: string, existing: SharedStatement, body: Buffer): void {
     this.#ensure(server, output, existing);
-    const text = Buffer.from(name, "latin1").toString("utf8");
     server.replies.push(Request.parse, Handling.forward, {
-      errorReply: {
-        sqlstate: "42P05",
-        bytes: encodeErrorResponse({
-          severity: "ERROR",
-          code: "42P05",
-          message: `prepared statement "${text}" already exists`,
-        }),
-      },
+      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, name) },
       onDone: () => {
         server.closeReason ??= "prepared statement was lost";
       },
@@ -248,12 +295,20 @@ class NameChange implements RequestOutcome {
   readonly name: string;
   /** Undefined: the name means nothing any more. Else a reference that is this change's own until it is over. */
   readonly statement: SharedStatement | undefined;
+  /** The batch it was sent in. */
+  readonly batch: number;
   readonly #statements: ClientStatements;
 
-  constructor(statements: ClientStatements, name: string, statement: SharedStatement | undefined) {
+  constructor(
+    statements: ClientStatements,
+    name: string,
+    statement: SharedStatement | undefined,
+    batch: number,
+  ) {
     this.#statements = statements;
     this.name = name;
     this.statement = statement;
+    this.batch = batch;
   }
 
   onDone(): void {
@@ -380,6 +435,39 @@ function noteHeld(server: Server, name: string): void {
   const known = server.prepared.has(name);
   const evicted = server.prepared.set(name, true);
   if (known || evicted !== undefined) server.closeReason ??= "prepared statements are out of order";
+}
+
+/** An ErrorResponse that speaks of the statement by the client's name (latin1, byte for byte). */
+function renamed(error: Buffer, serverName: string, clientName: string): Buffer {
+  const whole = error.length === 1 + error.readUInt32BE(1);
+  const index = error.indexOf(serverName, 0, "latin1");
+  if (whole && index >= 0) {
+    const name = Buffer.from(clientName, "latin1");
+    const result = Buffer.concat([error.subarray(0, index), name, error.subarray(index + serverName.length)]);
+    result.writeUInt32BE(result.length - 1, 1);
+    return result;
+  }
+  const text = Buffer.from(clientName, "latin1").toString("utf8");
+  return encodeErrorResponse({
+    severity: "ERROR",
+    code: "42P05",
+    message: `prepared statement "${text}" already exists`,
+  });
+}
+
+/** Where the name of a statement begins in a message; undefined if the message names none. */
+function nameStartOf(type: number, buffer: Buffer, start: number, end: number): number | undefined {
+  switch (type) {
+    case Frontend.parse:
+      return start + headerBytes;
+    case Frontend.bind:
+      return endOfName(buffer, start + headerBytes, end) + 1;
+    case Frontend.describe:
+    case Frontend.close:
+      return buffer[start + headerBytes] === statementTarget ? start + headerBytes + 1 : undefined;
+    default:
+      return undefined;
+  }
 }
 
 function appendWhole(output: Output, server: Server, message: Buffer): void {
