@@ -10,10 +10,8 @@
  * learns anything about databases or users without having logged in. A connection that is a *dead end* (see
  * admission.ts) goes the same way up to its startup packet.
  */
-import { randomBytes } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import { subjectCommonName } from "../auth/certificate.ts";
-import { type LoginAction, LoginMachine } from "../auth/login.ts";
+import type { LoginAction, LoginMachine } from "../auth/login.ts";
 import { saltedPassword } from "../auth/pbkdf2.ts";
 import { assert } from "../base/assert.ts";
 import { Failure, OperationError, PeerError, protocolViolation } from "../base/errors.ts";
@@ -27,6 +25,7 @@ import { encodeV2Error, StartupFramer, type StartupRequest } from "../wire/start
 import { admissionFailure } from "./admission.ts";
 import type { ClientTls, LoginContext } from "./context.ts";
 import { greeting, minorMax, negotiation, unsupportedVersion } from "./greeting.ts";
+import { loginMachine } from "./proof.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 import { Session } from "./session.ts";
 import { readStartup, type Startup } from "./startup.ts";
@@ -323,24 +322,7 @@ export class Login implements TransportListener, WelcomeListener {
     if (negotiated !== undefined) this.#transport.write(negotiated);
     // A client may send on without waiting: what lies behind the packet is the login's, or the session's.
     this.#keep(this.#startupFramer.takeRest());
-    const socket = this.#secureSocket;
-    const unknownUserKind = this.#context.unknownUserKind();
-    const certificateName =
-      socket?.authorized === true ? subjectCommonName(socket.getPeerCertificate()) : undefined;
-    this.#machine = new LoginMachine({
-      method: this.#context.authMethod(),
-      user: startup.user,
-      secret: this.#context.secretOf(startup.user),
-      tls: {
-        secure: socket !== undefined,
-        endPoint: this.#tls?.endPoint,
-        clientCertificateName: certificateName,
-      },
-      random: randomBytes,
-      mockKey: this.#context.mockKey,
-      scramIterations: this.#context.scramIterations(),
-      ...(unknownUserKind === undefined ? {} : { unknownUserKind }),
-    });
+    this.#machine = loginMachine(this.#context, startup.user, this.#secureSocket, this.#tls);
     this.#loginFramer = new Framer(loginRules);
     this.#state = "authenticating";
     this.#act(this.#machine.start());

@@ -43,3 +43,12 @@ export function administratorShutdown(): OperationError {
     retrySafe: true,
   });
 }
+
+/** In PgBouncer's words. */
+export function transactionInStatementMode(): OperationError {
+  return new OperationError("transaction blocks not allowed in statement pooling mode", {
+    code: "session.transaction_in_statement_mode",
+    sqlstate: "08P01",
+    source: "client",
+  });
+}

@@ -28,7 +28,7 @@ import type { SessionContext } from "./context.ts";
 import { Inbox } from "./inbox.ts";
 import { exceededLimit } from "./limits.ts";
 import { Output } from "./output.ts";
-import { canceledByUser, errorReply, longWaitNotice } from "./replies.ts";
+import { canceledByUser, errorReply, longWaitNotice, transactionInStatementMode } from "./replies.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
 import { completesUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
@@ -210,13 +210,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (server.replies.status === TransactionStatus.idle) {
       if (this.#mode !== "session" && !this.#advancing) this.#releaseIfDone();
     } else if (this.#mode === "statement") {
-      this.fail(
-        new OperationError("transaction blocks not allowed in statement pooling mode", {
-          code: "session.transaction_in_statement_mode",
-          sqlstate: "08P01",
-          source: "client",
-        }),
-      );
+      this.fail(transactionInStatementMode());
       return;
     }
     if (this.#inbox.behind) this.#advance();
@@ -269,12 +263,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #loop(): void {
     const inbox = this.#inbox;
     while (!this.#ended && !this.#waiting && !this.#blockedByServer()) {
-      const { framer } = inbox;
       const kind = this.#held ? Frame.whole : inbox.next();
       if (kind === Frame.need) return;
-      this.#held = this.#statements?.mustWait(framer.type, framer.buffer, framer.start, framer.end) === true;
+      this.#held = this.#statements?.mustWait(inbox.framer) === true;
       if (this.#held) return;
-      this.#handle(kind, framer);
+      this.#handle(kind, inbox.framer);
     }
   }
 
@@ -396,7 +389,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
    * system calls, and waiting for a server is an everyday thing.)
    */
   #readOrPause(): void {
-    if (this.#waiting ? this.#inbox.behind : this.#blockedByServer()) this.#transport.pause();
+    const stops = this.#waiting || this.#held ? this.#inbox.behind : this.#blockedByServer();
+    if (stops) this.#transport.pause();
     else this.#transport.resume();
   }
 

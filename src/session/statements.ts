@@ -22,6 +22,7 @@ import { type Server, unnamedUnknown } from "../pool/server.ts";
 import { Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
+import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
 
 const statementTarget = 0x53; // S, in Describe and Close
@@ -86,8 +87,9 @@ export class ClientStatements {
    * Whether a message has to wait, because it is not known yet what its name means: the last change of that
    * name was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
    */
-  mustWait(type: number, buffer: Buffer, start: number, end: number): boolean {
+  mustWait(message: Framer): boolean {
     if (this.#pending.size === 0 && this.#dropping === undefined) return false;
+    const { type, buffer, start, end } = message;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return false;
     const name = buffer.toString("latin1", nameStart, endOfName(buffer, nameStart, end));

@@ -99,7 +99,8 @@ export function frontendRules(collectedBytesMax: number): FrameRules {
     .collect(Frontend.describe, smallMessageBytesMax)
     .collect(Frontend.execute, smallMessageBytesMax)
     .collect(Frontend.close, smallMessageBytesMax)
-    .collect(Frontend.flush, smallMessageBytesMax)
+    // Nothing tells its answer apart from others', so one that the server would refuse goes no further.
+    .collect(Frontend.flush, 0)
     .collect(Frontend.sync, smallMessageBytesMax)
     .collect(Frontend.terminate, smallMessageBytesMax)
     .collect(Frontend.copyDone, smallMessageBytesMax)

@@ -1,5 +1,5 @@
 /** Temporary folders of tests. */
-import { mkdtemp, realpath, rm } from "node:fs/promises";
+import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 
@@ -10,6 +10,8 @@ export interface TempFolder extends AsyncDisposable {
 /** `await using folder = await tempFolder()`: an empty folder, removed at the end of the block. */
 export async function tempFolder(): Promise<TempFolder> {
   const folder = await realpath(await mkdtemp(path.join(os.tmpdir(), "pgsluice-test-")));
+  // Servers that a test starts may run as another user.
+  await chmod(folder, 0o755);
   return {
     path: folder,
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),

@@ -343,10 +343,10 @@ describe("after the end", () => {
   test("steps that nobody asked for are mistakes of ours", () => {
     const machine = newMachine({ method: "password" });
     machine.start();
-    expect(() => machine.start()).toThrowError(AssertionError);
-    expect(() => machine.derived(Buffer.alloc(32))).toThrowError(AssertionError);
+    expect(() => machine.start()).toThrow(AssertionError);
+    expect(() => machine.derived(Buffer.alloc(32))).toThrow(AssertionError);
     for (const scramIterations of [0, 1_000_001, 1.5]) {
-      expect(() => newMachine({ scramIterations })).toThrowError(AssertionError);
+      expect(() => newMachine({ scramIterations })).toThrow(AssertionError);
     }
   });
 });

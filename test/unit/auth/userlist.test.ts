@@ -56,9 +56,9 @@ describe("auth_file", () => {
 
   test("limits", () => {
     expect(parseUserlist(`"${"u".repeat(127)}" "${"p".repeat(65_530)}"`).size).toBe(1);
-    expect(() => parseUserlist(`"${"u".repeat(128)}" "p"`)).toThrowError("longer than 127 bytes");
-    expect(() => parseUserlist(`"${"ü".repeat(64)}" "p"`)).toThrowError("longer than 127 bytes");
-    expect(() => parseUserlist(`"u" "${"p".repeat(65_531)}"`)).toThrowError("longer than 65530 bytes");
+    expect(() => parseUserlist(`"${"u".repeat(128)}" "p"`)).toThrow("longer than 127 bytes");
+    expect(() => parseUserlist(`"${"ü".repeat(64)}" "p"`)).toThrow("longer than 127 bytes");
+    expect(() => parseUserlist(`"u" "${"p".repeat(65_531)}"`)).toThrow("longer than 65530 bytes");
   });
 
   test.each([

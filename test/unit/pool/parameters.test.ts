@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -142,8 +143,7 @@ describe("vectors", () => {
     const values = fc.dictionary(fc.constantFrom("a", "b", "c"), fc.constantFrom("", "a", "b", "c"));
     fc.assert(
       fc.property(values, values, (one, other) => {
-        const same =
-          JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
+        const same = isDeepStrictEqual(one, other);
         expect(vector(one).equals(vector(other))).toBe(same);
       }),
     );

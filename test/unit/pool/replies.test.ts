@@ -244,10 +244,14 @@ describe("errors of requests of our own", () => {
 
 describe("another text in place of the server's error", () => {
   const bytes = failure("42P05", 'prepared statement "mine" already exists');
+  const inPlaceOf = (error: Buffer): Buffer => {
+    expect(error).toEqual(failure("42P05", "pgsluice_1"));
+    return bytes;
+  };
 
   test("if it is that error", () => {
     const queue = new ReplyQueue();
-    const ending = new Ending({ sqlstate: "42P05", bytes });
+    const ending = new Ending({ sqlstate: "42P05", inPlaceOf });
     queue.push(Request.parse, forward, ending);
     queue.push(Request.sync, forward);
     expect(accept(queue, failure("42P05", "pgsluice_1"))).toBe(Verdict.replace);
@@ -259,15 +263,15 @@ describe("another text in place of the server's error", () => {
   test("not if it is another, or of another request", () => {
     const queue = new ReplyQueue();
     queue.push(Request.bind, forward);
-    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", bytes }));
+    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", inPlaceOf }));
     queue.push(Request.sync, forward);
     expect(accept(queue, failure("42P05"))).toBe(Verdict.forward);
     accept(queue, ready());
-    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", bytes }));
+    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", inPlaceOf }));
     expect(accept(queue, failure("25P02", "M42P05"))).toBe(Verdict.forward);
     queue.push(Request.sync, forward);
     accept(queue, ready());
-    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", bytes }));
+    queue.push(Request.parse, forward, new Ending({ sqlstate: "42P05", inPlaceOf }));
     expect(accept(queue, typed("E", "C42P05"))).toBe(Verdict.forward); // no NUL
   });
 });
@@ -343,8 +347,26 @@ test("an outcome is heard once: done, refused, skipped, or lost with the server"
   expect(queue.hasSynthesised).toBe(false);
 });
 
-test("only Parse and Close have an outcome", () => {
-  for (const request of ["query", "bind", "execute", "sync"] as const) {
+test("a Query is done when it is answered, failed when it is skipped or lost", () => {
+  const queue = new ReplyQueue();
+  const endings = [new Ending(), new Ending(), new Ending(), new Ending()];
+  queue.push(Request.query, forward, endings[0]);
+  queue.push(Request.parse, forward, endings[1]);
+  queue.push(Request.query, forward, endings[2]);
+  queue.push(Request.sync, forward);
+  queue.push(Request.query, forward, endings[3]);
+  accept(queue, failure("42601"));
+  expect(endings[0]?.heard).toEqual([]);
+  accept(queue, ready());
+  expect(endings[0]?.heard).toEqual(["done"]);
+  accept(queue, failure("42601"));
+  accept(queue, ready());
+  queue.abandon();
+  expect(endings.map(({ heard }) => heard)).toEqual([["done"], ["failed"], ["failed"], ["failed"]]);
+});
+
+test("only Parse, Close and Query have an outcome", () => {
+  for (const request of ["functionCall", "bind", "describe", "execute", "sync"] as const) {
     expect(() => new ReplyQueue().push(Request[request], forward, new Ending())).toThrow(AssertionError);
   }
 });

@@ -107,7 +107,11 @@ describe("synthesised replies", () => {
 test("an error with another text goes out once, however many parts the server's has", () => {
   const { server, owner } = fakeServer();
   const bytes = failure("42P05", "in other words");
-  const outcome = { errorReply: { sqlstate: "42P05", bytes }, onDone: () => {}, onFailed: () => {} };
+  const outcome = {
+    errorReply: { sqlstate: "42P05", inPlaceOf: () => bytes },
+    onDone: () => {},
+    onFailed: () => {},
+  };
   server.replies.push(Request.parse, forward, outcome);
   server.replies.push(Request.sync, forward);
   const long = failure("42P05", "x".repeat(100_000));
