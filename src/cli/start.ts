@@ -1,7 +1,7 @@
 /** `pgsluice start`: a pooler in front of one's own PostgreSQL, until a signal ends it. */
 import { type Command, Option } from "commander";
 import type { Logger } from "pino";
-import { OperationError } from "../base/errors.ts";
+import { Failure, OperationError } from "../base/errors.ts";
 import { parseConninfo } from "../client/conninfo.ts";
 import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import { configFromUpstream, loadConfig, type Upstream } from "../config/load.ts";
@@ -78,7 +78,10 @@ async function start(flags: StartFlags): Promise<void> {
         logger.level = next.pgsluice.log_level;
         config = next;
       } catch (error) {
-        logger.error({ err: error }, "reload failed; the old configuration stays in force");
+        // What is wrong with a file needs no stack trace; a mistake of ours does.
+        const fields =
+          error instanceof Failure ? { reason: error.message, hint: error.hint } : { err: error };
+        logger.error(fields, "reload failed; the old configuration stays in force");
       }
     },
     closeIdle: () => pooler.closeIdleServers(),
@@ -101,6 +104,15 @@ async function configOf(flags: StartFlags): Promise<Config> {
 /** The servers that one `--upstream` names; libpq's URLs may list several hosts. */
 function upstreamsOf(url: string): Upstream[] {
   const options = parseConninfo(url);
+  const [further] = options.parameters;
+  if (further !== undefined) {
+    throw new OperationError(`--upstream cannot carry "${further[0]}"`, {
+      code: "cli.upstream_parameter",
+      sqlstate: "F0000",
+      source: "internal",
+      hint: "Clients give such parameters themselves when they connect.",
+    });
+  }
   return options.hosts.map(({ host, port }) => ({
     host,
     port,

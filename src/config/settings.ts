@@ -24,12 +24,12 @@ const listening = {
   },
   listen_backlog: {
     type: "integer",
-    default: 128,
+    default: 1024,
     minimum: 1,
     maximum: 65535,
     unit: "connections",
     reloadable: false,
-    doc: "How many connections may wait in the kernel to be accepted.",
+    doc: "How many connections may wait in the kernel to be accepted; those beyond it are delayed by a second or more. (PgBouncer's default is 128.)",
   },
   unix_socket_dir: {
     type: "text",
@@ -120,7 +120,7 @@ const pooling = {
     maximum: 100_000,
     unit: "servers",
     reloadable: true,
-    doc: "How many server connections a pool keeps open. Applies to pools that have clients or a user of their own.",
+    doc: "How many server connections a pool keeps open. Applies to pools that have clients.",
   },
   query_wait_timeout: {
     type: "seconds",
@@ -141,7 +141,7 @@ const pooling = {
     default: 10,
     minimum: 0,
     reloadable: true,
-    doc: "How long a cancel request may wait until it can be handed to the server; 0: for ever.",
+    doc: "How long handing a cancel request to the server may take, from connecting to the server's close; 0: as long as connecting and a minute allow.",
   },
   cancel_on_client_disconnect: {
     type: "boolean",

@@ -36,7 +36,6 @@ describe.each(tableKinds.map((kind) => [kind.name, Object.entries(kind.declarati
 test("the defaults are PgBouncer's, where nothing else is said", () => {
   expect(defaultSettings()).toMatchObject({
     listen_port: 6432,
-    listen_backlog: 128,
     pool_mode: "session",
     max_client_conn: 100,
     default_pool_size: 20,
