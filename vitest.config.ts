@@ -13,6 +13,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
           environment: "node",
+          testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },

@@ -22,6 +22,14 @@ export interface TransportListener {
   onClose(error: Error | undefined): void;
 }
 
+/** Hears when accepted connections end, whoever listens to them meanwhile. */
+export interface TransportWatcher {
+  /** Only the last bytes are still to leave; the peer may take its time with them, see {@link lingerMs}. */
+  onEnding(transport: Transport): void;
+  /** After `onClose`. */
+  onGone(transport: Transport): void;
+}
+
 /** Where a transport connects to. `host` starting with `/` or `@` names the folder of a Unix socket. */
 export interface Endpoint {
   readonly host: string;
@@ -70,6 +78,7 @@ export class Transport {
   #closed = false;
   #error: Error | undefined;
   #lingerTimer: NodeJS.Timeout | undefined;
+  #watcher: TransportWatcher | undefined;
 
   // One function each for the life of the transport, so that a change of stream can take them off again.
   readonly #onStreamData = (chunk: Buffer): void => this.#deliver(chunk);
@@ -129,10 +138,11 @@ export class Transport {
    * sockets read into one buffer and hand on copies of what came: an idle client holds no buffer, and a
    * read costs a fifth less than by "data" events (bench/micro).
    */
-  static accept(socket: net.Socket): Transport {
+  static accept(socket: net.Socket, watcher?: TransportWatcher): Transport {
     const handle = takeHandle(socket);
     if (handle === undefined) {
       const plain = new Transport(socket, { retained: false });
+      plain.#watcher = watcher;
       socket.on("data", plain.#onStreamData);
       plain.#listenTo(socket);
       socket.resume();
@@ -151,6 +161,7 @@ export class Transport {
       },
     } as net.SocketConstructorOpts);
     const transport = new Transport(stream, { retained: false });
+    transport.#watcher = watcher;
     transport.#listenTo(stream);
     stream.read(0);
     return transport;
@@ -250,6 +261,7 @@ export class Transport {
     if (last === undefined) this.#stream.end();
     else this.#stream.end(last);
     this.#lingerTimer = setTimeout(() => this.#stream.destroy(), lingerMs);
+    this.#watcher?.onEnding(this);
     this.resume();
   }
 
@@ -322,6 +334,7 @@ export class Transport {
     this.#closed = true;
     clearTimeout(this.#lingerTimer);
     this.#listener.onClose(this.#error);
+    this.#watcher?.onGone(this);
   }
 }
 

@@ -17,7 +17,7 @@
  */
 import { assert, unreachable } from "../base/assert.ts";
 import { Failure } from "../base/errors.ts";
-import { Backend, protocolVersion32 } from "../wire/constants.ts";
+import { Backend, protocolVersion32, reportedParametersMax } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import type { ErrorFields } from "../wire/fields.ts";
 import { Frame, Framer } from "../wire/framer.ts";
@@ -27,7 +27,7 @@ import { AttemptLog, isLocal } from "./attempt-log.ts";
 import { Authentication, type AuthenticationMessage } from "./authentication.ts";
 import type { CancelRequest, Demand, HandshakeEvent } from "./demands.ts";
 import type { ConnectErrorCode } from "./errors.ts";
-import { loginRules, readyRules } from "./login-rules.ts";
+import { loginRules, readyRules, tooManyParameters } from "./login-rules.ts";
 import { negotiatedVersion } from "./negotiation.ts";
 import { type ConnectOptions, checkConnectOptions, startupParameters } from "./options.ts";
 import type { ConnectionStatus } from "./status.ts";
@@ -321,6 +321,7 @@ export class Handshake {
         return;
       case "ParameterStatus":
         this.#parameters.set(message.name, message.value);
+        if (this.#parameters.size > reportedParametersMax) throw tooManyParameters();
         return;
       case "BackendKeyData":
         return this.#keepKey(message.pid, message.key);

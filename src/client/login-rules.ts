@@ -3,6 +3,7 @@
  * refused by its header alone, before a byte of it is kept. The bounds before the login are libpq's
  * (fe-connect.c, "Sanity-check the length").
  */
+import { type PeerError, protocolViolation } from "../base/errors.ts";
 import { Backend, shortServerMessageBytesMax } from "../wire/constants.ts";
 import { FrameRules } from "../wire/framer.ts";
 
@@ -30,3 +31,7 @@ export const readyRules: FrameRules = new FrameRules(
   .collect(Backend.errorResponse, reportBytesMax)
   .collect(Backend.backendKeyData, shortServerMessageBytesMax)
   .collect(Backend.readyForQuery, shortServerMessageBytesMax);
+
+export function tooManyParameters(): PeerError {
+  return protocolViolation("server reports too many parameters", { source: "server" });
+}

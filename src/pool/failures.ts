@@ -52,6 +52,16 @@ export function connectFailure(error: unknown): Failure {
   });
 }
 
+/** The server said more after its login than it was asked, so that nobody can tell what state it is in. */
+export function uncleanLogin(): OperationError {
+  return new OperationError("server login failed", {
+    code: "pool.connect_failed",
+    sqlstate: "08P01",
+    source: "server",
+    retrySafe: true,
+  });
+}
+
 /** While a failed login is not tried again (`server_login_retry`). */
 export function cachedFailure(failure: Failure): OperationError {
   const text = failure.message.slice(0, cachedTextMax);

@@ -6,7 +6,9 @@
  * and where the two differ the difference is applied before the client's next statement, in the same write.
  * Only values that a server has reported enter a vector, so equal settings are equal strings.
  */
+import { protocolViolation } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
+import { reportedParametersMax } from "../wire/constants.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
 
 /**
@@ -142,8 +144,12 @@ export class ServerParameters {
     }
   }
 
+  /** Throws PeerError 08P01 if the server reports more different parameters than any server has. */
   set(name: string, value: string): void {
     this.#all.set(name, value);
+    if (this.#all.size > reportedParametersMax) {
+      throw protocolViolation("server reports too many parameters", { source: "server" });
+    }
     const tracked = trackedName(name);
     if (tracked !== undefined) this.tracked.set(tracked, value);
     else if (identityNames.has(name)) this.#judgeIdentity();

@@ -18,9 +18,11 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
-import { cancelBackend, type OpenConnection, openConnection } from "../client/driver.ts";
+import { type OpenConnection, openConnection } from "../client/driver.ts";
+import { encodeTerminate } from "../wire/encode-frontend.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
-import { cachedFailure, connectFailure, poolerShutdown, reasonOf } from "./failures.ts";
+import { CancelRequests } from "./cancel-requests.ts";
+import { cachedFailure, connectFailure, poolerShutdown, reasonOf, uncleanLogin } from "./failures.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { checkServer, resetServer } from "./reset.ts";
@@ -39,6 +41,7 @@ const startingUp = "57P03";
 
 export class Pool implements BudgetMember {
   readonly name: string;
+  readonly cancels: CancelRequests;
   readonly statements: StatementRegistry = new StatementRegistry();
   /** What clients were told, by the startup settings they asked for. */
   readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
@@ -49,8 +52,9 @@ export class Pool implements BudgetMember {
   welcome: ReadonlyMap<string, string> | undefined;
   /** Clients that use this pool. */
   clients = 0;
+  /** A change of them takes effect for servers that are handed out or opened from then on. */
+  settings: PoolSettings;
 
-  #settings: PoolSettings;
   readonly #connectOptions: ConnectOptionsSource;
   readonly #budget: ServerBudget;
   readonly #clock: Clock;
@@ -60,6 +64,11 @@ export class Pool implements BudgetMember {
   readonly #waiting = new WaitQueue();
   readonly #connecting = new Set<AbortController>();
   readonly #resetDeadlines = new Map<Server, number>();
+  /** Servers that are about to be handed on. */
+  readonly #offered: Server[] = [];
+  #offering = false;
+  /** Counts the changes of where and as whom to connect. */
+  #generation = 0;
   #retryAtMs = 0;
   #lastFailure: Failure | undefined;
   #closed = false;
@@ -73,16 +82,13 @@ export class Pool implements BudgetMember {
     readonly logger: Logger;
   }) {
     this.name = options.name;
-    this.#settings = options.settings;
+    this.settings = options.settings;
     this.#connectOptions = options.connectOptions;
     this.#budget = options.budget;
     this.#budget.join(this);
     this.#clock = options.clock;
     this.#logger = options.logger;
-  }
-
-  get settings(): PoolSettings {
-    return this.#settings;
+    this.cancels = new CancelRequests(options.name, options.logger);
   }
 
   /** Servers open or being opened. */
@@ -96,32 +102,22 @@ export class Pool implements BudgetMember {
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
-    const wants = this.#waiting.length > this.#coming && this.#clock.now() >= this.#retryAtMs;
+    const wants = this.#waiting.length > this.coming && this.#clock.now() >= this.#retryAtMs;
     return wants ? this.#waiting.firstSinceMs : undefined;
   }
 
-  /** Servers that will be handed out soon: being opened, reset or checked. */
-  get #coming(): number {
-    return this.#connecting.size + this.#resetDeadlines.size;
+  get coming(): number {
+    return this.#connecting.size + this.#resetDeadlines.size + this.#offered.length;
   }
 
   get idleSinceMs(): number | undefined {
     return this.#idle[0]?.lastUsedAtMs;
   }
 
-  get servers(): ReadonlySet<Server> {
-    return this.#servers;
-  }
-
   get empty(): boolean {
     const nobody = this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
     // A failed login is remembered for as long as it must not be tried again.
-    return nobody && this.#clock.now() >= this.#retryAtMs;
-  }
-
-  /** Takes effect for servers that are handed out or opened from now on. */
-  reconfigure(settings: PoolSettings): void {
-    this.#settings = settings;
+    return nobody && this.cancels.size === 0 && this.#clock.now() >= this.#retryAtMs;
   }
 
   /** A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once). */
@@ -156,7 +152,7 @@ export class Pool implements BudgetMember {
     assert(server.state === "active", "only an active server is released");
     server.owner = undefined;
     server.lastUsedAtMs = this.#clock.now();
-    const { resetQuery, resetQueryAlways } = this.#settings;
+    const { resetQuery, resetQueryAlways } = this.settings;
     const willReset = (resets || resetQueryAlways) && server.used && resetQuery !== "";
     const reason = this.#reasonToClose(server, willReset);
     if (reason !== undefined) {
@@ -181,7 +177,7 @@ export class Pool implements BudgetMember {
 
   #close(server: Server, reason: string): void {
     this.#logger.info(
-      { pool: this.name, server: server.id, pid: server.backendPid, reason },
+      { pool: this.name, server: server.id, backendPid: server.backendPid, reason },
       "closing server",
     );
     server.owner = undefined;
@@ -208,27 +204,16 @@ export class Pool implements BudgetMember {
    * connection; until then the server is given to nobody else, so that the cancel cannot hit a stranger.
    */
   async cancel(server: Server): Promise<void> {
-    if (server.closed || server.cancelKey === undefined) return;
-    server.cancelsInFlight++;
-    try {
-      await cancelBackend(this.#connectOptions(), server.connection, {
-        timeoutMs: this.#settings.cancelWaitTimeoutMs > 0 ? this.#settings.cancelWaitTimeoutMs : 60_000,
-      });
-    } catch (error) {
-      this.#logger.warn({ pool: this.name, server: server.id, err: error }, "could not send cancel request");
-      // It may have been sent and arrive later: whoever had this server then would be hit.
-      server.closeReason ??= "cancel request was not answered";
-    } finally {
-      server.cancelsInFlight--;
-      if (server.state === "being_canceled" && server.cancelsInFlight === 0) {
-        this.#move(server, "active");
-        this.release(server, server.resetsAfterCancel);
-      }
-    }
+    await this.cancels.send(server, this.settings.cancelWaitTimeoutMs);
+    if (server.state !== "being_canceled" || server.cancelsInFlight > 0) return;
+    this.#move(server, "active");
+    this.release(server, server.resetsAfterCancel);
   }
 
   /** Closes idle servers now, and the others when they are given back; the next one is opened without a wait. */
   retireServers(reason: string): void {
+    this.#generation++;
+    for (const attempt of this.#connecting) attempt.abort();
     this.#lastFailure = undefined;
     this.#retryAtMs = 0;
     for (const server of [...this.#servers]) {
@@ -242,21 +227,18 @@ export class Pool implements BudgetMember {
     for (const server of [...this.#idle]) this.discard(server, "closing idle connections");
   }
 
-  /** Refuses everybody from now on and closes what is idle; `atOnce` closes what is in use too. */
-  close(atOnce: boolean): void {
+  /** Refuses everybody from now on and closes every server. */
+  close(): void {
     this.#closed = true;
     for (const attempt of this.#connecting) attempt.abort();
     this.#waiting.failAll(poolerShutdown());
-    for (const server of [...this.#servers]) {
-      if (atOnce || server.state === "idle") this.discard(server, "pooler is shutting down");
-      else server.closeReason ??= "pooler is shutting down";
-    }
+    for (const server of [...this.#servers]) this.discard(server, "pooler is shutting down");
   }
 
   /** Everything that time asks for. */
   tick(): void {
     const nowMs = this.#clock.now();
-    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.#settings;
+    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.settings;
     this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
     this.#tickServers(nowMs);
     for (const [server, deadlineMs] of this.#resetDeadlines) {
@@ -267,10 +249,12 @@ export class Pool implements BudgetMember {
 
   /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
   #tickServers(nowMs: number): void {
-    const { serverIdleTimeoutMs, serverLifetimeMs } = this.#settings;
-    const sizeMin = this.clients > 0 ? this.#settings.sizeMin : 0;
+    const { serverIdleTimeoutMs, serverLifetimeMs } = this.settings;
+    const sizeMin = this.clients > 0 ? this.settings.sizeMin : 0;
     for (const server of [...this.#idle]) {
-      if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) {
+      if (this.#budget.exceeded) {
+        this.discard(server, "pool size was reduced");
+      } else if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) {
         this.discard(server, "server_lifetime");
       } else if (
         serverIdleTimeoutMs > 0 &&
@@ -285,17 +269,33 @@ export class Pool implements BudgetMember {
   #reasonToClose(server: Server, willReset: boolean): string | undefined {
     if (server.closeReason !== undefined) return server.closeReason;
     if (!server.clean) return "unclean server";
-    if (!this.#settings.reuse) return "server is not reused";
+    if (this.#budget.exceeded) return "pool size was reduced";
+    if (!this.settings.reuse) return "server is not reused";
     if (!willReset && !server.parameters.identityUnchanged) return "session user was changed";
-    const { serverLifetimeMs } = this.#settings;
+    const { serverLifetimeMs } = this.settings;
     if (serverLifetimeMs === 0 || this.#clock.now() - server.connectedAtMs >= serverLifetimeMs)
       return "server_lifetime";
     return undefined;
   }
 
-  /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
+  /** One after the other: a client may give back at once what it got, and a thousand may do so in a row. */
   #offer(server: Server): void {
-    if (this.#budget.siblingStarves(this, this.#waiting.firstSinceMs ?? Number.POSITIVE_INFINITY)) {
+    this.#offered.push(server);
+    if (this.#offering) return;
+    this.#offering = true;
+    try {
+      for (let next = this.#offered.shift(); next !== undefined; next = this.#offered.shift()) {
+        if (!next.closed) this.#handOn(next);
+      }
+    } finally {
+      this.#offering = false;
+    }
+  }
+
+  /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
+  #handOn(server: Server): void {
+    const ownSinceMs = this.#waiting.firstSinceMs ?? Number.POSITIVE_INFINITY;
+    if (this.#budget.siblingStarves(this, ownSinceMs, this.#clock.now())) {
       this.discard(server, "evicted");
       return;
     }
@@ -310,9 +310,13 @@ export class Pool implements BudgetMember {
 
   /** The most recently used idle server; if it has to be checked first, that is begun. */
   #takeIdle(): Server | undefined {
-    const server = this.#idle.at(-1);
+    let server = this.#idle.at(-1);
+    // What a server said while it was idle, its last words perhaps, was heard by nobody.
+    for (; server !== undefined && !server.fit; server = this.#idle.at(-1)) {
+      this.discard(server, server.closeReason ?? "unclean server");
+    }
     if (server === undefined) return undefined;
-    const { checkQuery, checkDelayMs } = this.#settings;
+    const { checkQuery, checkDelayMs } = this.settings;
     if (checkQuery !== "" && this.#clock.now() - server.lastUsedAtMs >= checkDelayMs) {
       // One for each that asks: a check counts as use, and the others are to be closed when nobody needs them.
       this.#check(server);
@@ -324,20 +328,16 @@ export class Pool implements BudgetMember {
 
   #check(server: Server): void {
     this.#move(server, "checking");
-    this.#resetDeadlines.set(server, this.#clock.now() + this.#settings.serverConnectTimeoutMs);
-    checkServer(
-      server,
-      this.#settings.checkQuery === "<empty>" ? "" : this.#settings.checkQuery,
-      (failed) => {
-        this.#afterOwnQuery(server, failed ? "server_check_query failed" : undefined);
-      },
-    );
+    this.#resetDeadlines.set(server, this.#clock.now() + this.settings.serverConnectTimeoutMs);
+    checkServer(server, this.settings.checkQuery === "<empty>" ? "" : this.settings.checkQuery, (failed) => {
+      this.#afterOwnQuery(server, failed ? "server_check_query failed" : undefined);
+    });
   }
 
   #reset(server: Server): void {
     this.#move(server, "resetting");
-    this.#resetDeadlines.set(server, this.#clock.now() + this.#settings.resetTimeoutMs);
-    resetServer(server, this.#settings.resetQuery, (failed) => {
+    this.#resetDeadlines.set(server, this.#clock.now() + this.settings.resetTimeoutMs);
+    resetServer(server, this.settings.resetQuery, (failed) => {
       this.#afterOwnQuery(server, failed ? "server_reset_query failed" : undefined);
     });
   }
@@ -359,30 +359,40 @@ export class Pool implements BudgetMember {
   /** Opens as many servers as there are clients that no idle or coming server will serve, and the minimum. */
   openServers(): void {
     if (this.#closed) return;
-    const { sizeMin } = this.#settings;
-    const forClients = this.#waiting.length - this.#coming;
+    const { sizeMin } = this.settings;
+    const forClients = this.#waiting.length - this.coming;
     const forMinimum = this.clients > 0 ? sizeMin - this.size : 0;
-    if ((forClients <= 0 && forMinimum <= 0) || this.#clock.now() < this.#retryAtMs) return;
+    const nowMs = this.#clock.now();
+    if ((forClients <= 0 && forMinimum <= 0) || nowMs < this.#retryAtMs) return;
     // After a failure one connection tries the way; the others follow when it has succeeded.
     const parallelMax = (this.#lastFailure === undefined ? connectingMax : 1) - this.#connecting.size;
     const wanted = Math.min(Math.max(forClients, forMinimum), parallelMax);
     for (let i = 0; i < wanted; i++) {
-      if (this.#budget.free() === 0 && (i >= forClients || !this.#budget.evictFor(this))) return;
+      if (this.#budget.free() === 0 && (i >= forClients || !this.#budget.evictFor(this, nowMs))) return;
       void this.#openServer();
     }
   }
 
   async #openServer(): Promise<void> {
     const attempt = new AbortController();
+    const generation = this.#generation;
     this.#connecting.add(attempt);
     let connection: OpenConnection | undefined;
     let failure: Failure | undefined;
     try {
-      connection = await openConnection(this.#connectOptions(), { signal: attempt.signal, readBufferBytes });
+      const options = this.#connectOptions();
+      connection = await openConnection(options, { signal: attempt.signal, readBufferBytes });
+      this.cancels.remember(connection, options);
     } catch (error) {
       failure = connectFailure(error);
     }
     this.#connecting.delete(attempt);
+    if (generation !== this.#generation) {
+      // Begun before a reload: whatever came of it, it is not what is wanted now.
+      connection?.transport.end(encodeTerminate());
+      this.#onPlaceFree();
+      return;
+    }
     if (connection !== undefined) this.#admit(connection);
     if (failure === undefined) return;
     this.#noteConnectFailure(failure);
@@ -392,7 +402,8 @@ export class Pool implements BudgetMember {
   #admit(connection: OpenConnection): void {
     const server = new Server(connection, {
       nowMs: this.#clock.now(),
-      preparedMax: this.#settings.preparedMax,
+      preparedMax: this.settings.preparedMax,
+      packetBytesMax: this.settings.packetBytesMax,
       onClosed: (closed, error) => this.#onServerClosed(closed, error),
     });
     this.#servers.add(server);
@@ -403,32 +414,38 @@ export class Pool implements BudgetMember {
       {
         pool: this.name,
         server: server.id,
-        pid: server.backendPid,
+        backendPid: server.backendPid,
         node: connection.endpoint,
         tls: connection.tls,
       },
       "new connection to server",
     );
-    if (this.#closed) this.discard(server, "pooler is shutting down");
-    else this.#offer(server);
+    if (this.#closed) {
+      this.discard(server, "pooler is shutting down");
+    } else if (server.fit) {
+      this.#offer(server);
+    } else {
+      this.#close(server, "unclean server");
+      this.#noteConnectFailure(uncleanLogin());
+      this.#budget.onPlaceFree();
+    }
     this.openServers();
   }
 
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
     const nowMs = this.#clock.now();
+    const { serverLoginRetryMs } = this.settings;
     const transient = failure.sqlstate === startingUp;
     this.#lastFailure = failure;
     // A node that is starting is asked again soon; any other failure is not hammered.
-    this.#retryAtMs =
-      nowMs +
-      (transient ? Math.min(500, this.#settings.serverLoginRetryMs) : this.#settings.serverLoginRetryMs);
+    this.#retryAtMs = nowMs + Math.max(1, transient ? Math.min(500, serverLoginRetryMs) : serverLoginRetryMs);
     this.#logger.warn(
       { pool: this.name, sqlstate: failure.sqlstate, reason: reasonOf(failure) },
       "server login failed",
     );
-    // While servers of ours will come free, "too many connections" and the like are no news to clients.
-    if (!transient && this.#servers.size === 0) this.#waiting.failAll(failure);
+    // While servers of ours will come free, or may still come, "too many connections" is no news to clients.
+    if (!transient && this.size === 0) this.#waiting.failAll(failure);
   }
 
   /** What clients are told while a failed login is not tried again. */
@@ -440,11 +457,10 @@ export class Pool implements BudgetMember {
   }
 
   #onServerClosed(server: Server, error: Failure): void {
+    const names = { pool: this.name, server: server.id, backendPid: server.backendPid };
+    if (error.source === "internal") this.#logger.error({ ...names, err: error.cause }, "internal error");
     if (!server.closed) {
-      this.#logger.warn(
-        { pool: this.name, server: server.id, pid: server.backendPid, reason: error.message },
-        "server lost",
-      );
+      this.#logger.warn({ ...names, reason: error.message }, "server lost");
       this.#move(server, "closed");
     }
     this.#onPlaceFree();

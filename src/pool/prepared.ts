@@ -62,6 +62,12 @@ export class StatementRegistry {
     return statement;
   }
 
+  /** The statement with this Parse body, if it is known. */
+  find(body: Buffer): SharedStatement | undefined {
+    const key = body.toString("latin1");
+    return this.#referenced.get(key) ?? this.#unreferenced.peek(key);
+  }
+
   release(statement: SharedStatement): void {
     assert(statement.references > 0, "a statement is released as often as it was acquired");
     statement.references--;
@@ -100,6 +106,7 @@ export function withName(
   buffer.copy(message, 0, start, nameStart);
   message.write(name, nameStart - start, "latin1");
   buffer.copy(message, nameStart - start + name.length, nameEnd, end);
-  message.writeInt32BE(length - 1, 1);
+  // The span may be the first part of a longer message: its length word speaks of the whole.
+  message.writeInt32BE(buffer.readInt32BE(start + 1) + length - (end - start), 1);
   return message;
 }

@@ -56,8 +56,8 @@ export interface RequestOutcome {
     | undefined;
   /** Carried out; of a Query: answered, be it with an error. */
   onDone(): void;
-  /** The server refused it, or skipped it after an earlier error, or is gone. */
-  onFailed(): void;
+  /** The server refused it (`refused`), or skipped it after an earlier error, or is gone. */
+  onFailed(refused: boolean): void;
 }
 
 const requestMask = 0x0f;
@@ -99,6 +99,11 @@ export class ReplyQueue {
   /** Nothing is owed, and the server is not waiting for a Sync. */
   get settled(): boolean {
     return this.#length === 0 && !this.#skipping && !this.#batchOpen;
+  }
+
+  /** The last unit that was sent is complete, as far as is known: the next message begins another. */
+  get betweenUnits(): boolean {
+    return !this.#batchOpen && !this.#copyIn;
   }
 
   /** The server reads COPY data now. */
@@ -143,7 +148,7 @@ export class ReplyQueue {
       this.#skipping = false;
       this.#batchOpen = false;
     } else if (this.#skipping) {
-      outcome?.onFailed();
+      outcome?.onFailed(false);
       return;
     } else if (request === Request.query || request === Request.functionCall) {
       this.#batchOpen = false;
@@ -223,7 +228,7 @@ export class ReplyQueue {
 
   /** The server is gone: whatever was parsing never was parsed. */
   abandon(): void {
-    while (this.#length > 0) this.#dropFirst();
+    while (this.#length > 0) this.#dropFirst(false);
     this.#synthesised = [];
     this.#copyIn = false;
     this.#skipping = false;
@@ -293,8 +298,9 @@ export class ReplyQueue {
       return verdict;
     }
     const errorReply = (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst()?.errorReply;
+    this.#dropFirst(true);
     while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
-      this.#dropFirst();
+      this.#dropFirst(false);
     if (this.#length === 0) {
       this.#skipping = true;
       this.#batchOpen = false;
@@ -343,11 +349,11 @@ export class ReplyQueue {
     if (this.#length > 0) this.#drain();
   }
 
-  #dropFirst(): void {
+  #dropFirst(refused: boolean): void {
     const entry = this.#ring[this.#head] as number;
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.#length--;
-    if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed();
+    if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed(refused);
   }
 
   /** Everything at the head that no server answers is done now. */

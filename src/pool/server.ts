@@ -45,8 +45,8 @@ const droppingLengths: ReadonlySet<number> = new Set([...droppingTags].map((tag)
 /** The unnamed statement is not known: a Parse or Query that may have been skipped was the last to change it. */
 export const unnamedUnknown = "unknown"; // no body of a Parse is without a NUL
 
-/** The same for every server connection. */
-const rules = backendRules();
+/** The same for all server connections since `max_packet_size` was last changed. */
+let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: backendRules() };
 
 let nextServerId = 1;
 
@@ -80,8 +80,10 @@ export class Server implements TransportListener {
   closeReason: string | undefined;
   /** A client has sent statements since the last reset. */
   used = false;
+  /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
+  midRequest = false;
 
-  readonly #framer = new Framer(rules);
+  readonly #framer: Framer;
   readonly #onClosed: (server: Server, error: Failure) => void;
   /** What the parts of a streamed message do: as its first part. */
   #streamVerdict: Verdict = Verdict.forward;
@@ -98,10 +100,16 @@ export class Server implements TransportListener {
     options: {
       readonly nowMs: number;
       readonly preparedMax: number;
+      readonly packetBytesMax: number;
       readonly onClosed: (server: Server, error: Failure) => void;
     },
   ) {
     this.connection = connection;
+    const { packetBytesMax } = options;
+    if (rules.packetBytesMax !== packetBytesMax) {
+      rules = { packetBytesMax, frames: backendRules().limit(packetBytesMax) };
+    }
+    this.#framer = new Framer(rules.frames);
     this.transport = connection.transport;
     this.parameters = new ServerParameters(connection.parameters);
     this.backendPid = connection.backendPid;
@@ -128,9 +136,15 @@ export class Server implements TransportListener {
     return this.replies.settled && this.replies.status === TransactionStatus.idle && this.#framer.atBoundary;
   }
 
+  /** May be given to a client: it is clean, and nothing has been said that ends it. */
+  get fit(): boolean {
+    return this.clean && this.closeReason === undefined && this.#failure === undefined;
+  }
+
   /** Ends the connection politely; errors on the way out are nobody's concern. */
   terminate(): void {
-    this.transport.end(encodeTerminate());
+    if (this.midRequest) this.transport.destroy();
+    else this.transport.end(encodeTerminate());
   }
 
   /** Ends the connection at once. */
@@ -145,8 +159,7 @@ export class Server implements TransportListener {
     try {
       if (!this.#handle(chunk)) this.transport.retainChunk();
     } catch (error) {
-      if (!(error instanceof PeerError)) throw error;
-      this.destroy(error);
+      this.destroy(error instanceof PeerError ? error : mistake(error));
     } finally {
       this.#handlingData = false;
     }
@@ -235,6 +248,8 @@ export class Server implements TransportListener {
       });
     }
     if (type === Backend.commandComplete && droppingLengths.has(end - start)) this.#noteTag();
+    // Whatever it is about, the server is not in the state that it is thought to be in.
+    if (type === Backend.errorResponse && this.replies.length === 0) this.closeReason ??= "unexpected error";
     const verdict = this.replies.accept(type, buffer, start, end);
     this.#streamVerdict = verdict === Verdict.replace ? Verdict.swallow : verdict;
     switch (type) {
@@ -263,7 +278,7 @@ export class Server implements TransportListener {
     if (severity !== "FATAL" && severity !== "PANIC") return;
     this.#lastWords = message.fields;
     this.#lastWordsRelayed = verdict === Verdict.forward;
-    this.closeReason ??= message.fields.message;
+    this.closeReason = message.fields.message;
   }
 
   /** Before the reply ends its request: what was sent behind that request is not dropped by it. */
@@ -274,4 +289,17 @@ export class Server implements TransportListener {
     this.statementsDropped++;
     this.owner?.onStatementsDropped();
   }
+}
+
+/**
+ * A mistake of ours while replies were read, by a client's code perhaps. It ends this server and whoever has it:
+ * nobody else, and not the process.
+ */
+function mistake(cause: unknown): OperationError {
+  return new OperationError("internal error", {
+    code: "server.internal",
+    sqlstate: "XX000",
+    source: "internal",
+    cause,
+  });
 }

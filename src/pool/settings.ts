@@ -25,6 +25,8 @@ export interface PoolSettings {
   readonly checkDelayMs: number;
   /** 0: prepared statements are not shared but passed on as they are. */
   readonly preparedMax: number;
+  /** Longest body of a message from a server (`max_packet_size`). */
+  readonly packetBytesMax: number;
   /** Close a server after each client instead of reusing it: replication, template databases. */
   readonly reuse: boolean;
 }

@@ -35,6 +35,8 @@ export interface PoolerOptions {
 const tickIntervalMs = 250;
 /** A fast shutdown gives its last messages this long to leave. */
 const fastShutdownMs = 2000;
+/** Statements of clients that were cut off are cancelled, if PostgreSQL takes that in this time. */
+const immediateShutdownMs = 250;
 /** Dead ends have less time than those who may become sessions. */
 const deadEndMs = 10_000;
 
@@ -141,7 +143,6 @@ class PoolerCore implements LoginContext {
     this.#listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
-      () => this.#logins.size + this.#sessions.size,
       (accepted) => this.#onAccept(accepted),
       () => this.#makeRoom(),
     );
@@ -198,9 +199,12 @@ class PoolerCore implements LoginContext {
     if (mode === "fast") for (const session of [...this.#sessions]) session.fail(administratorShutdown());
     if (mode !== "smart") for (const login of [...this.#logins]) login.destroy();
     await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
+    await this.#pools.endCancels(mode === "immediate" ? immediateShutdownMs : fastShutdownMs);
     this.#closed = true;
     clearInterval(this.#ticker);
-    this.#pools.close(true);
+    // A login that was under way may have become a session meanwhile.
+    for (const session of [...this.#sessions]) session.fail(administratorShutdown());
+    this.#pools.close();
     for (const login of this.#logins) login.destroy();
     this.logger.info({ mode }, "shut down");
   }
@@ -209,6 +213,10 @@ class PoolerCore implements LoginContext {
 
   tickMs(): number {
     return this.#tickMs;
+  }
+
+  packetBytesMax(): number {
+    return this.#config.pgsluice.max_packet_size;
   }
 
   clientLimits(): ClientLimits {
@@ -310,9 +318,13 @@ class PoolerCore implements LoginContext {
 
   /** The dead end that is there longest gives way, so that a flood of them keeps no cancel request out. */
   #makeRoom(): boolean {
-    const [oldest] = this.#deadEnds;
-    oldest?.destroy();
-    return oldest !== undefined;
+    for (const login of this.#deadEnds) {
+      this.#deadEnds.delete(login);
+      if (login.ended) continue;
+      login.destroy();
+      return true;
+    }
+    return false;
   }
 
   #tick(): void {

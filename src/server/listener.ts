@@ -7,7 +7,7 @@ import { chmod, unlink } from "node:fs/promises";
 import net from "node:net";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import { Transport, unixSocketPath } from "../base/transport.ts";
+import { Transport, type TransportWatcher, unixSocketPath } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
 
 export interface Accepted {
@@ -21,25 +21,25 @@ const failureLogIntervalMs = 10_000;
 /** Every address of the machine. */
 const everywhere = "*";
 
-export class Listener {
+export class Listener implements TransportWatcher {
   readonly #settings: () => Settings;
   readonly #logger: Logger;
   readonly #onAccept: (accepted: Accepted) => void;
-  readonly #openConnections: () => number;
   /** Closes a connection that matters less than a new one; false if there is none. */
   readonly #makeRoom: () => boolean;
   readonly #servers: net.Server[] = [];
   readonly #files: string[] = [];
+  #openConnections = 0;
+  /** Those of them that are being closed and whose clients have not closed their side yet. */
+  readonly #ending = new Set<Transport>();
   #failureLoggedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     settings: () => Settings,
     logger: Logger,
-    openConnections: () => number,
     onAccept: (accepted: Accepted) => void,
     makeRoom: () => boolean,
   ) {
-    this.#openConnections = openConnections;
     this.#settings = settings;
     this.#logger = logger;
     this.#onAccept = onAccept;
@@ -94,7 +94,7 @@ export class Listener {
 
   #listen(options: net.ListenOptions): Promise<net.Server> {
     const server = net.createServer({ noDelay: true, pauseOnConnect: true }, (socket) =>
-      this.#accept(socket),
+      this.#accept(socket, options.path !== undefined),
     );
     return new Promise((resolve, reject) => {
       server.once("error", reject);
@@ -107,20 +107,45 @@ export class Listener {
     });
   }
 
-  #accept(socket: net.Socket): void {
-    if (this.#openConnections() >= this.#connectionsMax && !this.#makeRoom()) {
+  onEnding(transport: Transport): void {
+    this.#ending.add(transport);
+  }
+
+  onGone(transport: Transport): void {
+    this.#openConnections--;
+    this.#ending.delete(transport);
+  }
+
+  #accept(socket: net.Socket, local: boolean): void {
+    if (this.#openConnections >= this.#connectionsMax && !this.#closeEnding() && !this.#makeRoom()) {
       this.#noteFailure("too many connections: closed unread");
       socket.destroy();
       return;
     }
-    const transport = Transport.accept(socket);
+    this.#openConnections++;
+    const transport = Transport.accept(socket, this);
     const { remoteAddress, remotePort } = transport;
+    if (remoteAddress === undefined && !local) {
+      // Reset before it was accepted. It has no address any more, and must not be taken for a local client,
+      // from whom no encryption is asked: what it had sent can still be read.
+      transport.destroy();
+      return;
+    }
     if (remoteAddress !== undefined) {
       const settings = this.#settings();
       transport.setKeepAlive({ enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle });
     }
     const host = remoteAddress?.includes(":") === true ? `[${remoteAddress}]` : remoteAddress;
     this.#onAccept({ transport, peer: host === undefined ? "unix" : `${host}:${remotePort}` });
+  }
+
+  /** The client that takes longest to close its side is waited for no more. False if there is none. */
+  #closeEnding(): boolean {
+    const [oldest] = this.#ending;
+    if (oldest === undefined) return false;
+    this.#ending.delete(oldest);
+    oldest.destroy();
+    return true;
   }
 
   /** Room for sessions, logins and as many dead ends again. */

@@ -11,7 +11,7 @@ import { type ConnectOptions, connectOptions } from "../client/options.ts";
 import type { Config, DatabaseConfig, NodeConfig } from "../config/schema.ts";
 import { ServerBudget } from "../pool/budget.ts";
 import { Pool } from "../pool/pool.ts";
-import type { PoolSettings } from "../pool/settings.ts";
+import type { PoolMode, PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
 
@@ -20,6 +20,16 @@ interface Entry {
   readonly budget: ServerBudget;
   readonly budgetKey: string;
   readonly request: LoginRequest;
+  readonly identity: Identity;
+}
+
+/**
+ * As whom a pool's servers act, and how they are shared: what the clients of a pool agree on. A reload changes
+ * it for those who come later, who get another pool. Here it stays, or clients would go on as somebody else.
+ */
+interface Identity {
+  readonly user: string;
+  readonly mode: PoolMode;
 }
 
 /** Databases that must have no idle connection, or CREATE DATABASE cannot copy them. */
@@ -49,14 +59,14 @@ export class Pools {
   poolFor(request: LoginRequest): Pool | undefined {
     const target = this.#targetOf(request);
     if (target === undefined) return undefined;
-    const { mode } = this.#settingsOf(request);
+    const identity = { user: target.user, mode: this.#modeOf(request) };
     const options = canonicalOrder(request);
     const key = JSON.stringify([
       target.nodeName,
       request.database,
       target.dbname,
-      target.user,
-      mode,
+      identity.user,
+      identity.mode,
       ...options,
     ]);
     const known = this.#entries.get(key);
@@ -69,20 +79,20 @@ export class Pools {
     }
     const pool = new Pool({
       name: `${request.database}/${target.user}@${target.nodeName}`,
-      settings: this.#settingsOf(request),
-      connectOptions: () => this.#connectOptionsOf(request),
+      settings: this.#settingsOf(request, identity),
+      connectOptions: () => this.#connectOptionsOf(request, identity),
       budget,
       clock: this.#clock,
       logger: this.#logger,
     });
-    this.#entries.set(key, { pool, budget, budgetKey, request });
+    this.#entries.set(key, { pool, budget, budgetKey, request, identity });
     return pool;
   }
 
   /** Acts on a new configuration: sizes and limits at once, servers of what has changed when they come free. */
   reconfigure(config: Config, secrets: Map<string, Secret>): void {
     const before = new Map<Entry, string>();
-    for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry.request));
+    for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry));
     this.#config = config;
     this.#credentials.replace(secrets);
     for (const entry of this.#entries.values()) {
@@ -90,9 +100,9 @@ export class Pools {
         entry.pool.retireServers("database removed");
         continue;
       }
-      entry.pool.reconfigure(this.#settingsOf(entry.request));
+      entry.pool.settings = this.#settingsOf(entry.request, entry.identity);
       entry.budget.max = this.#sizeOf(entry.request);
-      if (this.#connectionKey(entry.request) !== before.get(entry)) {
+      if (this.#connectionKey(entry) !== before.get(entry)) {
         entry.pool.retireServers("database configuration changed");
       }
     }
@@ -109,8 +119,18 @@ export class Pools {
     }
   }
 
-  close(atOnce: boolean): void {
-    for (const { pool } of this.#entries.values()) pool.close(atOnce);
+  /** Resolves when no cancel request is under way any more; after `limitMs` the rest is given up. */
+  async endCancels(limitMs: number): Promise<void> {
+    const pools = [...this];
+    const timer = setTimeout(() => {
+      for (const pool of pools) pool.cancels.abandon();
+    }, limitMs);
+    await Promise.all(pools.map((pool) => pool.cancels.done()));
+    clearTimeout(timer);
+  }
+
+  close(): void {
+    for (const { pool } of this.#entries.values()) pool.close();
   }
 
   #targetOf(
@@ -145,12 +165,17 @@ export class Pools {
     return Object.hasOwn(this.#config.users, request.user) ? this.#config.users[request.user] : undefined;
   }
 
-  #settingsOf(request: LoginRequest): PoolSettings {
+  #modeOf(request: LoginRequest): PoolMode {
+    if (request.replication) return "session";
+    const own = this.#userOf(request)?.pool_mode ?? this.#targetOf(request)?.database.pool_mode;
+    return own ?? this.#config.pgsluice.pool_mode;
+  }
+
+  #settingsOf(request: LoginRequest, identity: Identity): PoolSettings {
     const settings = this.#config.pgsluice;
     const target = this.#targetOf(request);
-    const mode = this.#userOf(request)?.pool_mode ?? target?.database.pool_mode ?? settings.pool_mode;
     return {
-      mode: request.replication ? "session" : mode,
+      mode: identity.mode,
       sizeMin: target?.database.min_pool_size ?? settings.min_pool_size,
       serverLifetimeMs: settings.server_lifetime * 1000,
       serverIdleTimeoutMs: settings.server_idle_timeout * 1000,
@@ -165,17 +190,18 @@ export class Pools {
       checkQuery: settings.server_check_query,
       checkDelayMs: settings.server_check_delay * 1000,
       preparedMax: settings.max_prepared_statements,
+      packetBytesMax: settings.max_packet_size,
       reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
     };
   }
 
   /** Throws OperationError `pool.database_removed` if a reload has taken the database away. */
-  #connectOptionsOf(request: LoginRequest): ConnectOptions {
+  #connectOptionsOf(request: LoginRequest, { user }: Identity): ConnectOptions {
     const target = this.#targetOf(request);
     if (target === undefined) throw databaseRemoved();
     const settings = this.#config.pgsluice;
-    const { node, user } = target;
-    const own = target.database.password;
+    const { node } = target;
+    const own = target.user === user ? target.database.password : undefined;
     return connectOptions({
       hosts: [{ host: node.host, port: node.port }],
       user,
@@ -193,16 +219,10 @@ export class Pools {
   }
 
   /** What decides where and as whom servers are connected; a change of it makes the old ones stale. */
-  #connectionKey(request: LoginRequest): string {
+  #connectionKey({ request, identity }: Entry): string {
     if (this.#targetOf(request) === undefined) return "";
-    const { password, scramKeys, md5Hash, ...options } = this.#connectOptionsOf(request);
-    return JSON.stringify([
-      options,
-      password ?? null,
-      md5Hash ?? null,
-      scramKeys === undefined,
-      this.#settingsOf(request).mode,
-    ]);
+    const { password, scramKeys, md5Hash, ...options } = this.#connectOptionsOf(request, identity);
+    return JSON.stringify([options, password ?? null, md5Hash ?? null, scramKeys === undefined]);
   }
 }
 

@@ -18,11 +18,22 @@ export interface ClientLimits {
   readonly queryMs: number;
 }
 
+/** Who a client is. */
+export interface SessionIdentity {
+  readonly id: number;
+  readonly user: string;
+  readonly database: string;
+  readonly peer: string;
+  readonly connectedAtMs: number;
+}
+
 export interface SessionContext {
   readonly logger: Logger;
   /** Time of the last tick: enough for limits of seconds, and free. */
   tickMs(): number;
   clientLimits(): ClientLimits;
+  /** Longest body of a message (`max_packet_size`). */
+  packetBytesMax(): number;
   /** Answer with PgBouncer's SQLSTATE for everything. */
   asPgbouncer(): boolean;
   cancelsForLostClients(): boolean;

@@ -2,19 +2,27 @@
 import { Deque } from "../base/deque.ts";
 import { Frame, Framer, frontendRules } from "../wire/framer.ts";
 
-/** Parse and Bind are kept whole up to this; PostgreSQL's own limit is 1 GB. */
+/** Parse is kept whole up to this; PostgreSQL's own limit is 1 GB. */
 const collectedBytesMax = 64 * 1024 * 1024;
-/** The same for every client. */
-const rules = frontendRules(collectedBytesMax);
+/** The same for all clients since `max_packet_size` was last changed. */
+let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: frontendRules(collectedBytesMax) };
 
 export class Inbox {
-  readonly framer: Framer = new Framer(rules);
+  readonly framer: Framer;
   /** Exists while something is in it: an idle client needs none. */
   #backlog: Deque<Buffer> | undefined;
 
+  /** `packetBytesMax`: no message may have a longer body (`max_packet_size`). */
+  constructor(packetBytesMax: number) {
+    if (rules.packetBytesMax !== packetBytesMax) {
+      rules = { packetBytesMax, frames: frontendRules(collectedBytesMax).limit(packetBytesMax) };
+    }
+    this.framer = new Framer(rules.frames);
+  }
+
   /** More has come than the message at hand. */
   get behind(): boolean {
-    return this.#backlog !== undefined;
+    return this.#backlog !== undefined || !this.framer.drained;
   }
 
   push(chunk: Buffer): void {

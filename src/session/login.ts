@@ -78,6 +78,11 @@ export class Login implements TransportListener, WelcomeListener {
     return !this.#counted;
   }
 
+  /** It needs nothing more of its client: only a cancel request may still be under way. */
+  get ended(): boolean {
+    return this.#state === "ended";
+  }
+
   get startedAtMs(): number {
     return this.#startedAtMs;
   }
@@ -277,15 +282,21 @@ export class Login implements TransportListener, WelcomeListener {
   }
 
   #handleCancel(pid: number, key: Buffer): void {
-    this.#end();
     const target = this.#context.cancels.find(pid, key);
     if (target === undefined) {
       this.#context.logger.info({ client: this.id, peer: this.#peer }, "failed cancel request");
       this.#transport.end();
+      this.#end();
       return;
     }
+    // It takes no place from here on, but a shutdown has to know of it until it is done.
+    this.#state = "ended";
+    this.#context.admission.endLogin(this);
     // The client waits for the close to know that its cancel has been passed on.
-    void target.cancel().finally(() => this.#transport.end());
+    void target.cancel().finally(() => {
+      this.#transport.end();
+      this.#context.onLoginEnd(this);
+    });
   }
 
   #refuseOldProtocol(version: string): void {

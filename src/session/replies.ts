@@ -52,3 +52,21 @@ export function transactionInStatementMode(): OperationError {
     source: "client",
   });
 }
+
+/** The settings of a client were refused by a server; in PgBouncer's words. */
+export function invalidServerParameter(): OperationError {
+  return new OperationError("invalid server parameter", {
+    code: "session.invalid_server_parameter",
+    sqlstate: "08P01",
+    source: "internal",
+  });
+}
+
+/** A mistake of ours: all that a client needs to know of it. */
+export function internalError(): OperationError {
+  return new OperationError("internal error", {
+    code: "session.internal",
+    sqlstate: "XX000",
+    source: "internal",
+  });
+}

@@ -11,8 +11,8 @@
  * A client that waits for a server, or whose server does not take bytes, is not read from; a client that
  * does not take replies stops its server. Nothing is awaited and nothing is decoded that no decision needs.
  */
-import { AssertionError, assert } from "../base/assert.ts";
-import { Failure, OperationError, PeerError } from "../base/errors.ts";
+import { assert } from "../base/assert.ts";
+import { Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { CancelKey, CancelTarget } from "../pool/cancel-registry.ts";
 import { type ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
@@ -24,27 +24,24 @@ import type { Waiter } from "../pool/waiters.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { encodeReadyForQuery } from "../wire/encode-backend.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
-import type { SessionContext } from "./context.ts";
+import type { SessionContext, SessionIdentity } from "./context.ts";
+import { Flow } from "./flow.ts";
 import { Inbox } from "./inbox.ts";
 import { exceededLimit } from "./limits.ts";
 import { Output } from "./output.ts";
-import { canceledByUser, errorReply, longWaitNotice, transactionInStatementMode } from "./replies.ts";
+import {
+  canceledByUser,
+  errorReply,
+  internalError,
+  invalidServerParameter,
+  longWaitNotice,
+  transactionInStatementMode,
+} from "./replies.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
 import { completesUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
 
-/** Bytes to one server that may wait in this process before its client is not read from. */
-const requestsPendingBytesMax = 256 * 1024;
-
 const readyIdle = encodeReadyForQuery(TransactionStatus.idle);
-
-export interface SessionIdentity {
-  readonly id: number;
-  readonly user: string;
-  readonly database: string;
-  readonly peer: string;
-  readonly connectedAtMs: number;
-}
 
 export class Session implements TransportListener, ServerOwner, Waiter, CancelTarget {
   readonly identity: SessionIdentity;
@@ -59,8 +56,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   readonly #mode: PoolMode;
   readonly #statements: ClientStatements | undefined;
   readonly #requests: Requests;
-  readonly #inbox = new Inbox();
+  readonly #inbox: Inbox;
   readonly #output = new Output();
+  readonly #flow: Flow;
   /** Exists while something is gathered: an idle client needs none. */
   #unit: Unit | undefined;
   #server: Server | undefined;
@@ -71,8 +69,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #dropping = false;
   /** A cancel hit an unfinished batch: drop what comes until Sync. */
   #skippingToSync = false;
-  /** The message in the framer waits until it is known what its name means. */
-  #held = false;
+  /** The message in the framer waits: until it is known what its name means, or for its turn. */
+  #held: Frame | undefined;
   /** Settings were sent to this server and their replies are not all in. */
   #settingsPending = false;
   /** When the client last sent something, and when its last unit began; to the tick. */
@@ -92,6 +90,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.identity = identity;
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
+    this.#inbox = new Inbox(context.packetBytesMax());
     this.#activityAtMs = context.tickMs();
     const { mode, preparedMax } = pool.settings;
     this.#mode = mode;
@@ -99,6 +98,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       mode === "session" || preparedMax === 0
         ? undefined
         : new ClientStatements(pool.statements, () => queueMicrotask(() => this.#advance()));
+    this.#flow = new Flow(transport, this.#inbox.framer);
     this.#requests = new Requests(this.#output, this.#statements);
     pool.clients++;
     transport.listener = this;
@@ -119,6 +119,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   onDrain(): void {
     const server = this.#server;
     if (server !== undefined && server.transport.paused) server.transport.resume();
+    if (this.#flow.stalled) this.#advance();
   }
 
   onClose(error: Error | undefined): void {
@@ -156,7 +157,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** Tells the client why (FATAL) and ends its session. */
   fail(failure: Failure): void {
     if (this.#ended) return;
-    const reply = errorReply("FATAL", failure, this.#context.asPgbouncer());
+    // In the middle of a reply the client would take the text for the rest of that.
+    const torn = this.#server?.midReply === true;
+    const reply = torn ? undefined : errorReply("FATAL", failure, this.#context.asPgbouncer());
     this.#context.onPoolerError(this, failure);
     this.#transport.end(reply);
     this.#end(failure.message, failure instanceof PeerError);
@@ -196,6 +199,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   onReplies(bytes: Buffer): boolean {
     if (this.#settingsPending && this.#settingsFailed()) return true;
     const transport = this.#transport;
+    if (this.#mode === "statement" && this.#server?.replies.status !== TransactionStatus.idle) {
+      // The ReadyForQuery that says so is among these bytes: the client must not take it for a success.
+      this.fail(transactionInStatementMode());
+      return true;
+    }
+    if (this.#flow.clearsByReplies(this.#server)) this.#advanceSoon();
     if (transport.write(bytes)) return true;
     if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.transport.pause();
     return false;
@@ -207,13 +216,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (this.#settingsPending && this.#settingsFailed()) return;
     this.#settingsPending = false;
     this.#runningSinceMs = undefined;
-    if (server.replies.status === TransactionStatus.idle) {
-      if (this.#mode !== "session" && !this.#advancing) this.#releaseIfDone();
-    } else if (this.#mode === "statement") {
-      this.fail(transactionInStatementMode());
-      return;
-    }
-    if (this.#inbox.behind) this.#advance();
+    if (!this.#advancing) this.#releaseIfDone();
+    if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.#advance();
   }
 
   onParameter(name: string, value: string): void {
@@ -226,14 +230,15 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   onServerDrain(): void {
-    if (this.#transport.paused && !this.#waiting) this.#advance();
+    if (this.#flow.stalled) this.#advance();
   }
 
   onServerLost(failure: Failure, relayed: boolean): void {
+    const torn = this.#server?.midReply === true;
     this.#server = undefined;
     if (this.#ended) return;
-    if (relayed) {
-      // The server's own last words have been passed on; nothing of ours follows them.
+    if (relayed || torn) {
+      // Nothing of ours follows the server's own last words, or half a reply.
       this.#transport.end();
       this.#end(`server connection was closed: ${failure.message}`);
       return;
@@ -254,19 +259,31 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       this.#failBy(error);
     } finally {
       this.#advancing = false;
+      this.#flow.sendAnswers();
     }
     if (this.#ended) return;
     this.#releaseIfDone();
+    if (this.#flow.clears(this.#server)) this.#advanceSoon();
     this.#readOrPause();
+  }
+
+  #advanceSoon(): void {
+    queueMicrotask(() => this.#advance());
   }
 
   #loop(): void {
     const inbox = this.#inbox;
-    while (!this.#ended && !this.#waiting && !this.#blockedByServer()) {
-      const kind = this.#held ? Frame.whole : inbox.next();
+    while (!this.#ended && !this.#waiting) {
+      if (this.#flow.stalls(this.#server)) return;
+      const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
-      this.#held = this.#statements?.mustWait(inbox.framer) === true;
-      if (this.#held) return;
+      const begins = kind === Frame.whole || kind === Frame.head;
+      const others = begins && this.#mode !== "session" ? this.#pool.waitingCount : 0;
+      const waits =
+        this.#flow.givesWay(this.#server, others) ||
+        (begins && this.#statements?.mustWait(inbox.framer) === true);
+      this.#held = waits ? kind : undefined;
+      if (waits) return;
       this.#handle(kind, inbox.framer);
     }
   }
@@ -317,7 +334,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       case Frontend.sync:
         if (this.#unit === undefined) {
           this.#skippingToSync = false;
-          this.#transport.write(readyIdle);
+          this.#flow.answer(readyIdle);
           return;
         }
         break;
@@ -328,7 +345,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     }
     this.#unit ??= takeUnit();
     this.#unit.push(kind, type, framer.buffer, framer.start, framer.end);
-    if (completesUnit(type) || this.#unit.full) this.#lease();
+    // The parts that follow the first of a long message need somewhere to go.
+    if (completesUnit(type) || kind === Frame.head || this.#unit.full) this.#lease();
   }
 
   #lease(): void {
@@ -365,7 +383,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** Replies that no server sends, and that nothing is before: they go out at once. */
   #flushSynthesised(server: Server): void {
     if (!server.replies.hasSynthesised || server.midReply) return;
-    this.#transport.write(server.replies.takeSynthesised());
+    this.#flow.answer(server.replies.takeSynthesised());
   }
 
   #forgetUnit(): void {
@@ -375,12 +393,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
 
   #flush(): void {
     const server = this.#server;
-    if (server === undefined || this.#output.empty) return;
-    this.#output.flush(server.transport);
-  }
-
-  #blockedByServer(): boolean {
-    return this.#server !== undefined && this.#server.transport.pendingBytes > requestsPendingBytesMax;
+    if (server === undefined) return;
+    this.#flow.askForReplies(server, this.#output);
+    if (!this.#output.empty) this.#output.flush(server.transport);
   }
 
   /**
@@ -389,7 +404,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
    * system calls, and waiting for a server is an everyday thing.)
    */
   #readOrPause(): void {
-    const stops = this.#waiting || this.#held ? this.#inbox.behind : this.#blockedByServer();
+    const stops = this.#waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;
     if (stops) this.#transport.pause();
     else this.#transport.resume();
   }
@@ -414,13 +429,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     const server = this.#server;
     if (server?.replies.takeSwallowedError() === undefined) return false;
     server.closeReason ??= "invalid server parameter";
-    this.fail(
-      new OperationError("invalid server parameter", {
-        code: "session.invalid_server_parameter",
-        sqlstate: "08P01",
-        source: "internal",
-      }),
-    );
+    this.fail(invalidServerParameter());
     return true;
   }
 
@@ -447,11 +456,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       return;
     }
     // A mistake of ours ends this one session, loudly; nobody else's.
-    this.#context.logger.error({ ...this.#names(), err: error }, "internal error");
-    const message = error instanceof AssertionError ? "internal error" : "unexpected internal error";
-    this.fail(
-      new OperationError(message, { code: "session.internal", sqlstate: "XX000", source: "internal" }),
-    );
+    const { id, user, database, peer } = this.identity;
+    this.#context.logger.error({ client: id, user, database, peer, err: error }, "internal error");
+    this.fail(internalError());
   }
 
   /**
@@ -477,6 +484,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#detach(server);
     if (server.closed) return;
     const unfinished = this.#inbox.framer.streaming;
+    server.midRequest = unfinished && !this.#dropping;
     if (server.clean && !unfinished) {
       this.#pool.release(server, this.#mode === "session");
       return;
@@ -489,10 +497,5 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     }
     // Its statement still runs: stop it, then close the connection.
     void this.#pool.cancel(server).finally(() => this.#pool.discard(server, `client left: ${reason}`));
-  }
-
-  #names(): object {
-    const { id, user, database, peer } = this.identity;
-    return { client: id, user, database, peer };
   }
 }

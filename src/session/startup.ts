@@ -43,7 +43,7 @@ export function readStartup(
     if (name.startsWith(protocolOptionPrefix)) {
       unknownOptions.push(name);
     } else if (trackedName !== undefined) {
-      tracked.set(trackedName, value);
+      tracked.set(trackedName, trackedName === "application_name" ? withoutStrayBytes(value) : value);
     } else {
       if (name === "replication") replication = isReplication(value);
       otherParameters.push([name, value]);
@@ -63,6 +63,14 @@ export function readStartup(
     unknownOptions,
     replication,
   };
+}
+
+/**
+ * Bytes that are no UTF-8, which a server takes in its startup packet but not in a statement, in the spelling
+ * that it gives them (string.c pg_clean_ascii, since PostgreSQL 16).
+ */
+function withoutStrayBytes(name: string): string {
+  return name.replaceAll(/[\udc80-\udcff]/gu, (byte) => `\\x${(byte.charCodeAt(0) - 0xdc00).toString(16)}`);
 }
 
 /** `database`, or one of the spellings of true that the server takes (utils/adt/bool.c parse_bool). */

@@ -24,6 +24,13 @@ import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
+import {
+  NameChange,
+  SentChange,
+  SentUnnamed,
+  type StatementNotes,
+  UnnamedChange,
+} from "./statement-outcomes.ts";
 
 const statementTarget = 0x53; // S, in Describe and Close
 /** SQL that may drop all prepared statements. A false alarm costs one wait. */
@@ -31,16 +38,19 @@ const droppingSql = /deallocate|discard/i;
 /** Longer queries are not searched for it to their end. */
 const searchedBytesMax = 4096;
 
-export class ClientStatements {
+export class ClientStatements implements StatementNotes {
   readonly #registry: StatementRegistry;
   /** As it is by the replies that are in. Holds one reference to each statement. */
   readonly #named = new Map<string, SharedStatement>();
   /** The last change of a name that is not answered yet. */
   readonly #pending = new Map<string, NameChange>();
-  /** Body of the Parse message that made the unnamed statement, byte for byte in latin1. */
+  /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
+  readonly #sent = new Map<string, SentChange>();
+  /** Body of the Parse message that makes the unnamed statement, byte for byte in latin1. */
   #unnamed: string | undefined;
-  /** That Parse, to know whether it is the one that failed. */
-  #unnamedParse: RequestOutcome | undefined;
+  /** What it is by the replies that are in, and the last change of it. */
+  #unnamedKnown: string | undefined;
+  #unnamedChange: RequestOutcome | undefined;
   /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
   #batch = 0;
   /** A Query that is not answered yet and may drop all statements. */
@@ -64,6 +74,8 @@ export class ClientStatements {
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
   onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
     this.#unnamed = undefined;
+    this.#unnamedKnown = undefined;
+    this.#unnamedChange = undefined;
     server.unnamed = unnamedUnknown;
     this.#batch++;
     if (this.#named.size === 0 && this.#pending.size === 0) return undefined;
@@ -84,19 +96,28 @@ export class ClientStatements {
   }
 
   /**
-   * Whether a message has to wait, because it is not known yet what its name means: the last change of that
-   * name was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
+   * Whether a message has to wait, because it is not known yet what its name means, or whether the server has
+   * the statement: the last change of that was sent in an earlier batch. Throws PeerError 08P01 if a name has
+   * no end.
    */
   mustWait(message: Framer): boolean {
-    if (this.#pending.size === 0 && this.#dropping === undefined) return false;
+    if (this.#pending.size === 0 && this.#sent.size === 0 && this.#dropping === undefined) return false;
     const { type, buffer, start, end } = message;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return false;
-    const name = buffer.toString("latin1", nameStart, endOfName(buffer, nameStart, end));
-    if (name === "") return false;
-    const change = this.#pending.get(name);
-    this.#awaited = change !== undefined && change.batch !== this.#batch ? change : this.#dropping;
+    const nameEnd = endOfName(buffer, nameStart, end);
+    if (nameEnd === nameStart) return false;
+    const name = buffer.toString("latin1", nameStart, nameEnd);
+    const statement =
+      this.#find(name) ??
+      (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
+    const sent = statement === undefined ? undefined : this.#sent.get(statement.name);
+    this.#awaited = this.#earlier(this.#pending.get(name)) ?? this.#earlier(sent) ?? this.#dropping;
     return this.#awaited !== undefined;
+  }
+
+  #earlier(outcome: NameChange | SentChange | undefined): RequestOutcome | undefined {
+    return outcome !== undefined && outcome.batch !== this.#batch ? outcome : undefined;
   }
 
   /** A reply is in that something may have waited for. */
@@ -141,6 +162,23 @@ export class ClientStatements {
     if (change.statement !== undefined) this.#registry.release(change.statement);
   }
 
+  isLast(sent: SentChange): boolean {
+    return this.#sent.get(sent.name) === sent;
+  }
+
+  settle(sent: SentChange): void {
+    if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
+    this.#answered(sent);
+  }
+
+  commitUnnamed(_change: RequestOutcome, text: string | undefined): void {
+    this.#unnamedKnown = text;
+  }
+
+  dropUnnamed(change: RequestOutcome): void {
+    if (this.#unnamedChange === change) this.#unnamed = this.#unnamedKnown;
+  }
+
   /** The statement that `name` means to a message that is sent now. */
   #find(name: string): SharedStatement | undefined {
     const change = this.#pending.get(name);
@@ -183,11 +221,15 @@ export class ClientStatements {
     }
     const nameEnd = endOfName(buffer, start + headerBytes + 1, end);
     const name = buffer.toString("latin1", start + headerBytes + 1, nameEnd);
-    if (name === "") this.#unnamed = undefined;
-    let outcome: NameChange | undefined;
-    if (this.#find(name) !== undefined) {
-      outcome = new NameChange(this, name, undefined, this.#batch);
-      this.#pending.set(name, outcome);
+    let outcome: RequestOutcome | undefined;
+    if (name === "") {
+      outcome = new UnnamedChange(this, server, undefined);
+      this.#unnamed = undefined;
+      this.#unnamedChange = outcome;
+    } else if (this.#find(name) !== undefined) {
+      const change = new NameChange(this, name, undefined, this.#batch);
+      this.#pending.set(name, change);
+      outcome = change;
     }
     server.replies.push(Request.close, Handling.synthesise, outcome);
   }
@@ -201,17 +243,12 @@ export class ClientStatements {
     body: Buffer,
   ): void {
     const text = body.toString("latin1");
-    const outcome = new UnnamedParse(server, text, this);
+    const outcome = new UnnamedChange(this, server, text);
     this.#unnamed = text;
-    this.#unnamedParse = outcome;
+    this.#unnamedChange = outcome;
     server.unnamed = text;
     server.replies.push(Request.parse, Handling.forward, outcome);
     output.append(buffer, start, end, server.transport);
-  }
-
-  /** The unnamed statement was not made after all. */
-  forgetUnnamed(outcome: RequestOutcome): void {
-    if (this.#unnamedParse === outcome) this.#unnamed = undefined;
   }
 
   #parseNamed(server: Server, output: Output, name: string, body: Buffer): void {
@@ -222,7 +259,7 @@ export class ClientStatements {
       server.replies.push(Request.parse, Handling.synthesise, change);
       return;
     }
-    make(server, output, statement, Handling.forward, change);
+    this.#make(server, output, statement, Handling.forward, change);
   }
 
   /**
@@ -274,7 +311,34 @@ export class ClientStatements {
 
   #ensure(server: Server, output: Output, statement: SharedStatement): void {
     if (server.prepared.get(statement.name) !== undefined) return;
-    make(server, output, statement, Handling.swallow, undefined);
+    this.#make(server, output, statement, Handling.swallow, undefined);
+  }
+
+  /**
+   * Sends the Parse of a statement, then the Close of the one that has to go for it. In this order, because
+   * if both are skipped the first note is gone before the second is made again.
+   */
+  #make(
+    server: Server,
+    output: Output,
+    statement: SharedStatement,
+    handling: Handling,
+    change: NameChange | undefined,
+  ): void {
+    const evicted = server.prepared.set(statement.name, true);
+    const sent = this.#sending(server, statement.name, true, change);
+    server.replies.push(Request.parse, handling, sent);
+    appendWhole(output, server, statement.parseMessage);
+    if (evicted === undefined) return;
+    server.replies.push(Request.close, Handling.swallow, this.#sending(server, evicted[0], false));
+    appendWhole(output, server, encodeClose("statement", evicted[0]));
+  }
+
+  #sending(server: Server, name: string, makes: boolean, change?: NameChange): SentChange {
+    const before = this.#sent.get(name);
+    const sent = new SentChange(this, server, { name, makes, batch: this.#batch, before, change });
+    this.#sent.set(name, sent);
+    return sent;
   }
 
   #ensureUnnamed(server: Server, output: Output): void {
@@ -282,161 +346,13 @@ export class ClientStatements {
     if (server.unnamed === text) return;
     server.unnamed = text;
     if (text === undefined) {
-      server.replies.push(Request.close, Handling.swallow, new UnnamedClose(server));
+      server.replies.push(Request.close, Handling.swallow, new SentUnnamed(server, undefined));
       appendWhole(output, server, encodeClose("statement", ""));
       return;
     }
-    server.replies.push(Request.parse, Handling.swallow, new UnnamedParse(server, text, undefined));
+    server.replies.push(Request.parse, Handling.swallow, new SentUnnamed(server, text));
     appendWhole(output, server, parseMessage("", Buffer.from(text, "latin1")));
   }
-}
-
-/** What the client's own Parse or Close makes of one of its names. */
-class NameChange implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly name: string;
-  /** Undefined: the name means nothing any more. Else a reference that is this change's own until it is over. */
-  readonly statement: SharedStatement | undefined;
-  /** The batch it was sent in. */
-  readonly batch: number;
-  readonly #statements: ClientStatements;
-
-  constructor(
-    statements: ClientStatements,
-    name: string,
-    statement: SharedStatement | undefined,
-    batch: number,
-  ) {
-    this.#statements = statements;
-    this.name = name;
-    this.statement = statement;
-    this.batch = batch;
-  }
-
-  onDone(): void {
-    this.#statements.commit(this);
-  }
-
-  onFailed(): void {
-    this.#statements.drop(this);
-  }
-}
-
-/** A Parse on its way to a server that lacks the statement: the client's (with a change of names) or our own. */
-class SentParse implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #server: Server;
-  readonly #name: string;
-  readonly #change: NameChange | undefined;
-  readonly #droppedBefore: number;
-
-  constructor(server: Server, name: string, change: NameChange | undefined) {
-    this.#server = server;
-    this.#name = name;
-    this.#change = change;
-    this.#droppedBefore = server.statementsDropped;
-  }
-
-  onDone(): void {
-    // Noted when it was sent, but a DEALLOCATE ALL before it has since taken all notes away.
-    if (this.#server.statementsDropped !== this.#droppedBefore) noteHeld(this.#server, this.#name);
-    this.#change?.onDone();
-  }
-
-  onFailed(): void {
-    this.#server.prepared.delete(this.#name);
-    this.#change?.onFailed();
-  }
-}
-
-/** The Close of a statement that has to go for another one. */
-class EvictingClose implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #server: Server;
-  readonly #name: string;
-  readonly #droppedBefore: number;
-
-  constructor(server: Server, name: string) {
-    this.#server = server;
-    this.#name = name;
-    this.#droppedBefore = server.statementsDropped;
-  }
-
-  onDone(): void {
-    // Noted when it was sent.
-  }
-
-  onFailed(): void {
-    if (this.#server.statementsDropped === this.#droppedBefore) noteHeld(this.#server, this.#name);
-  }
-}
-
-/** Our own Close of the unnamed statement. */
-class UnnamedClose implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #server: Server;
-
-  constructor(server: Server) {
-    this.#server = server;
-  }
-
-  onDone(): void {
-    // Noted when it was sent.
-  }
-
-  onFailed(): void {
-    this.#server.unnamed = unnamedUnknown;
-  }
-}
-
-/** A Parse of the unnamed statement, the client's or our own. */
-class UnnamedParse implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #server: Server;
-  readonly #text: string;
-  readonly #statements: ClientStatements | undefined;
-
-  constructor(server: Server, text: string, statements: ClientStatements | undefined) {
-    this.#server = server;
-    this.#text = text;
-    this.#statements = statements;
-  }
-
-  onDone(): void {
-    // Noted when it was sent.
-  }
-
-  onFailed(): void {
-    // If it was skipped, the server still has whatever was there before.
-    if (this.#server.unnamed === this.#text) this.#server.unnamed = unnamedUnknown;
-    this.#statements?.forgetUnnamed(this);
-  }
-}
-
-/**
- * Sends the Parse of a statement, then the Close of the one that has to go for it. In this order, because if
- * both are skipped the first note is gone before the second is made again.
- */
-function make(
-  server: Server,
-  output: Output,
-  statement: SharedStatement,
-  handling: Handling,
-  change: NameChange | undefined,
-): void {
-  const evicted = server.prepared.set(statement.name, true);
-  server.replies.push(Request.parse, handling, new SentParse(server, statement.name, change));
-  appendWhole(output, server, statement.parseMessage);
-  if (evicted === undefined) return;
-  server.replies.push(Request.close, Handling.swallow, new EvictingClose(server, evicted[0]));
-  appendWhole(output, server, encodeClose("statement", evicted[0]));
-}
-
-/** Notes late that the server holds a statement. Where that cannot be kept in order, it is not used again. */
-function noteHeld(server: Server, name: string): void {
-  const known = server.prepared.has(name);
-  const evicted = server.prepared.set(name, true);
-  if (known || evicted !== undefined) server.closeReason ??= "prepared statements are out of order";
 }
 
 /** An ErrorResponse that speaks of the statement by the client's name (latin1, byte for byte). */

@@ -96,6 +96,8 @@ export const smallMessageBytesMax = 10_000;
 export const authTokenBytesMax = 65_535;
 /** A message of a server that is neither rows, COPY data nor text may be this long (fe-protocol3.c, 30,000). */
 export const shortServerMessageBytesMax = 30_000;
+/** Different parameters that a server may report; PostgreSQL 18 has 15, extensions may add a few. */
+export const reportedParametersMax = 1000;
 /** Cancel keys: 4 bytes in protocol 3.0, up to 256 in 3.2 (docs 54.7 BackendKeyData). */
 export const cancelKeyBytesMin = 4;
 export const cancelKeyBytesMax = 256;

@@ -37,20 +37,19 @@ export const Frame = {
 } as const;
 export type Frame = (typeof Frame)[keyof typeof Frame];
 
-const unknownType = 0;
-const streamed = 1;
-const collected = 2;
-/** Kept until whole up to {@link shortBytesMax}, streamed beyond. */
-const collectedIfShort = 3;
-/** Longer error texts pass in parts: nothing is decided by what they say. */
-const shortBytesMax = 1024 * 1024;
+/** `collectIfShort` keeps a message until it is whole up to this, and streams it beyond. */
+const shortBytesMax = 256 * 1024;
+/** The first part of a longer one has at least this much: the names in Bind, the SQLSTATE of an error. */
+const prefixBytes = 8 * 1024;
 
 /** Which types a side may send, how long each may be, and which are kept until whole. */
 export class FrameRules {
-  /** unknown, streamed, collected, or collected if short, by type byte. */
-  readonly treatment: Uint8Array = new Uint8Array(256);
-  /** The longest body by type byte, without the length word. */
-  readonly bodyBytesMax: Float64Array = new Float64Array(256);
+  /** The longest body by type byte, without the length word; -1: the side may not send the type. */
+  readonly bodyBytesMax: Float64Array = new Float64Array(256).fill(-1);
+  /** Messages of up to this many bytes are kept until whole, by type byte. */
+  readonly wholeBytesMax: Float64Array = new Float64Array(256);
+  /** Bytes that the first part of a longer one has at least, by type byte. */
+  readonly prefixBytes: Float64Array = new Float64Array(256).fill(headerBytes);
   /** What to say of a type that the side may not send. */
   readonly describe: (type: number) => string;
   /** The side, for the errors. */
@@ -61,21 +60,33 @@ export class FrameRules {
     this.source = source;
   }
 
+  /** Passes in parts, as they come. */
   stream(type: number, bodyBytesMax: number): this {
-    this.treatment[type] = streamed;
     this.bodyBytesMax[type] = bodyBytesMax;
+    this.wholeBytesMax[type] = 0;
     return this;
   }
 
+  /** Is kept until it is whole. */
   collect(type: number, bodyBytesMax: number): this {
-    this.treatment[type] = collected;
     this.bodyBytesMax[type] = bodyBytesMax;
+    this.wholeBytesMax[type] = Number.POSITIVE_INFINITY;
     return this;
   }
 
+  /** Is kept until it is whole if it is short; else passes in parts, the first of which is not too small. */
   collectIfShort(type: number, bodyBytesMax: number): this {
-    this.treatment[type] = collectedIfShort;
     this.bodyBytesMax[type] = bodyBytesMax;
+    this.wholeBytesMax[type] = shortBytesMax;
+    this.prefixBytes[type] = prefixBytes;
+    return this;
+  }
+
+  /** No message may have a longer body than this. */
+  limit(bodyBytesMax: number): this {
+    for (let type = 0; type < 256; type++) {
+      this.bodyBytesMax[type] = Math.min(this.bodyBytesMax[type] ?? -1, bodyBytesMax);
+    }
     return this;
   }
 }
@@ -90,21 +101,23 @@ const describeBackend = (type: number): string => `invalid backend message type 
  * client may make us keep.
  */
 export function frontendRules(collectedBytesMax: number): FrameRules {
-  return new FrameRules(describeFrontend)
-    .stream(Frontend.query, largeMessageBytesMax)
-    .stream(Frontend.functionCall, largeMessageBytesMax)
-    .stream(Frontend.copyData, largeMessageBytesMax)
-    .collect(Frontend.parse, Math.min(collectedBytesMax, largeMessageBytesMax))
-    .collect(Frontend.bind, Math.min(collectedBytesMax, largeMessageBytesMax))
-    .collect(Frontend.describe, smallMessageBytesMax)
-    .collect(Frontend.execute, smallMessageBytesMax)
-    .collect(Frontend.close, smallMessageBytesMax)
-    // Nothing tells its answer apart from others', so one that the server would refuse goes no further.
-    .collect(Frontend.flush, 0)
-    .collect(Frontend.sync, smallMessageBytesMax)
-    .collect(Frontend.terminate, smallMessageBytesMax)
-    .collect(Frontend.copyDone, smallMessageBytesMax)
-    .collect(Frontend.copyFail, smallMessageBytesMax);
+  return (
+    new FrameRules(describeFrontend)
+      .stream(Frontend.query, largeMessageBytesMax)
+      .stream(Frontend.functionCall, largeMessageBytesMax)
+      .stream(Frontend.copyData, largeMessageBytesMax)
+      .collect(Frontend.parse, Math.min(collectedBytesMax, largeMessageBytesMax))
+      .collectIfShort(Frontend.bind, largeMessageBytesMax)
+      .collect(Frontend.describe, smallMessageBytesMax)
+      .collect(Frontend.execute, smallMessageBytesMax)
+      .collect(Frontend.close, smallMessageBytesMax)
+      // Nothing tells its answer apart from others', so one that the server would refuse goes no further.
+      .collect(Frontend.flush, 0)
+      .collect(Frontend.sync, smallMessageBytesMax)
+      .collect(Frontend.terminate, smallMessageBytesMax)
+      .collect(Frontend.copyDone, smallMessageBytesMax)
+      .collect(Frontend.copyFail, smallMessageBytesMax)
+  );
 }
 
 /** What a client may send while it authenticates. */
@@ -154,11 +167,13 @@ export class Framer {
   #position = 0;
   /** Bytes of a streamed message still to come. */
   #streamRemaining = 0;
-  /** A collected message, or a header, that is not whole yet. */
+  /** A header, a collected message, or the first part of a streamed one, that is not complete yet. */
   #partial: Buffer = nothing;
   #partialLength = 0;
   /** Whole length of what is in `#partial`; 0 while even the header is incomplete. */
   #partialTotal = 0;
+  /** So much of it is wanted before it, or its first part, is yielded. */
+  #partialTarget = 0;
   #broken: PeerError | undefined;
 
   constructor(rules: FrameRules) {
@@ -211,7 +226,7 @@ export class Framer {
     const available = this.#chunk.length - this.#position;
     if (available === 0) return this.#need();
     if (this.#streamRemaining > 0) return this.#continueStream(available);
-    if (available < headerBytes) return this.#keep(available, 0);
+    if (available < headerBytes) return this.#keep(available, 0, headerBytes);
 
     const chunk = this.#chunk;
     const start = this.#position;
@@ -226,7 +241,8 @@ export class Framer {
       this.#position = this.end;
       return Frame.whole;
     }
-    if (this.#collects(type, total)) return this.#keep(available, total);
+    const target = this.#targetOf(type, total);
+    if (available < target) return this.#keep(available, total, target);
     this.#streamRemaining = total - available;
     this.buffer = chunk;
     this.type = type;
@@ -236,17 +252,18 @@ export class Framer {
     return Frame.head;
   }
 
-  #collects(type: number, total: number): boolean {
-    const treatment = this.#rules.treatment[type];
-    return treatment === collected || (treatment === collectedIfShort && total <= shortBytesMax);
+  /** How many bytes of an incomplete message have to be there before it, or its first part, is yielded. */
+  #targetOf(type: number, total: number): number {
+    const rules = this.#rules;
+    return total <= (rules.wholeBytesMax[type] ?? 0) ? total : Math.min(total, rules.prefixBytes[type] ?? 0);
   }
 
   #check(type: number, total: number): void {
-    if (this.#rules.treatment[type] === unknownType)
-      this.#break(this.#rules.describe(type), "peer.unknown_message");
+    const bodyBytesMax = this.#rules.bodyBytesMax[type] ?? -1;
+    if (bodyBytesMax < 0) this.#break(this.#rules.describe(type), "peer.unknown_message");
     const bodyBytes = total - headerBytes;
     if (bodyBytes < 0) this.#break("invalid message length", "peer.message_length");
-    if (bodyBytes > (this.#rules.bodyBytesMax[type] ?? 0)) {
+    if (bodyBytes > bodyBytesMax) {
       this.#break(
         `invalid message length: message type ${type} with ${bodyBytes} bytes`,
         "peer.message_too_long",
@@ -269,14 +286,16 @@ export class Framer {
     return this.#streamRemaining === 0 ? Frame.tail : Frame.middle;
   }
 
-  /** Copies the rest of the chunk aside: an incomplete header (total 0) or an incomplete collected message. */
-  #keep(available: number, total: number): Frame {
-    this.#partial = Buffer.allocUnsafe(
-      total === 0 ? headerBytes : Math.min(total, Math.max(collectBytesStart, available)),
-    );
+  /**
+   * Copies the rest of the chunk aside until `target` bytes are there: an incomplete header (total 0), or the
+   * beginning of an incomplete message.
+   */
+  #keep(available: number, total: number, target: number): Frame {
+    this.#partial = Buffer.allocUnsafe(Math.min(target, Math.max(collectBytesStart, available)));
     this.#chunk.copy(this.#partial, 0, this.#position);
     this.#partialLength = available;
     this.#partialTotal = total;
+    this.#partialTarget = target;
     return this.#need();
   }
 
@@ -296,16 +315,13 @@ export class Framer {
       const total = 1 + this.#partial.readUInt32BE(1);
       this.#check(type, total);
       this.#partialTotal = total;
-      if (total > headerBytes && !this.#collects(type, total)) return this.#headFromPartial(type, total);
+      this.#partialTarget = this.#targetOf(type, total);
     }
-    this.#appendPartial(this.#partialTotal);
-    if (this.#partialLength < this.#partialTotal) return this.#need();
-    return this.#spanFromPartial(Frame.whole, this.#partial[0] as number);
-  }
-
-  /** The header of a streamed message came in pieces: yield it alone, the body follows from the chunk. */
-  #headFromPartial(type: number, total: number): Frame {
-    this.#streamRemaining = total - headerBytes;
+    this.#appendPartial(this.#partialTarget);
+    if (this.#partialLength < this.#partialTarget) return this.#need();
+    const type = this.#partial[0] as number;
+    if (this.#partialLength === this.#partialTotal) return this.#spanFromPartial(Frame.whole, type);
+    this.#streamRemaining = this.#partialTotal - this.#partialLength;
     return this.#spanFromPartial(Frame.head, type);
   }
 

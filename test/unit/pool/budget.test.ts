@@ -1,9 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { AssertionError } from "../../../src/base/assert.ts";
-import { type BudgetMember, ServerBudget } from "../../../src/pool/budget.ts";
+import { type BudgetMember, handoverMs, ServerBudget } from "../../../src/pool/budget.ts";
+
+const laterMs = 10_000;
 
 class Member implements BudgetMember {
   size = 0;
+  coming = 0;
   waitingSinceMs: number | undefined;
   idleSinceMs: number | undefined;
   readonly name: string;
@@ -67,17 +70,28 @@ describe("evictFor", () => {
     a.idleSinceMs = 1;
     b.idleSinceMs = 20;
     c.idleSinceMs = 10;
-    expect(budget.evictFor(a)).toBe(true);
+    expect(budget.evictFor(a, laterMs)).toBe(true);
     expect(heard).toEqual(["c closes"]);
-    expect(budget.evictFor(a)).toBe(true);
+    expect(budget.evictFor(a, laterMs)).toBe(true);
     expect(heard).toEqual(["c closes", "b closes"]);
-    expect(budget.evictFor(a), "its own idle servers do not count").toBe(false);
+    expect(budget.evictFor(a, laterMs), "its own idle servers do not count").toBe(false);
   });
 
   test("a server idle since time 0 counts as idle", () => {
     const { budget, members, heard } = budgetOf(3, "a", "b");
     (members[1] as Member).idleSinceMs = 0;
-    expect(budget.evictFor(members[0] as Member)).toBe(true);
+    expect(budget.evictFor(members[0] as Member, laterMs)).toBe(true);
+    expect(heard).toEqual(["b closes"]);
+  });
+
+  test("a server that was used just now is left alone, unless a client has waited for a while", () => {
+    const { budget, members, heard } = budgetOf(3, "a", "b");
+    const [a, b] = members as [Member, Member];
+    b.idleSinceMs = 1000;
+    a.waitingSinceMs = 1000;
+    expect(budget.evictFor(a, 1000 + handoverMs - 1)).toBe(false);
+    a.waitingSinceMs = 999;
+    expect(budget.evictFor(a, 999 + handoverMs)).toBe(true);
     expect(heard).toEqual(["b closes"]);
   });
 });
@@ -87,13 +101,17 @@ test("a sibling starves if nothing is free and it has waited longer", () => {
   const [a, b] = members as [Member, Member];
   a.size = 1;
   b.waitingSinceMs = 10;
-  expect(budget.siblingStarves(a, 20)).toBe(true);
-  expect(budget.siblingStarves(a, 10)).toBe(false);
-  expect(budget.siblingStarves(a, 5)).toBe(false);
-  expect(budget.siblingStarves(a, Number.POSITIVE_INFINITY)).toBe(true);
-  expect(budget.siblingStarves(b, 20)).toBe(false);
+  expect(budget.siblingStarves(a, 20, laterMs)).toBe(true);
+  expect(budget.siblingStarves(a, 10, laterMs)).toBe(false);
+  expect(budget.siblingStarves(a, 5, laterMs)).toBe(false);
+  expect(budget.siblingStarves(a, Number.POSITIVE_INFINITY, laterMs)).toBe(true);
+  expect(budget.siblingStarves(a, 20, 10 + handoverMs - 1), "not for a moment").toBe(false);
+  expect(budget.siblingStarves(b, 20, laterMs)).toBe(false);
+  b.coming = 1;
+  expect(budget.siblingStarves(a, 20, laterMs), "a server is coming already").toBe(false);
+  b.coming = 0;
   budget.max = 2;
-  expect(budget.siblingStarves(a, 20)).toBe(false);
+  expect(budget.siblingStarves(a, 20, laterMs)).toBe(false);
 });
 
 test("a place that came free goes to who waits longest", () => {

@@ -123,6 +123,7 @@ export function fakeServer(options: { preparedMax?: number; parameters?: [string
   const server = new Server(connection, {
     nowMs: 0,
     preparedMax: options.preparedMax ?? 100,
+    packetBytesMax: Number.POSITIVE_INFINITY,
     onClosed: (_server, error) => closed.push(error.message),
   });
   const owner = new RecordingOwner();

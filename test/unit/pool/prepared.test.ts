@@ -43,8 +43,11 @@ describe("the registry", () => {
   test("a statement that nobody names is remembered for the next one", () => {
     const registry = new StatementRegistry();
     const statement = registry.acquire(body("select 1"));
+    expect(registry.find(body("select 1"))).toBe(statement);
     registry.release(statement);
     expect(registry.size).toBe(0);
+    expect(registry.find(body("select 1"))).toBe(statement);
+    expect(registry.find(body("select 2"))).toBeUndefined();
     expect(registry.acquire(body("select 1"))).toBe(statement);
     expect(statement.references).toBe(1);
   });

@@ -181,7 +181,8 @@ const step = fc.oneof(
   names.map((name) => [messages.bind(name), messages.execute]),
   names.map((name) => [messages.describeStatement(name)]),
   names.map((name) => [messages.closeStatement(name)]),
-  fc.constantFrom("select 5", "deallocate all", "bad").map((sql) => [messages.query(sql)]),
+  // Not in the middle of a batch: whether a Query was skipped is not followed up.
+  fc.constantFrom("select 5", "deallocate all", "bad").map((sql) => [messages.sync, messages.query(sql)]),
   fc.constant([messages.sync]),
   fc.constant([messages.sync]),
 );
@@ -214,7 +215,7 @@ test("what clients of shared servers see is what each would see alone", () => {
       }
       expect(pooling.registry.size).toBe(0);
     }),
-    { numRuns: 3000 },
+    { numRuns: 2000 },
   );
-  expect(kept).toBeGreaterThan(2000);
+  expect(kept).toBeGreaterThan(1500);
 });

@@ -192,7 +192,7 @@ describe("limits", () => {
       ["d", 0x3fff_fffe],
       ["F", 0x3fff_fffe],
       ["P", collectedBytesMax],
-      ["B", collectedBytesMax],
+      ["B", 0x3fff_fffe],
       ["D", 10_000],
       ["E", 10_000],
       ["S", 10_000],
@@ -203,6 +203,33 @@ describe("limits", () => {
       for (const length of [bodyBytesMax + 5, 0x7fff_ffff, 0x8000_0000, -2, -1]) {
         expect(frameEveryWay(session, bytes(letter, int32(length))).error).toMatch("peer.message_too_long");
       }
+    }
+  });
+
+  test("a limit of the operator's own goes before that of the type", () => {
+    const limited = frontendRules(collectedBytesMax).limit(2000);
+    expect(frame(limited, [typed("Q", Buffer.alloc(2000, 0x20))]).messages.length).toBe(1);
+    expect(frame(limited, [bytes("Q", int32(2005))]).error).toMatch("peer.message_too_long");
+    expect(frame(limited, [bytes("y", int32(4))]).error).toMatch("invalid frontend message type");
+  });
+
+  test("the first part of a long Bind holds its names, however it was cut", () => {
+    const body = Buffer.alloc(1_000_000, 0x61);
+    const whole = typed("B", body);
+    for (const cut of [1, 4, 5, 6, 100, 5000, 8192, 8193, 300_000]) {
+      const framer = new Framer(frontendRules(collectedBytesMax));
+      const parts: Buffer[] = [];
+      let firstBytes = 0;
+      for (const chunk of [whole.subarray(0, cut), whole.subarray(cut)]) {
+        framer.feed(chunk);
+        for (let kind = framer.next(); kind !== Frame.need; kind = framer.next()) {
+          if (kind === Frame.head || kind === Frame.whole) firstBytes = framer.end - framer.start;
+          parts.push(Buffer.from(framer.buffer.subarray(framer.start, framer.end)));
+        }
+      }
+      expect(firstBytes).toBeGreaterThanOrEqual(8192);
+      expect(Buffer.concat(parts).equals(whole)).toBe(true);
+      expect(framer.atBoundary).toBe(true);
     }
   });
 

@@ -1,0 +1,76 @@
+/**
+ * The cancel requests that one pool has under way. Each goes the way of the connection it is for: to the same
+ * address with the same encryption, whatever a reload has changed since.
+ */
+import { assert } from "../base/assert.ts";
+import type { Logger } from "../base/log.ts";
+import { cancelBackend, type OpenConnection } from "../client/driver.ts";
+import type { ConnectOptions } from "../client/options.ts";
+import type { Server } from "./server.ts";
+
+/** For one server at the same time: whoever sends more of them than a person can, gains nothing by it. */
+const perServerMax = 8;
+/** Where no limit is set, so that none is under way for ever. */
+const timeoutMsMax = 60_000;
+
+export class CancelRequests {
+  /** Each with its end. */
+  readonly #underWay = new Map<AbortController, Promise<void>>();
+  readonly #connectedBy = new WeakMap<OpenConnection, ConnectOptions>();
+  readonly #poolName: string;
+  readonly #logger: Logger;
+
+  constructor(poolName: string, logger: Logger) {
+    this.#poolName = poolName;
+    this.#logger = logger;
+  }
+
+  get size(): number {
+    return this.#underWay.size;
+  }
+
+  /** How a connection was made. */
+  remember(connection: OpenConnection, options: ConnectOptions): void {
+    this.#connectedBy.set(connection, options);
+  }
+
+  /**
+   * Resolves when the node has closed the cancel connection, or `timeoutMs` (0: a minute) have passed; never
+   * rejects. One that was not taken may arrive later, so its server is marked to be closed.
+   */
+  async send(server: Server, timeoutMs: number): Promise<void> {
+    if (server.closed || server.cancelKey === undefined || server.cancelsInFlight >= perServerMax) return;
+    const attempt = new AbortController();
+    const done = this.#send(server, timeoutMs > 0 ? timeoutMs : timeoutMsMax, attempt.signal);
+    this.#underWay.set(attempt, done);
+    await done;
+    this.#underWay.delete(attempt);
+  }
+
+  /** Resolves when those that are under way now are done. */
+  async done(): Promise<void> {
+    await Promise.all(this.#underWay.values());
+  }
+
+  /** Gives up those that are under way. */
+  abandon(): void {
+    for (const attempt of this.#underWay.keys()) attempt.abort();
+  }
+
+  async #send(server: Server, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    server.cancelsInFlight++;
+    try {
+      const options = this.#connectedBy.get(server.connection);
+      assert(options !== undefined, "every server was connected with some options");
+      await cancelBackend(options, server.connection, { timeoutMs, signal });
+    } catch (error) {
+      this.#logger.warn(
+        { pool: this.#poolName, server: server.id, err: error },
+        "could not send cancel request",
+      );
+      server.closeReason ??= "cancel request was not answered";
+    } finally {
+      server.cancelsInFlight--;
+    }
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * What becomes of the messages that change prepared statements, when their replies are in.
+ *
+ * Two things are at stake: what a name means to the client, and what a server holds. Both are noted when the
+ * message is sent; here the note is confirmed, or taken back because the server refused the message or
+ * skipped it after an earlier error. Replies come in the order of the messages, and so do these calls.
+ */
+import type { SharedStatement } from "../pool/prepared.ts";
+import type { RequestOutcome } from "../pool/replies.ts";
+import { type Server, unnamedUnknown } from "../pool/server.ts";
+
+/** The client's own notes. */
+export interface StatementNotes {
+  commit(change: NameChange): void;
+  drop(change: NameChange): void;
+  /** `text` is what the unnamed statement is after this change. */
+  commitUnnamed(change: RequestOutcome, text: string | undefined): void;
+  dropUnnamed(change: RequestOutcome): void;
+  /** Whether nothing has been sent since that changes the same statement. */
+  isLast(sent: SentChange): boolean;
+  /** It is known now whether the server holds the statement. */
+  settle(sent: SentChange): void;
+}
+
+/** What the client's own Parse or Close makes of one of its names. */
+export class NameChange implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly name: string;
+  /** Undefined: the name means nothing any more. Else a reference that is this change's own until it is over. */
+  readonly statement: SharedStatement | undefined;
+  /** The batch it was sent in. */
+  readonly batch: number;
+  readonly #notes: StatementNotes;
+
+  constructor(notes: StatementNotes, name: string, statement: SharedStatement | undefined, batch: number) {
+    this.#notes = notes;
+    this.name = name;
+    this.statement = statement;
+    this.batch = batch;
+  }
+
+  onDone(): void {
+    this.#notes.commit(this);
+  }
+
+  onFailed(): void {
+    this.#notes.drop(this);
+  }
+}
+
+/**
+ * A message that changes what a server holds: the Parse of a statement that it lacks, the client's (with a
+ * change of names) or our own, or the Close of one that has to go.
+ */
+export class SentChange implements RequestOutcome {
+  readonly errorReply: undefined;
+  /** On the server. */
+  readonly name: string;
+  readonly batch: number;
+  /** Whether the server holds the statement after this; once the reply is in. */
+  #holds = false;
+  readonly #makes: boolean;
+  readonly #notes: StatementNotes;
+  readonly #server: Server;
+  /** The change of the same statement before, which was not answered when this one was sent. */
+  readonly #before: SentChange | undefined;
+  readonly #change: NameChange | undefined;
+  readonly #droppedBefore: number;
+
+  constructor(
+    notes: StatementNotes,
+    server: Server,
+    sent: {
+      readonly name: string;
+      readonly makes: boolean;
+      readonly batch: number;
+      readonly before: SentChange | undefined;
+      readonly change?: NameChange | undefined;
+    },
+  ) {
+    this.#notes = notes;
+    this.#server = server;
+    this.name = sent.name;
+    this.batch = sent.batch;
+    this.#makes = sent.makes;
+    this.#before = sent.before;
+    this.#change = sent.change;
+    this.#droppedBefore = server.statementsDropped;
+  }
+
+  onDone(): void {
+    this.#holds = this.#makes;
+    // Noted when it was sent, but a DEALLOCATE ALL before it has since taken all notes away.
+    if (this.#makes && this.#server.statementsDropped !== this.#droppedBefore) this.#noteHeld();
+    this.#change?.onDone();
+    this.#notes.settle(this);
+  }
+
+  onFailed(): void {
+    const dropped = this.#server.statementsDropped !== this.#droppedBefore;
+    // Without it all is as before: a Parse is sent where there was nothing, a Close where there was something.
+    this.#holds = !dropped && (this.#before === undefined ? !this.#makes : this.#before.#holds);
+    if (dropped && this.#before !== undefined) this.#distrust();
+    if (this.#notes.isLast(this)) {
+      if (this.#holds) this.#noteHeld();
+      else this.#server.prepared.delete(this.name);
+    }
+    this.#change?.onFailed();
+    this.#notes.settle(this);
+  }
+
+  #noteHeld(): void {
+    if (this.#server.prepared.has(this.name)) return;
+    if (this.#server.prepared.set(this.name, true) !== undefined) this.#distrust();
+  }
+
+  /** What cannot be kept in order: the server is not used again. */
+  #distrust(): void {
+    this.#server.closeReason ??= "prepared statements are out of order";
+  }
+}
+
+/** The client's Parse or Close of the unnamed statement. Of a Close the server never hears. */
+export class UnnamedChange implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #notes: StatementNotes;
+  readonly #server: Server;
+  readonly #text: string | undefined;
+
+  constructor(notes: StatementNotes, server: Server, text: string | undefined) {
+    this.#notes = notes;
+    this.#server = server;
+    this.#text = text;
+  }
+
+  onDone(): void {
+    this.#notes.commitUnnamed(this, this.#text);
+  }
+
+  onFailed(refused: boolean): void {
+    if (this.#text !== undefined) forgetOnServer(this.#server, this.#text);
+    // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
+    if (refused) this.#notes.commitUnnamed(this, undefined);
+    this.#notes.dropUnnamed(this);
+  }
+}
+
+/** Our own Parse or Close of the unnamed statement, which makes the server's the client's. */
+export class SentUnnamed implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #server: Server;
+  readonly #text: string | undefined;
+
+  constructor(server: Server, text: string | undefined) {
+    this.#server = server;
+    this.#text = text;
+  }
+
+  onDone(): void {
+    // Noted when it was sent.
+  }
+
+  onFailed(): void {
+    forgetOnServer(this.#server, this.#text);
+  }
+}
+
+/** The server has none, or whatever was there before; or already what was sent next. */
+function forgetOnServer(server: Server, text: string | undefined): void {
+  if (server.unnamed === text) server.unnamed = unnamedUnknown;
+}

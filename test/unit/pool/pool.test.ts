@@ -1,0 +1,224 @@
+/** The pool itself, against servers that only greet and answer nothing. */
+import { setImmediate as turn } from "node:timers/promises";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { VirtualClock } from "../../../src/base/clock.ts";
+import type { Failure } from "../../../src/base/errors.ts";
+import { silentLogger } from "../../../src/base/log.ts";
+import { connectOptions } from "../../../src/client/options.ts";
+import { ServerBudget } from "../../../src/pool/budget.ts";
+import { Pool } from "../../../src/pool/pool.ts";
+import type { Server } from "../../../src/pool/server.ts";
+import type { PoolSettings } from "../../../src/pool/settings.ts";
+import type { Waiter } from "../../../src/pool/waiters.ts";
+import { type Script, ScriptedServer } from "../../kit/scripted-server.ts";
+import { waitUntil } from "../../kit/wait.ts";
+
+const settings: PoolSettings = {
+  mode: "transaction",
+  sizeMin: 0,
+  serverLifetimeMs: 3_600_000,
+  serverIdleTimeoutMs: 0,
+  serverConnectTimeoutMs: 15_000,
+  serverLoginRetryMs: 15_000,
+  queryWaitTimeoutMs: 120_000,
+  queryWaitNotifyMs: 0,
+  cancelWaitTimeoutMs: 10_000,
+  resetQuery: "DISCARD ALL",
+  resetQueryAlways: false,
+  resetTimeoutMs: 10_000,
+  checkQuery: "",
+  checkDelayMs: 30_000,
+  preparedMax: 200,
+  packetBytesMax: 0x7fff_ffff,
+  reuse: true,
+};
+
+const greet: Script = async (peer) => {
+  await peer.expectStartup("startup");
+  peer.welcome();
+  await peer.closed;
+};
+
+const refuse: Script = async (peer) => {
+  await peer.expectStartup("startup");
+  peer.fail("28P01", "password authentication failed");
+};
+
+class Client implements Waiter {
+  server: Server | undefined;
+  failure: Failure | undefined;
+  longWaits = 0;
+
+  onLeased(server: Server): void {
+    this.server = server;
+  }
+
+  onLeaseFailed(failure: Failure): void {
+    this.failure = failure;
+  }
+
+  onLongWait(): void {
+    this.longWaits++;
+  }
+
+  /** Asks for a server, and has it when this resolves. */
+  async lease(pool: Pool): Promise<Server> {
+    this.ask(pool);
+    await waitUntil(() => this.server !== undefined || this.failure !== undefined, "an answer");
+    if (this.server === undefined) throw this.failure as Failure;
+    return this.server;
+  }
+
+  ask(pool: Pool): void {
+    this.server = pool.lease(this);
+  }
+}
+
+/** Pools of one budget and one node. */
+async function poolsOf(
+  script: Script,
+  max: number,
+  ...each: Partial<PoolSettings>[]
+): Promise<{ pools: Pool[]; node: ScriptedServer; clock: VirtualClock }> {
+  const node = await ScriptedServer.start(script);
+  const budget = new ServerBudget(max);
+  const clock = new VirtualClock();
+  const options = connectOptions({
+    user: "ada",
+    database: "engine",
+    sslmode: "disable",
+    hosts: [{ host: "127.0.0.1", port: node.port }],
+  });
+  const pools = each.map(
+    (own, index) =>
+      new Pool({
+        name: `pool ${index}`,
+        settings: { ...settings, ...own },
+        connectOptions: () => options,
+        budget,
+        clock,
+        logger: silentLogger,
+      }),
+  );
+  for (const pool of pools) pool.clients = 1;
+  onTestFinished(async () => {
+    for (const pool of pools) pool.close();
+    await node.stop();
+  });
+  return { pools, node, clock };
+}
+
+/** Lets everything that is under way come about. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 50; i++) await turn();
+}
+
+const sizes = (pools: Pool[]): number => pools.reduce((sum, { size }) => sum + size, 0);
+
+test("servers go to clients in the order in which they came", async () => {
+  const { pools } = await poolsOf(greet, 1, {});
+  const [pool] = pools as [Pool];
+  const [first, second, third] = [new Client(), new Client(), new Client()] as const;
+  const server = await first.lease(pool);
+  second.ask(pool);
+  third.ask(pool);
+  expect(pool.waitingCount).toBe(2);
+  pool.release(server, false);
+  expect(second.server).toBe(server);
+  expect(third.server).toBeUndefined();
+  pool.release(server, false);
+  expect(third.server).toBe(server);
+  expect(pool.size).toBe(1);
+});
+
+test("a client that has left is not served", async () => {
+  const { pools } = await poolsOf(greet, 1, {});
+  const [pool] = pools as [Pool];
+  const [first, second] = [new Client(), new Client()] as const;
+  const server = await first.lease(pool);
+  second.ask(pool);
+  pool.cancelWait(second);
+  pool.release(server, false);
+  expect(second.server).toBeUndefined();
+  expect(pool.waitingCount).toBe(0);
+});
+
+test("a client that has waited too long is told so", async () => {
+  const { pools, clock } = await poolsOf(greet, 1, { queryWaitNotifyMs: 5_000 });
+  const [pool] = pools as [Pool];
+  await new Client().lease(pool);
+  const second = new Client();
+  second.ask(pool);
+  clock.advance(5_000);
+  pool.tick();
+  pool.tick();
+  expect(second.longWaits).toBe(1);
+  clock.advance(114_999);
+  pool.tick();
+  expect(second.failure).toBeUndefined();
+  clock.advance(1);
+  pool.tick();
+  expect(second.failure).toMatchObject({ message: "query_wait_timeout", sqlstate: "08P01" });
+});
+
+describe("pools that share a budget", () => {
+  test("an idle server of a sibling makes room, and never more are open than may be", async () => {
+    const { pools } = await poolsOf(greet, 1, { sizeMin: 1 }, {});
+    const [first, second] = pools as [Pool, Pool];
+    const server = await new Client().lease(first);
+    first.release(server, false);
+    const client = new Client();
+    client.ask(second);
+    expect(sizes(pools)).toBe(1);
+    await waitUntil(() => client.server !== undefined, "a server");
+    await settle();
+    expect(sizes(pools)).toBe(1);
+    expect(first.size).toBe(0);
+  });
+
+  test("a sibling that has waited longer gets the place, and the minimum of the other waits", async () => {
+    const { pools, node, clock } = await poolsOf(greet, 1, { sizeMin: 1 }, {});
+    const [first, second] = pools as [Pool, Pool];
+    const server = await new Client().lease(first);
+    const client = new Client();
+    client.ask(second);
+    clock.advance(10);
+    first.release(server, false);
+    await waitUntil(() => client.server !== undefined, "a server of the second pool");
+    for (let i = 0; i < 5; i++) {
+      clock.advance(1_000);
+      for (const pool of pools) pool.tick();
+      await settle();
+      expect(sizes(pools)).toBe(1);
+    }
+    expect(node.accepted).toBe(2);
+  });
+
+  test("a login that fails is not tried again at once", async () => {
+    const { pools, node, clock } = await poolsOf(refuse, 5, {}, {});
+    const [first] = pools as [Pool, Pool];
+    const client = new Client();
+    client.ask(first);
+    await waitUntil(() => client.failure !== undefined, "the refusal");
+    expect(client.failure).toMatchObject({ sqlstate: "28P01" });
+    const next = new Client();
+    next.ask(first);
+    expect(next.failure?.message).toContain("server login has been failing");
+    for (const pool of pools) pool.tick();
+    await settle();
+    expect(node.accepted).toBe(1);
+    clock.advance(15_000);
+    new Client().ask(first);
+    await waitUntil(() => node.accepted === 2, "another try");
+  });
+});
+
+test("a server that is not clean is closed, not handed on", async () => {
+  const { pools } = await poolsOf(greet, 2, {});
+  const [pool] = pools as [Pool];
+  const server = await new Client().lease(pool);
+  server.replies.push(1, 0); // a Query that is not answered yet
+  pool.release(server, false);
+  expect(server.closed).toBe(true);
+  expect(pool.size).toBe(0);
+});
