@@ -1,0 +1,108 @@
+/** Runs the command line as a program of its own, as a person would, and watches what it prints. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+/** Longer than anything that is waited for takes. */
+const patienceMs = 40_000;
+
+export class CliProgram {
+  /** Everything temporary of the program lies in here. */
+  readonly temporaryFolder: string = openTemporaryFolder();
+  readonly exit: Promise<number | null>;
+  readonly #child: ChildProcess;
+  #stdout = "";
+  #stderr = "";
+
+  constructor(...args: string[]) {
+    this.#child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...args], {
+      cwd: root,
+      env: { ...process.env, TMPDIR: this.temporaryFolder },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child.stdout?.on("data", (chunk: Buffer) => {
+      this.#stdout += chunk.toString();
+    });
+    this.#child.stderr?.on("data", (chunk: Buffer) => {
+      this.#stderr += chunk.toString();
+    });
+    this.exit = new Promise((resolve) => {
+      this.#child.once("close", (code) => resolve(code));
+    });
+  }
+
+  /** Runs to the end. */
+  static async run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    await using program = new CliProgram(...args);
+    const code = await program.exit;
+    return { code, stdout: program.stdout, stderr: program.stderr };
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Waits until what it has printed matches; returns the match. */
+  async printed(stream: "stdout" | "stderr", pattern: RegExp): Promise<RegExpMatchArray> {
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const match = this[stream].match(pattern);
+      if (match !== null) return match;
+      if (this.#child.exitCode !== null || performance.now() > deadline) {
+        throw new Error(`the program did not print ${pattern}, but:\n${this.stdout}\n${this.stderr}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Command lines of living processes that work in the temporary folder (on Linux; elsewhere none is found). */
+  leftovers(): string[] {
+    const found: string[] = [];
+    for (const name of readdirOrNothing("/proc")) {
+      if (!/^\d+$/.test(name)) continue;
+      const commandLine = readOrNothing(`/proc/${name}/cmdline`).replaceAll("\0", " ");
+      if (commandLine.includes(this.temporaryFolder)) found.push(commandLine);
+    }
+    return found;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill("SIGKILL");
+    await this.exit;
+    rmSync(this.temporaryFolder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  }
+}
+
+/** A temporary folder that PostgreSQL's user can enter too. */
+export function openTemporaryFolder(): string {
+  const folder = realpathSync(mkdtempSync(path.join(tmpdir(), "cli-")));
+  chmodSync(folder, 0o755);
+  return folder;
+}
+
+function readdirOrNothing(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function readOrNothing(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
