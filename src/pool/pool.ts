@@ -244,7 +244,7 @@ export class Pool implements BudgetMember {
     for (const [server, deadlineMs] of this.#resetDeadlines) {
       if (nowMs >= deadlineMs) this.discard(server, "server_reset_timeout");
     }
-    this.openServers();
+    this.openServers(true);
   }
 
   /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
@@ -305,7 +305,13 @@ export class Pool implements BudgetMember {
       return;
     }
     if (server.state !== "active") this.#move(server, "active");
-    next.onLeased(server);
+    try {
+      next.onLeased(server);
+    } catch (error) {
+      // Whoever gave the server back must not suffer for a mistake in the code of whoever got it.
+      this.#logger.error({ pool: this.name, server: server.id, err: error }, "internal error");
+      if (server.owner === undefined && server.state === "active") this.discard(server, "internal error");
+    }
   }
 
   /** The most recently used idle server; if it has to be checked first, that is begun. */
@@ -356,12 +362,14 @@ export class Pool implements BudgetMember {
     this.#offer(server);
   }
 
-  /** Opens as many servers as there are clients that no idle or coming server will serve, and the minimum. */
-  openServers(): void {
+  /**
+   * Opens as many servers as there are clients that no idle or coming server will serve. The minimum is filled
+   * by the clock alone: servers that are lost as soon as they are there must not be opened without a pause.
+   */
+  openServers(andMinimum = false): void {
     if (this.#closed) return;
-    const { sizeMin } = this.settings;
     const forClients = this.#waiting.length - this.coming;
-    const forMinimum = this.clients > 0 ? sizeMin - this.size : 0;
+    const forMinimum = andMinimum && this.clients > 0 ? this.settings.sizeMin - this.size : 0;
     const nowMs = this.#clock.now();
     if ((forClients <= 0 && forMinimum <= 0) || nowMs < this.#retryAtMs) return;
     // After a failure one connection tries the way; the others follow when it has succeeded.
@@ -468,7 +476,7 @@ export class Pool implements BudgetMember {
 
   #onPlaceFree(): void {
     this.#budget.onPlaceFree();
-    this.openServers(); // after siblings that wait: its minimum is less urgent
+    this.openServers();
   }
 
   /** The one door of membership. */

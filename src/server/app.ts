@@ -42,6 +42,7 @@ const deadEndMs = 10_000;
 
 export class Pooler {
   readonly #core: PoolerCore;
+  #reloading: Promise<void> = Promise.resolve();
 
   private constructor(core: PoolerCore) {
     this.#core = core;
@@ -71,8 +72,17 @@ export class Pooler {
     return this.#core.counts;
   }
 
-  /** Takes over a new configuration, all of it or, if something cannot be read, nothing of it. */
-  async reload(config: Config): Promise<void> {
+  /**
+   * Takes over a new configuration, all of it or, if something cannot be read, nothing of it. Several take
+   * effect in the order of the calls.
+   */
+  reload(config: Config): Promise<void> {
+    const reloaded = this.#reloading.then(() => this.#reload(config));
+    this.#reloading = reloaded.catch(() => undefined);
+    return reloaded;
+  }
+
+  async #reload(config: Config): Promise<void> {
     const secrets = await Credentials.secretsOf(config);
     const tls = await loadClientTls(config.pgsluice);
     this.#core.reload(config, secrets, tls);
@@ -85,11 +95,11 @@ export class Pooler {
 
   /** Refuses new sessions with 57P03 until `resume`; those that are there go on. */
   enterRecovery(): void {
-    this.#core.admission.state = "recovering";
+    if (this.#core.admission.state === "running") this.#core.admission.state = "recovering";
   }
 
   resume(): void {
-    this.#core.admission.state = "running";
+    if (this.#core.admission.state === "recovering") this.#core.admission.state = "running";
   }
 
   /** Resolves when everything is closed. A more urgent mode may follow a less urgent one. */

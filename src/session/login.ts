@@ -98,7 +98,9 @@ export class Login implements TransportListener, WelcomeListener {
           break;
         case "deriving":
         case "welcoming":
+          // Read from until it sends on without waiting: one that leaves meanwhile must be noticed.
           this.#keep(chunk);
+          this.#transport.pause();
           break;
         case "securing":
         case "ended":
@@ -415,7 +417,6 @@ export class Login implements TransportListener, WelcomeListener {
       throw admissionFailure("too_many");
     }
     this.#pool = pool;
-    this.#transport.pause();
     this.#welcome = new WelcomeRequest(pool, startup.tracked, this);
     this.#welcome.start();
   }

@@ -97,7 +97,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#statements =
       mode === "session" || preparedMax === 0
         ? undefined
-        : new ClientStatements(pool.statements, () => queueMicrotask(() => this.#advance()));
+        : new ClientStatements(pool.statements, () => this.#advanceSoon());
     this.#flow = new Flow(transport, this.#inbox.framer);
     this.#requests = new Requests(this.#output, this.#statements);
     pool.clients++;
@@ -117,8 +117,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   onDrain(): void {
-    const server = this.#server;
-    if (server !== undefined && server.transport.paused) server.transport.resume();
+    if (this.#server?.transport.paused === true) this.#server.transport.resume();
     if (this.#flow.stalled) this.#advance();
   }
 

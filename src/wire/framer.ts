@@ -103,8 +103,9 @@ const describeBackend = (type: number): string => `invalid backend message type 
 export function frontendRules(collectedBytesMax: number): FrameRules {
   return (
     new FrameRules(describeFrontend)
-      .stream(Frontend.query, largeMessageBytesMax)
-      .stream(Frontend.functionCall, largeMessageBytesMax)
+      // Whole if short: a client that sends one slowly, or stops in the middle, holds no server meanwhile.
+      .collectIfShort(Frontend.query, largeMessageBytesMax)
+      .collectIfShort(Frontend.functionCall, largeMessageBytesMax)
       .stream(Frontend.copyData, largeMessageBytesMax)
       .collect(Frontend.parse, Math.min(collectedBytesMax, largeMessageBytesMax))
       .collectIfShort(Frontend.bind, largeMessageBytesMax)

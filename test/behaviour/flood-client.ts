@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import net from "node:net";
-import { Backend, type TransactionStatus } from "../../src/wire/constants.ts";
+import { Backend, largeMessageBytesMax, type TransactionStatus } from "../../src/wire/constants.ts";
 import { decodeBackend } from "../../src/wire/decode-backend.ts";
 import { encodeFrontend } from "../../src/wire/encode-frontend.ts";
 import { backendRules, Frame, Framer } from "../../src/wire/framer.ts";
@@ -12,6 +12,9 @@ import type { BackendMessage, FrontendMessage } from "../../src/wire/messages.ts
 import { encodeStartup } from "../../src/wire/startup.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { type Bystander, patienceMs } from "./hostile-pooler.ts";
+
+/** Rows of usual length come whole, so that their values can be read. */
+const rules = backendRules().collectIfShort(Backend.dataRow, largeMessageBytesMax);
 
 export class FloodClient implements Disposable {
   /** Messages that came since the login, by their letter. */
@@ -24,7 +27,7 @@ export class FloodClient implements Disposable {
   #backendPid = 0;
   #key: Buffer = Buffer.alloc(0);
   readonly #socket: net.Socket;
-  readonly #framer = new Framer(backendRules());
+  readonly #framer = new Framer(rules);
 
   private constructor(socket: net.Socket) {
     this.#socket = socket;
@@ -69,8 +72,8 @@ export class FloodClient implements Disposable {
   }
 
   /** Sends the same again and again. */
-  repeat(message: FrontendMessage | Buffer, times: number): void {
-    const bytes = Buffer.isBuffer(message) ? message : encodeFrontend(message);
+  repeat(messages: readonly FrontendMessage[], times: number): void {
+    const bytes = Buffer.concat(messages.map(encodeFrontend));
     this.#socket.write(Buffer.alloc(bytes.length * times, bytes));
   }
 

@@ -86,19 +86,30 @@ export class PoolerProcess implements AsyncDisposable {
     return this.#ask("report") as Promise<Report>;
   }
 
-  /** Nobody is here any more but those who are meant to be, by every count and in memory. */
-  async untilOnly(sessions: number): Promise<Report> {
-    let report: Report | undefined;
+  /** Nobody is counted any more but those who are meant to be. */
+  async untilOnly(sessions: number): Promise<void> {
     await waitUntil(
       async () => {
-        const { counts } = await this.#ask("counts");
-        if (counts.sessions !== sessions || counts.logins !== 0 || counts.waiting !== 0) return false;
-        report = await this.report();
-        // Pools that nobody uses are forgotten with the next tick, sockets linger for a moment.
-        const { Session, Login, Transport, Server } = report.alive;
-        return Session === sessions && Login === 0 && Transport <= sessions + Server;
+        const counts = await this.counts();
+        return counts.sessions === sessions && counts.logins === 0 && counts.waiting === 0;
       },
-      `${sessions} sessions and nothing else are left`,
+      `${sessions} sessions are left and nobody else`,
+      patienceMs,
+    );
+  }
+
+  /** Nobody is here any more, and nothing of them is kept in memory. Costs garbage collections. */
+  async untilForgotten(): Promise<Report> {
+    await this.untilOnly(0);
+    let report: Report | undefined;
+    // Sockets linger for a moment.
+    await waitUntil(
+      async () => {
+        report = await this.report();
+        const { Session, Login, Transport, Server } = report.alive;
+        return Session === 0 && Login === 0 && Transport === Server;
+      },
+      "everybody is forgotten",
       patienceMs,
     );
     return report as Report;

@@ -1,6 +1,7 @@
 /** Faults that were found by reading: each with the shortest way to it. */
 import { spawnSync } from "node:child_process";
 import net from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Failure } from "../../src/base/errors.ts";
@@ -17,6 +18,7 @@ import { Listener } from "../../src/server/listener.ts";
 import { encodeQuery } from "../../src/wire/encode-frontend.ts";
 import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
+import { rawClient } from "../kit/raw-client.ts";
 import { type ScriptedPeer, ScriptedServer } from "../kit/scripted-server.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
@@ -309,6 +311,42 @@ test("of two reloads at once the later one counts, however long the earlier one 
   await Promise.all([slow, pooled.reload({})]);
   using client = await pooled.connect();
   expect(await client.value("select 1")).toBe("1");
+});
+
+test("clients that leave while they wait for the first server do not keep their places", async () => {
+  await using server = await ScriptedServer.start((peer) => peer.closed);
+  await using pooled = await Pooled.start(place.lab, {
+    settings: { max_client_conn: 3, superuser_reserved_connections: 0 },
+    node: { host: "127.0.0.1", port: server.port },
+  });
+  for (let i = 0; i < 3; i++) {
+    using client = await rawClient(pooled.place);
+    client.sendStartup({ database: "postgres" });
+    await pooled.untilWaiting(1);
+  }
+  await pooled.untilWaiting(0);
+  using another = await rawClient(pooled.place);
+  another.sendStartup({ database: "postgres" });
+  await pooled.untilWaiting(1);
+});
+
+test("a minimum of servers that end as soon as they are there is not filled in a hurry", async () => {
+  await using server = await ScriptedServer.start([
+    async (peer) => {
+      await welcome(peer);
+      await peer.closed;
+    },
+    (peer) => welcome(peer),
+  ]);
+  await using pooled = await Pooled.start(place.lab, {
+    settings: { min_pool_size: 3 },
+    node: { host: "127.0.0.1", port: server.port },
+  });
+  using _client = await pooled.connect();
+  await waitUntil(() => server.accepted > 5, "some servers have come and gone");
+  const before = server.accepted;
+  await sleep(500);
+  expect(server.accepted - before).toBeLessThan(20);
 });
 
 test("busy pools that share a budget do not live on taking places from each other", async () => {

@@ -163,10 +163,11 @@ test("a client that has waited too long is told so", async () => {
 
 describe("pools that share a budget", () => {
   test("an idle server of a sibling makes room, and never more are open than may be", async () => {
-    const { pools } = await poolsOf(greet, 1, { sizeMin: 1 }, {});
+    const { pools, clock } = await poolsOf(greet, 1, { sizeMin: 1 }, {});
     const [first, second] = pools as [Pool, Pool];
     const server = await new Client().lease(first);
     first.release(server, false);
+    clock.advance(60_000);
     const client = new Client();
     client.ask(second);
     expect(sizes(pools)).toBe(1);
@@ -182,7 +183,7 @@ describe("pools that share a budget", () => {
     const server = await new Client().lease(first);
     const client = new Client();
     client.ask(second);
-    clock.advance(10);
+    clock.advance(60_000);
     first.release(server, false);
     await waitUntil(() => client.server !== undefined, "a server of the second pool");
     for (let i = 0; i < 5; i++) {

@@ -143,6 +143,12 @@ describe("withName replaces a name and leaves every other byte", () => {
     );
   });
 
+  test("in the first part of a message that is longer than its chunk", () => {
+    const whole = typed("B", text(""), text("mine"), Buffer.alloc(100));
+    const renamed = typed("B", text(""), text("pgsluice_3"), Buffer.alloc(100));
+    expect(withName(whole, 0, 50, 6, "pgsluice_3")).toEqual(renamed.subarray(0, 56));
+  });
+
   test("a name without an end in its message is a mistake of ours", () => {
     const message = typed("D", "S", "mine");
     const chunk = Buffer.concat([message, Buffer.from("x\0")]);

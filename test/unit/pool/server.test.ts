@@ -222,3 +222,15 @@ test("it says Terminate at its end", () => {
   expect(transport.takeWritten()).toEqual(Buffer.from([0x58, 0, 0, 0, 4]));
   expect(transport.ended).toBe(true);
 });
+
+test("a mistake of its owner's ends the connection and is not thrown at whoever reads from it", () => {
+  const { server, owner, transport } = fakeServer();
+  owner.onReplies = () => {
+    throw new TypeError("a mistake");
+  };
+  server.replies.push(Request.query, forward);
+  expect(() => server.onData(Buffer.concat([complete("SELECT 1"), ready()]))).not.toThrow();
+  expect(transport.destroyed).toBe(true);
+  server.onClose(undefined);
+  expect(owner.heard).toEqual(["lost: internal error"]);
+});
