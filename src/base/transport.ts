@@ -11,6 +11,16 @@
  */
 import net from "node:net";
 import tls from "node:tls";
+import {
+  addToTurn,
+  keepTurn,
+  sendTurn,
+  type TurnWriter,
+  turnBytesMax,
+  turnEnd,
+  turnIsFull,
+  turnSpan,
+} from "./turn-writes.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -65,12 +75,15 @@ const acceptedReadBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
 
-export class Transport {
+export class Transport implements TurnWriter {
   /** The socket that reads and writes now: after a TLS handshake the TLS socket. */
   #stream: net.Socket;
   #listener: TransportListener = ignore;
   readonly #reads: ReadBuffer;
   #paused = false;
+  /** Where bytes of this turn lie in the arena; an end of 0: there are none. */
+  #turnStart = 0;
+  #turnEnd = 0;
   /** A write was told that it is pending, so `onDrain` is owed. */
   #drainOwed = false;
   /** `end` or `destroy` was called: what comes from now on is nobody's. */
@@ -155,7 +168,9 @@ export class Transport {
       onread: {
         buffer: acceptedReadBuffer,
         callback: (bytes: number) => {
-          transport.#deliver(Buffer.from(acceptedReadBuffer.subarray(0, bytes)));
+          const chunk = Buffer.allocUnsafe(bytes);
+          acceptedReadBuffer.copy(chunk, 0, 0, bytes);
+          transport.#deliver(chunk);
           return true;
         },
       },
@@ -207,11 +222,39 @@ export class Transport {
   }
 
   /**
-   * Writes bytes. Returns whether the kernel has taken everything; if not, `chunk` is still being read from
-   * (keep it unchanged) and `onDrain` follows.
+   * Writes bytes; few ones at the end of this turn of the event loop. Returns whether `chunk` may be used
+   * again; if not, it is still being read from (keep it unchanged) and `onDrain` follows.
    */
   write(chunk: Buffer): boolean {
     if (this.#closed || !this.#stream.writable) return true;
+    if (this.#writesLater(chunk)) return true;
+    this.sendTurn();
+    return this.#writeNow(chunk);
+  }
+
+  /** @internal What was written in this turn goes to the kernel. */
+  sendTurn(): void {
+    const start = this.#turnStart;
+    const end = this.#turnEnd;
+    if (end === 0) return;
+    this.#turnEnd = 0;
+    if (this.#closed || !this.#stream.writable) return;
+    if (!this.#writeNow(turnSpan(start, end))) keepTurn();
+  }
+
+  /** Small writes leave with those of other streams at the end of the turn; they are copied. */
+  #writesLater(chunk: Buffer): boolean {
+    if (chunk.length > turnBytesMax || this.#stream.writableLength > 0 || this.#stream.writableCorked > 0)
+      return false;
+    if (turnIsFull(chunk.length)) sendTurn();
+    if (this.#turnEnd !== 0 && this.#turnEnd !== turnEnd()) this.sendTurn();
+    const first = this.#turnEnd === 0;
+    if (first) this.#turnStart = turnEnd();
+    this.#turnEnd = addToTurn(this, chunk, first);
+    return true;
+  }
+
+  #writeNow(chunk: Buffer): boolean {
     this.#stream.write(chunk, this.#onWritten);
     if (this.#stream.writableLength === 0) return true;
     this.#drainOwed = true;
@@ -220,6 +263,7 @@ export class Transport {
 
   /** Holds writes back until `uncork`, so that they leave together. Until then `write` reports them as pending. */
   cork(): void {
+    this.sendTurn();
     this.#stream.cork();
   }
 
@@ -257,6 +301,7 @@ export class Transport {
    */
   end(last?: Buffer): void {
     if (this.#closed || this.#ending) return;
+    this.sendTurn();
     this.#ending = true;
     if (last === undefined) this.#stream.end();
     else this.#stream.end(last);
@@ -278,6 +323,7 @@ export class Transport {
    * succeeded; failure is `onClose`.
    */
   startTls(options: tls.ConnectionOptions, onSecure: (socket: tls.TLSSocket) => void): void {
+    this.sendTurn();
     const secured = tls.connect({ ...options, socket: this.#stream });
     this.#adopt(secured);
     secured.once("secureConnect", () => onSecure(secured));
@@ -293,6 +339,7 @@ export class Transport {
     first: Buffer | undefined,
     onSecure: (socket: tls.TLSSocket) => void,
   ): void {
+    this.sendTurn();
     const plain = this.#stream;
     plain.pause();
     if (first !== undefined && first.length > 0) plain.unshift(first);
