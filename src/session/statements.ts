@@ -204,7 +204,7 @@ export class ClientStatements implements StatementNotes {
 
   /** Forwards Describe. */
   describe(server: Server, output: Output, buffer: Buffer, start: number, end: number): void {
-    if (buffer[start + headerBytes] === statementTarget) {
+    if (namesStatement(buffer, start, end)) {
       this.#use(server, output, Request.describe, buffer, start, end, start + headerBytes + 1);
       return;
     }
@@ -214,7 +214,7 @@ export class ClientStatements implements StatementNotes {
 
   /** Forwards Close of a portal; answers Close of a statement. */
   close(server: Server, output: Output, buffer: Buffer, start: number, end: number): void {
-    if (buffer[start + headerBytes] !== statementTarget) {
+    if (!namesStatement(buffer, start, end)) {
       server.replies.push(Request.close, Handling.forward);
       output.append(buffer, start, end, server.transport);
       return;
@@ -382,10 +382,15 @@ function nameStartOf(type: number, buffer: Buffer, start: number, end: number): 
       return endOfName(buffer, start + headerBytes, end) + 1;
     case Frontend.describe:
     case Frontend.close:
-      return buffer[start + headerBytes] === statementTarget ? start + headerBytes + 1 : undefined;
+      return namesStatement(buffer, start, end) ? start + headerBytes + 1 : undefined;
     default:
       return undefined;
   }
+}
+
+/** Whether a Describe or Close is about a statement. One without a body is about nothing. */
+function namesStatement(buffer: Buffer, start: number, end: number): boolean {
+  return start + headerBytes < end && buffer[start + headerBytes] === statementTarget;
 }
 
 function appendWhole(output: Output, server: Server, message: Buffer): void {
