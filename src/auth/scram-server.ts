@@ -163,7 +163,7 @@ export function scramMechanisms(tls: boolean, endPoint: Buffer | undefined): str
 }
 
 /** The one answer to a wrong password, an unknown user and an unusable secret: SQLSTATE 28P01, PgBouncer's text. */
-export function saslFailed(): PeerError {
+function saslFailed(): PeerError {
   return new PeerError("SASL authentication failed", {
     code: "peer.authentication_failed",
     sqlstate: "28P01",

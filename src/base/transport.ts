@@ -58,7 +58,7 @@ export function unixSocketPath(folder: string, port: number): string {
   return path.startsWith("@") ? `\0${path.slice(1)}` : path;
 }
 
-export function isUnixHost(host: string): boolean {
+function isUnixHost(host: string): boolean {
   return host.startsWith("/") || host.startsWith("@");
 }
 

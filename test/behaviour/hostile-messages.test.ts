@@ -82,7 +82,7 @@ const nonsense: readonly (readonly [what: string, bytes: Buffer, text: RegExp])[
   ["type 0", message(0), /^invalid frontend message type 0$/],
   ["type 255 with a body", message(255, text("abc")), /^invalid frontend message type 255$/],
   ["a password", message("p", text("secret\0")), /^invalid frontend message type 112$/],
-  ...[..."ZRTK1NAGWInstvV23"].map(
+  ...Array.from("ZRTK1NAGWInstvV23").map(
     (letter) =>
       [
         `the server's ${letter}`,
@@ -101,7 +101,7 @@ const nonsense: readonly (readonly [what: string, bytes: Buffer, text: RegExp])[
         /^invalid message length/,
       ] as const,
   ),
-  ...[..."PBdF"].map(
+  ...Array.from("PBdF").map(
     (letter) =>
       [
         `${letter} of length 2^31 - 1`,
@@ -109,7 +109,7 @@ const nonsense: readonly (readonly [what: string, bytes: Buffer, text: RegExp])[
         /^invalid message length/,
       ] as const,
   ),
-  ...[..."DECSXHcf"].map(
+  ...Array.from("DECSXHcf").map(
     (letter) =>
       [
         `${letter} of 10,005 bytes`,

@@ -174,13 +174,13 @@ export class Bystander implements AsyncDisposable {
   rounds = 0;
   readonly #client: RawClient;
   readonly #working: Promise<void>;
-  #failure: unknown;
+  #failure: Error | undefined;
   #leaving = false;
 
   private constructor(client: RawClient) {
     this.#client = client;
     this.#working = this.#work().catch((error: unknown) => {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
     });
   }
 

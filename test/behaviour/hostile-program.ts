@@ -51,5 +51,5 @@ function answer(question: Question): Report | Pick<Report, "counts"> {
 
 /** The prototype of the class is not counted: it is no instance of its own class. */
 function countOf(kind: Watched): number {
-  return queryObjects(kind as new () => object, { format: "count" }) as number;
+  return queryObjects(kind, { format: "count" });
 }

@@ -23,7 +23,7 @@ export interface Started {
 }
 
 /** Whole, byte by byte, in two at every place (of short inputs), and at 20 random choices of cuts. */
-export function waysToCut(input: Buffer, seed = 1): Buffer[][] {
+function waysToCut(input: Buffer, seed = 1): Buffer[][] {
   const ways: Buffer[][] = [[input]];
   ways.push(cutAt(input, [...input.keys()].slice(1)));
   if (input.length <= 300) for (let at = 1; at < input.length; at += 1) ways.push(cutAt(input, [at]));
@@ -102,7 +102,7 @@ export function peerErrorText(error: unknown): string {
 }
 
 /** Numbers in [0, 1) from a seed (mulberry32). */
-export function randomNumbers(seed: number): () => number {
+function randomNumbers(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
