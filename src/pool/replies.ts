@@ -101,9 +101,12 @@ export class ReplyQueue {
     return this.#length === 0 && !this.#skipping && !this.#batchOpen;
   }
 
-  /** The last unit that was sent is complete, as far as is known: the next message begins another. */
+  /**
+   * The last unit that was sent is complete, as far as is known: the next message begins another, and the server
+   * needs nothing from its client to answer the last one.
+   */
   get betweenUnits(): boolean {
-    return !this.#batchOpen && !this.#copyIn;
+    return !this.#batchOpen && !this.#copyIn && !this.#skipping;
   }
 
   /** The server reads COPY data now. */

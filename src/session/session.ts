@@ -203,7 +203,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       this.fail(transactionInStatementMode());
       return true;
     }
-    if (this.#flow.clearsByReplies(this.#server)) this.#advanceSoon();
+    // What a held message waits for may turn out to be something that the client has yet to send.
+    if (this.#held !== undefined || this.#flow.clearsByReplies(this.#server)) this.#advanceSoon();
     if (transport.write(bytes)) return true;
     if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.transport.pause();
     return false;
@@ -398,9 +399,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   /**
-   * A client is not read from while its server is slow, or while it waits for one and has sent more than the
-   * unit that waits. (One that sends nothing meanwhile is left alone: stopping and starting to read are
-   * system calls, and waiting for a server is an everyday thing.)
+   * A client is not read from while its server is slow, or while it waits and has sent more than what waits.
+   * (One that sends nothing meanwhile is left alone: to stop and start reading are system calls.)
    */
   #readOrPause(): void {
     const stops = this.#waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;

@@ -399,3 +399,13 @@ function catchError(call: () => unknown): unknown {
   }
   return undefined;
 }
+
+test("a unit that failed and lacks its Sync is not over: what follows belongs to it, and must be sent", () => {
+  const queue = queueOf("parse");
+  accept(queue, failure("42601"));
+  expect(queue.betweenUnits).toBe(false);
+  queue.push(Request.sync, forward);
+  accept(queue, ready());
+  expect(queue.betweenUnits).toBe(true);
+  expect(queue.settled).toBe(true);
+});
