@@ -25,7 +25,7 @@ import { CancelRequests } from "./cancel-requests.ts";
 import { cachedFailure, connectFailure, poolerShutdown, reasonOf, uncleanLogin } from "./failures.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
-import { checkServer, resetServer } from "./reset.ts";
+import { sendOwnQuery } from "./reset.ts";
 import { Server, type ServerState } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
 import { type Waiter, WaitQueue } from "./waiters.ts";
@@ -335,7 +335,7 @@ export class Pool implements BudgetMember {
   #check(server: Server): void {
     this.#move(server, "checking");
     this.#resetDeadlines.set(server, this.#clock.now() + this.settings.serverConnectTimeoutMs);
-    checkServer(server, this.settings.checkQuery === "<empty>" ? "" : this.settings.checkQuery, (failed) => {
+    sendOwnQuery(server, this.settings.checkQuery === "<empty>" ? "" : this.settings.checkQuery, (failed) => {
       this.#afterOwnQuery(server, failed ? "server_check_query failed" : undefined);
     });
   }
@@ -343,7 +343,7 @@ export class Pool implements BudgetMember {
   #reset(server: Server): void {
     this.#move(server, "resetting");
     this.#resetDeadlines.set(server, this.#clock.now() + this.settings.resetTimeoutMs);
-    resetServer(server, this.settings.resetQuery, (failed) => {
+    sendOwnQuery(server, this.settings.resetQuery, (failed) => {
       this.#afterOwnQuery(server, failed ? "server_reset_query failed" : undefined);
     });
   }

@@ -5,19 +5,11 @@ import { Handling, Request } from "./replies.ts";
 import type { Server, ServerOwner } from "./server.ts";
 
 /**
- * Sends `server_reset_query`. `onDone(failed)` follows when it is answered: failed if the server reported an
- * error or is not idle afterwards. If the connection breaks the pool hears of it from the server itself.
+ * Sends `server_reset_query` or `server_check_query`. `onDone(failed)` follows when it is answered: failed if
+ * the server reported an error or is not idle afterwards. If the connection breaks the pool hears of it from
+ * the server itself.
  */
-export function resetServer(server: Server, query: string, onDone: (failed: boolean) => void): void {
-  sendOwnQuery(server, query, onDone);
-}
-
-/** Sends `server_check_query`; as {@link resetServer}. */
-export function checkServer(server: Server, query: string, onDone: (failed: boolean) => void): void {
-  sendOwnQuery(server, query, onDone);
-}
-
-function sendOwnQuery(server: Server, query: string, onDone: (failed: boolean) => void): void {
+export function sendOwnQuery(server: Server, query: string, onDone: (failed: boolean) => void): void {
   const owner: ServerOwner = {
     onReplies: () => true,
     onSettled: () => {
