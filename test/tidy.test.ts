@@ -32,7 +32,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 
 /** Bytes, events and `now` in, actions out; whatever these import at run time has to be the same. */
 const sansIo = (file: string): boolean =>
-  /^src\/(wire\/|auth\/(?!pbkdf2\.ts)|client\/handshake\.ts|pool\/replies\.ts)/.test(file);
+  /^src\/(wire\/|auth\/(?!pbkdf2\.ts)|client\/handshake\/handshake\.ts|pool\/replies\.ts)/.test(file);
 const outsideWorld =
   /\b(?:Date\.now|new Date|performance\.|setTimeout|setInterval|setImmediate|queueMicrotask|nextTick|async|await|Promise|Math\.random|random(?:Bytes|Int|UUID|FillSync))\b|\.then\(/;
 const nodeModulesWithoutIo = new Set(["node:crypto", "node:buffer", "node:util"]);

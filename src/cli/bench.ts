@@ -5,7 +5,7 @@
  * standard error.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { parseConninfo } from "../client/conninfo.ts";
+import { parseConninfo } from "../client/conninfo/conninfo.ts";
 import {
   type BenchMode,
   type BenchUpstream,

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { Logger } from "pino";
 import { Failure, OperationError } from "../base/errors.ts";
-import { parseConninfo } from "../client/conninfo.ts";
+import { parseConninfo } from "../client/conninfo/conninfo.ts";
 import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import { configFromUpstream, loadConfig, type Upstream } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";

@@ -4,7 +4,7 @@
  */
 import { type ErrorSource, OperationError, PeerError } from "../base/errors.ts";
 import type { ErrorFields } from "../wire/fields.ts";
-import type { ConnectionStatus } from "./status.ts";
+import type { ConnectionStatus } from "./handshake/status.ts";
 
 /** One try to reach one address with one kind of encryption, or to find a host's addresses. */
 export interface ConnectAttempt {

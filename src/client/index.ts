@@ -1,15 +1,5 @@
 /** The client: connection strings, the handshake machine, connections, cancel requests. */
-export { parseConninfo } from "./conninfo.ts";
-export type { CancelRequest, Demand, HandshakeEvent, HandshakeResult } from "./demands.ts";
-export {
-  type CancelTarget,
-  cancelBackend,
-  type OpenConnection,
-  type OpenOptions,
-  openConnection,
-} from "./driver.ts";
-export { type ConnectAttempt, ConnectError, type ConnectErrorCode, ServerError } from "./errors.ts";
-export { Handshake } from "./handshake.ts";
+export { parseConninfo } from "./conninfo/conninfo.ts";
 export {
   type AuthenticationMethod,
   type ChannelBinding,
@@ -21,8 +11,18 @@ export {
   type ScramKeys,
   type SslMode,
   type SslNegotiation,
-} from "./options.ts";
-export { cachedResolve, type Resolve, resolveBySystem } from "./resolve.ts";
+} from "./conninfo/options.ts";
+export { type ConnectAttempt, ConnectError, type ConnectErrorCode, ServerError } from "./errors.ts";
+export type { CancelRequest, Demand, HandshakeEvent, HandshakeResult } from "./handshake/demands.ts";
+export {
+  type CancelTarget,
+  cancelBackend,
+  type OpenConnection,
+  type OpenOptions,
+  openConnection,
+} from "./handshake/driver.ts";
+export { Handshake } from "./handshake/handshake.ts";
+export { cachedResolve, type Resolve, resolveBySystem } from "./handshake/resolve.ts";
+export { type ConnectionStatus, connectionStatusNumber } from "./handshake/status.ts";
+export type { ConnectedEndpoint } from "./handshake/targets.ts";
 export { SimpleClient, type SimpleResult } from "./simple.ts";
-export { type ConnectionStatus, connectionStatusNumber } from "./status.ts";
-export type { ConnectedEndpoint } from "./targets.ts";

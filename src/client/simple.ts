@@ -11,9 +11,9 @@ import type { ErrorFields } from "../wire/fields.ts";
 import { Frame, FrameRules, Framer } from "../wire/framer.ts";
 import type { BackendMessage, NotificationResponse } from "../wire/messages.ts";
 import { decodeText } from "../wire/text.ts";
-import { cancelBackend, type OpenConnection, type OpenOptions, openConnection } from "./driver.ts";
+import type { ConnectOptions } from "./conninfo/options.ts";
 import { ServerError } from "./errors.ts";
-import type { ConnectOptions } from "./options.ts";
+import { cancelBackend, type OpenConnection, type OpenOptions, openConnection } from "./handshake/driver.ts";
 
 /** What a query string brought; of several statements, everything in order. */
 export interface SimpleResult {

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { chown, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectOptions } from "../client/options.ts";
+import { connectOptions } from "../client/conninfo/options.ts";
 import { SimpleClient, type SimpleResult } from "../client/simple.ts";
 import type { Account } from "./account.ts";
 import type { Binaries } from "./binaries.ts";

@@ -4,8 +4,8 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/log.ts";
-import { cancelBackend, type OpenConnection } from "../client/driver.ts";
-import type { ConnectOptions } from "../client/options.ts";
+import type { ConnectOptions } from "../client/conninfo/options.ts";
+import { cancelBackend, type OpenConnection } from "../client/handshake/driver.ts";
 import type { Server } from "./server.ts";
 
 /** For one server at the same time: whoever sends more of them than a person can, gains nothing by it. */

@@ -18,7 +18,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
-import { type OpenConnection, openConnection } from "../client/driver.ts";
+import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";

@@ -7,7 +7,7 @@ import { assert } from "../base/assert.ts";
 import { type Failure, OperationError, PeerError } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
-import type { OpenConnection } from "../client/driver.ts";
+import type { OpenConnection } from "../client/handshake/driver.ts";
 import { Backend, TransactionStatus } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";

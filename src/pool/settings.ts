@@ -1,5 +1,5 @@
 /** What a pool is told about itself: resolved from the configuration, in the units that the code uses. */
-import type { ConnectOptions } from "../client/options.ts";
+import type { ConnectOptions } from "../client/conninfo/options.ts";
 
 export type PoolMode = "session" | "transaction" | "statement";
 

@@ -10,7 +10,7 @@ import type { Secret } from "../auth/secret.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
-import type { ScramKeys } from "../client/options.ts";
+import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";

@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { parseSecret, type Secret } from "../auth/secret.ts";
 import { parseUserlist } from "../auth/userlist.ts";
 import { OperationError } from "../base/errors.ts";
-import type { ScramKeys } from "../client/options.ts";
+import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 
 /** What a connection to a server is opened with. */

@@ -7,7 +7,7 @@ import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import { type ConnectOptions, connectOptions } from "../client/options.ts";
+import { type ConnectOptions, connectOptions } from "../client/conninfo/options.ts";
 import type { Config, DatabaseConfig, NodeConfig } from "../config/schema.ts";
 import { ServerBudget } from "../pool/budget.ts";
 import { Pool } from "../pool/pool.ts";

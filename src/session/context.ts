@@ -5,7 +5,7 @@ import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import type { ScramKeys } from "../client/options.ts";
+import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";

@@ -7,7 +7,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import type { Failure } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/log.ts";
 import type { Transport } from "../../src/base/transport.ts";
-import { connectOptions } from "../../src/client/options.ts";
+import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { checkConfig } from "../../src/config/load.ts";
 import { makeCertificates } from "../../src/lab/index.ts";
 import { ServerBudget } from "../../src/pool/budget.ts";

@@ -3,8 +3,8 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { SimpleClient } from "../../src/client/index.ts";
-import { connectOptions } from "../../src/client/options.ts";
 import { CertificateAuthority, Lab, type LabCertificates, makeCertificates } from "../../src/lab/index.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { fatal, startPooler, type TestConfig, type TestPooler, value } from "./login-pooler.ts";

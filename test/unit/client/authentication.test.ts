@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { saltedPassword } from "../../../src/auth/pbkdf2.ts";
 import { ScramServer } from "../../../src/auth/scram-server.ts";
 import { buildScramSecret, type ScramSecret } from "../../../src/auth/secret.ts";
-import type { ConnectOptions } from "../../../src/client/options.ts";
+import type { ConnectOptions } from "../../../src/client/conninfo/options.ts";
 import { AuthenticationCode, Frontend } from "../../../src/wire/constants.ts";
 import {
   encodeAuthenticationCleartextPassword,

@@ -5,8 +5,8 @@
 import { userInfo } from "node:os";
 import { describe, expect, test } from "vitest";
 import { OperationError } from "../../../src/base/errors.ts";
-import { parseConninfo } from "../../../src/client/conninfo.ts";
-import { parseKeywords } from "../../../src/client/conninfo-grammar.ts";
+import { parseConninfo } from "../../../src/client/conninfo/conninfo.ts";
+import { parseKeywords } from "../../../src/client/conninfo/grammar.ts";
 
 /** What a text sets, as PQconninfoParse tells it. */
 const keywords = (text: string): Record<string, string> =>

@@ -1,7 +1,11 @@
 /** sslmode in the handshake machine: PostgreSQL's table of modes and answers, one row per test. */
 import { describe, expect, test } from "vitest";
-import type { ConnectOptions, SslMode } from "../../../src/client/options.ts";
-import { certificateCheck, connectOptions, serverNameIndication } from "../../../src/client/options.ts";
+import type { ConnectOptions, SslMode } from "../../../src/client/conninfo/options.ts";
+import {
+  certificateCheck,
+  connectOptions,
+  serverNameIndication,
+} from "../../../src/client/conninfo/options.ts";
 import { authenticationOk, fatal, ready, Script, welcome } from "./script.ts";
 
 const byteS = Buffer.from("S");

@@ -4,9 +4,9 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { connectOptions } from "../../../src/client/conninfo/options.ts";
 import { ConnectError } from "../../../src/client/errors.ts";
-import { Handshake } from "../../../src/client/handshake.ts";
-import { connectOptions } from "../../../src/client/options.ts";
+import { Handshake } from "../../../src/client/handshake/handshake.ts";
 import { TransactionStatus } from "../../../src/wire/constants.ts";
 import { encodeBackend } from "../../../src/wire/encode-backend.ts";
 import type { BackendMessage } from "../../../src/wire/messages.ts";

@@ -1,7 +1,7 @@
 /** The handshake machine: which step follows which, and where each failure leads. */
 import { describe, expect, test } from "vitest";
 import { ConnectError } from "../../../src/client/errors.ts";
-import { connectionStatusNumber } from "../../../src/client/status.ts";
+import { connectionStatusNumber } from "../../../src/client/handshake/status.ts";
 import { protocolVersion30, protocolVersion32 } from "../../../src/wire/constants.ts";
 import {
   encodeBackendKeyData,

@@ -4,10 +4,15 @@
  * afterwards, as a reused read buffer is.
  */
 import { expect } from "vitest";
-import type { CancelRequest, Demand, HandshakeEvent, HandshakeResult } from "../../../src/client/demands.ts";
+import { type ConnectOptions, connectOptions } from "../../../src/client/conninfo/options.ts";
 import type { ConnectError } from "../../../src/client/errors.ts";
-import { Handshake } from "../../../src/client/handshake.ts";
-import { type ConnectOptions, connectOptions } from "../../../src/client/options.ts";
+import type {
+  CancelRequest,
+  Demand,
+  HandshakeEvent,
+  HandshakeResult,
+} from "../../../src/client/handshake/demands.ts";
+import { Handshake } from "../../../src/client/handshake/handshake.ts";
 import { TransactionStatus } from "../../../src/wire/constants.ts";
 import {
   encodeAuthenticationOk,

@@ -1,6 +1,6 @@
 /** Stand-ins for what pools and sessions stand on: a transport that remembers, a server on top of it, replies. */
 import type { Transport, TransportListener } from "../../../src/base/transport.ts";
-import type { OpenConnection } from "../../../src/client/driver.ts";
+import type { OpenConnection } from "../../../src/client/handshake/driver.ts";
 import type { ReplyQueue, Verdict } from "../../../src/pool/replies.ts";
 import { Server, type ServerOwner } from "../../../src/pool/server.ts";
 import { text, typed } from "../wire/bytes.ts";

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { VirtualClock } from "../../../src/base/clock.ts";
 import type { Failure } from "../../../src/base/errors.ts";
 import { silentLogger } from "../../../src/base/log.ts";
-import { connectOptions } from "../../../src/client/options.ts";
+import { connectOptions } from "../../../src/client/conninfo/options.ts";
 import { ServerBudget } from "../../../src/pool/budget.ts";
 import { Pool } from "../../../src/pool/pool.ts";
 import type { Server } from "../../../src/pool/server.ts";

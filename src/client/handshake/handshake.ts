@@ -15,21 +15,21 @@
  * next host; an error before the login ends, to the next kind of encryption that sslmode allows on the same
  * address. Everything else, a wrong password above all, ends the whole attempt.
  */
-import { assert, unreachable } from "../base/assert.ts";
-import { Failure } from "../base/errors.ts";
-import { Backend, protocolVersion32, reportedParametersMax } from "../wire/constants.ts";
-import { decodeBackend } from "../wire/decode-backend.ts";
-import type { ErrorFields } from "../wire/fields.ts";
-import { Frame, Framer } from "../wire/framer.ts";
-import type { BackendMessage } from "../wire/messages.ts";
-import { encodeCancelRequest, encodeStartup, sslRequest } from "../wire/startup.ts";
+import { assert, unreachable } from "../../base/assert.ts";
+import { Failure } from "../../base/errors.ts";
+import { Backend, protocolVersion32, reportedParametersMax } from "../../wire/constants.ts";
+import { decodeBackend } from "../../wire/decode-backend.ts";
+import type { ErrorFields } from "../../wire/fields.ts";
+import { Frame, Framer } from "../../wire/framer.ts";
+import type { BackendMessage } from "../../wire/messages.ts";
+import { encodeCancelRequest, encodeStartup, sslRequest } from "../../wire/startup.ts";
+import { type ConnectOptions, checkConnectOptions, startupParameters } from "../conninfo/options.ts";
+import type { ConnectErrorCode } from "../errors.ts";
 import { AttemptLog, isLocal } from "./attempt-log.ts";
 import { Authentication, type AuthenticationMessage } from "./authentication.ts";
 import type { CancelRequest, Demand, HandshakeEvent } from "./demands.ts";
-import type { ConnectErrorCode } from "./errors.ts";
 import { loginRules, readyRules, tooManyParameters } from "./login-rules.ts";
 import { negotiatedVersion } from "./negotiation.ts";
-import { type ConnectOptions, checkConnectOptions, startupParameters } from "./options.ts";
 import type { ConnectionStatus } from "./status.ts";
 import { type Encryption, Targets } from "./targets.ts";
 

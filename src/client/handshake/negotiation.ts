@@ -4,9 +4,9 @@
  * pqGetNegotiateProtocolVersion3, PostgreSQL 18): an answer that changes nothing, or asks for what was not
  * offered, is a broken server.
  */
-import { type PeerError, protocolViolation } from "../base/errors.ts";
-import { protocolVersion30 } from "../wire/constants.ts";
-import { type ConnectOptions, startupParameters } from "./options.ts";
+import { type PeerError, protocolViolation } from "../../base/errors.ts";
+import { protocolVersion30 } from "../../wire/constants.ts";
+import { type ConnectOptions, startupParameters } from "../conninfo/options.ts";
 
 const protocolVersion31 = protocolVersion30 + 1;
 const optionPrefix = "_pq_.";

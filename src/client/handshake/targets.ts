@@ -8,8 +8,8 @@
  *
  * sans-IO: names are resolved by whoever drives the handshake.
  */
-import { assert } from "../base/assert.ts";
-import { type ConnectOptions, type Host, isNumericAddress } from "./options.ts";
+import { assert } from "../../base/assert.ts";
+import { type ConnectOptions, type Host, isNumericAddress } from "../conninfo/options.ts";
 
 /** A server as it was reached. `address` is numeric, or the folder of a Unix socket. */
 export interface ConnectedEndpoint {

@@ -3,9 +3,9 @@
  * refused by its header alone, before a byte of it is kept. The bounds before the login are libpq's
  * (fe-connect.c, "Sanity-check the length").
  */
-import { type PeerError, protocolViolation } from "../base/errors.ts";
-import { Backend, shortServerMessageBytesMax } from "../wire/constants.ts";
-import { FrameRules } from "../wire/framer.ts";
+import { type PeerError, protocolViolation } from "../../base/errors.ts";
+import { Backend, shortServerMessageBytesMax } from "../../wire/constants.ts";
+import { FrameRules } from "../../wire/framer.ts";
 
 /** Authentication and NegotiateProtocolVersion: 2,000 bytes, the length word included. */
 const authenticationBytesMax = 2000 - 4;

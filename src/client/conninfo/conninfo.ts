@@ -7,8 +7,8 @@
  * nothing (`gssencmode=prefer`, `target_session_attrs=any`) and refused by name with any other.
  */
 import { userInfo } from "node:os";
-import { protocolVersion30, protocolVersion32 } from "../wire/constants.ts";
-import { type Keywords, parseKeywords } from "./conninfo-grammar.ts";
+import { protocolVersion30, protocolVersion32 } from "../../wire/constants.ts";
+import { type Keywords, parseKeywords } from "./grammar.ts";
 import {
   type AuthenticationMethod,
   badOption,

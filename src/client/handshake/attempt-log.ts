@@ -2,9 +2,9 @@
  * What has been tried so far and how it ended: the error that a handshake fails with is made from it. Texts
  * begin as libpq's do (fe-connect.c emitHostIdentityInfo), so that tools and people find what they know.
  */
-import { assert } from "../base/assert.ts";
-import type { ErrorFields } from "../wire/fields.ts";
-import { type ConnectAttempt, ConnectError } from "./errors.ts";
+import { assert } from "../../base/assert.ts";
+import type { ErrorFields } from "../../wire/fields.ts";
+import { type ConnectAttempt, ConnectError } from "../errors.ts";
 import { type ConnectedEndpoint, isUnix, type Targets } from "./targets.ts";
 
 export class AttemptLog {

@@ -4,8 +4,8 @@
  * because a bad combination fails the same way on every address. Names and meanings are libpq's
  * (PostgreSQL's manual, "Parameter Key Words"); nothing is read from the environment or from files here.
  */
-import { OperationError } from "../base/errors.ts";
-import { protocolVersion30, protocolVersion32, startupBytesMax } from "../wire/constants.ts";
+import { OperationError } from "../../base/errors.ts";
+import { protocolVersion30, protocolVersion32, startupBytesMax } from "../../wire/constants.ts";
 
 export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
 export type SslNegotiation = "postgres" | "direct";

@@ -5,8 +5,13 @@
  */
 import { readFile } from "node:fs/promises";
 import tls from "node:tls";
-import { tlsServerEndPoint } from "../auth/channel-binding.ts";
-import { badOption, type ConnectOptions, certificateCheck, serverNameIndication } from "./options.ts";
+import { tlsServerEndPoint } from "../../auth/channel-binding.ts";
+import {
+  badOption,
+  type ConnectOptions,
+  certificateCheck,
+  serverNameIndication,
+} from "../conninfo/options.ts";
 
 /** The texts a handshake needs, in memory. */
 export interface TlsMaterial {

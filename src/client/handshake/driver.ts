@@ -5,13 +5,13 @@
  * handed to the caller, or nothing.
  */
 import { randomBytes } from "node:crypto";
-import { saltedPassword } from "../auth/pbkdf2.ts";
-import { assert, unreachable } from "../base/assert.ts";
-import { Transport, type TransportListener } from "../base/transport.ts";
+import { saltedPassword } from "../../auth/pbkdf2.ts";
+import { assert, unreachable } from "../../base/assert.ts";
+import { Transport, type TransportListener } from "../../base/transport.ts";
+import type { ConnectOptions } from "../conninfo/options.ts";
+import { ConnectError } from "../errors.ts";
 import type { CancelRequest, Demand, HandshakeEvent, HandshakeResult } from "./demands.ts";
-import { ConnectError } from "./errors.ts";
 import { Handshake } from "./handshake.ts";
-import type { ConnectOptions } from "./options.ts";
 import { type Resolve, resolveBySystem } from "./resolve.ts";
 import type { ConnectionStatus } from "./status.ts";
 import { type ConnectedEndpoint, isUnix } from "./targets.ts";

@@ -6,14 +6,14 @@
  * if that is allowed. `channelBinding: "require"` leaves nothing but SCRAM-SHA-256-PLUS. Old and foreign
  * methods are refused by name. sans-IO: PBKDF2 is asked for, not done.
  */
-import { md5Response, md5ResponseFromHash } from "../auth/md5.ts";
-import { ScramClient } from "../auth/scram-client.ts";
-import { assert, unreachable } from "../base/assert.ts";
-import { OperationError, protocolViolation } from "../base/errors.ts";
-import { AuthenticationCode } from "../wire/constants.ts";
-import { encodePassword, encodeSaslInitialResponse, encodeSaslResponse } from "../wire/encode-frontend.ts";
-import type { BackendMessage } from "../wire/messages.ts";
-import type { AuthenticationMethod, ConnectOptions, ScramKeys } from "./options.ts";
+import { md5Response, md5ResponseFromHash } from "../../auth/md5.ts";
+import { ScramClient } from "../../auth/scram-client.ts";
+import { assert, unreachable } from "../../base/assert.ts";
+import { OperationError, protocolViolation } from "../../base/errors.ts";
+import { AuthenticationCode } from "../../wire/constants.ts";
+import { encodePassword, encodeSaslInitialResponse, encodeSaslResponse } from "../../wire/encode-frontend.ts";
+import type { BackendMessage } from "../../wire/messages.ts";
+import type { AuthenticationMethod, ConnectOptions, ScramKeys } from "../conninfo/options.ts";
 
 export type AuthenticationMessage = Extract<BackendMessage, { kind: `Authentication${string}` }>;
 

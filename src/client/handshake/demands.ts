@@ -2,9 +2,9 @@
  * The two halves of the talk between the handshake machine and whoever drives it: what the machine needs
  * (demands), what came of it (events), and the result.
  */
-import type { ErrorFields } from "../wire/fields.ts";
-import type { ConnectError } from "./errors.ts";
-import type { ScramKeys } from "./options.ts";
+import type { ErrorFields } from "../../wire/fields.ts";
+import type { ScramKeys } from "../conninfo/options.ts";
+import type { ConnectError } from "../errors.ts";
 import type { ConnectedEndpoint } from "./targets.ts";
 
 /** What the machine needs done. Each is answered by one event of the kind named beside it. */
