@@ -7,9 +7,9 @@
  * package and import it by its name, as here.
  */
 import { configFromUpstream, type Logger, Pooler } from "pgsluice";
-import { parseConninfo } from "pgsluice/client";
+import { connectOptionsFromConninfo } from "pgsluice/client";
 
-const upstream = parseConninfo(process.argv[2] ?? "postgres://127.0.0.1:5432/postgres");
+const upstream = connectOptionsFromConninfo(process.argv[2] ?? "postgres://127.0.0.1:5432/postgres");
 const { user, password, database } = upstream;
 
 // Settings are those of [pgsluice] in docs/config.md. Port 0 takes any free port.

@@ -1,7 +1,11 @@
-/** Writes docs/config.md from the declarations of the settings: `npm run docs`. A unit test requires no difference. */
-import { mkdirSync, writeFileSync } from "node:fs";
+/**
+ * Writes docs/config.md from the declarations of the settings, and the table of connection parameters into
+ * docs/client.md: `npm run docs`. Unit tests require no difference.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { parametersMarkdown } from "../src/client/conninfo/parameters.ts";
 import { type Declaration, type DeclarationTable, describeValues } from "../src/config/declare.ts";
 import { tableKinds } from "../src/config/schema.ts";
 import { settingGroups } from "../src/config/settings.ts";
@@ -58,9 +62,22 @@ function entry(name: string, declaration: Declaration): string {
   return `- **\`${name}\`**: ${facts.join("; ")}.\n  ${declaration.doc}\n`;
 }
 
+const parametersBegin = "<!-- parameters:begin -->\n";
+const parametersEnd = "<!-- parameters:end -->";
+
+/** The text of docs/client.md with the table of connection parameters between its markers. */
+export function clientDocs(page: string): string {
+  const begin = page.indexOf(parametersBegin);
+  const end = page.indexOf(parametersEnd, begin);
+  if (begin < 0 || end < 0) throw new Error("docs/client.md lacks the markers of its parameters");
+  return page.slice(0, begin) + parametersBegin + parametersMarkdown() + page.slice(end);
+}
+
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   mkdirSync(path.join(root, "docs"), { recursive: true });
   writeFileSync(path.join(root, "docs", "config.md"), configDocs());
+  const clientPage = path.join(root, "docs", "client.md");
+  writeFileSync(clientPage, clientDocs(readFileSync(clientPage, "utf8")));
 }

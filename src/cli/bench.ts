@@ -5,7 +5,7 @@
  * standard error.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { parseConninfo } from "../client/conninfo/conninfo.ts";
+import { connectOptionsFromConninfo } from "../client/conninfo/conninfo.ts";
 import {
   type BenchMode,
   type BenchUpstream,
@@ -210,7 +210,7 @@ function numbersFlag(text: string): number[] {
 }
 
 function upstreamFlag(text: string): BenchUpstream {
-  const { hosts, user } = parseConninfo(text);
+  const { hosts, user } = connectOptionsFromConninfo(text);
   const [first] = hosts;
   if (first === undefined) throw new InvalidArgumentError("It must name a host.");
   return { host: first.host, port: first.port, user };

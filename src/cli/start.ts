@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { Logger } from "pino";
 import { Failure, OperationError } from "../base/errors.ts";
-import { parseConninfo } from "../client/conninfo/conninfo.ts";
+import { connectOptionsFromConninfo, parseConninfo } from "../client/conninfo/conninfo.ts";
 import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import { configFromUpstream, loadConfig, type Upstream } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
@@ -103,15 +103,17 @@ async function configOf(flags: StartFlags): Promise<Config> {
 
 /** The servers that one `--upstream` names; libpq's URLs may list several hosts. */
 function upstreamsOf(url: string): Upstream[] {
-  const options = parseConninfo(url);
+  const options = connectOptionsFromConninfo(url);
   const [further] = options.parameters;
   if (further !== undefined) {
-    throw new OperationError(`--upstream cannot carry "${further[0]}"`, {
-      code: "cli.upstream_parameter",
-      sqlstate: "F0000",
-      source: "internal",
-      hint: "Clients give such parameters themselves when they connect.",
-    });
+    throw cannotCarry(further[0], "Clients give such parameters themselves when they connect.");
+  }
+  const given = parseConninfo(url);
+  for (const [keyword, harmless] of withoutSetting) {
+    const value = given.get(keyword) ?? "";
+    if (value !== "" && value !== harmless) {
+      throw cannotCarry(keyword, "The pooler has no such setting for its servers.");
+    }
   }
   return options.hosts.map(({ host, port }) => ({
     host,
@@ -123,6 +125,28 @@ function upstreamsOf(url: string): Upstream[] {
     sslcert: options.sslcert,
     sslkey: options.sslkey,
   }));
+}
+
+/** Parameters of libpq that nothing in our configuration stands for, with the value that asks for nothing. */
+const withoutSetting = [
+  ["fallback_application_name", ""],
+  ["load_balance_hosts", "disable"],
+  ["ssl_max_protocol_version", ""],
+  ["ssl_min_protocol_version", "TLSv1.2"],
+  ["sslcertmode", "allow"],
+  ["sslcrl", ""],
+  ["sslcrldir", ""],
+  ["sslkeylogfile", ""],
+  ["target_session_attrs", "any"],
+] as const;
+
+function cannotCarry(keyword: string, hint: string): OperationError {
+  return new OperationError(`--upstream cannot carry "${keyword}"`, {
+    code: "cli.upstream_parameter",
+    sqlstate: "F0000",
+    source: "internal",
+    hint,
+  });
 }
 
 function nobodyCanLogIn(config: Config): boolean {

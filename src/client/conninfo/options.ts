@@ -13,6 +13,18 @@ export type ChannelBinding = "disable" | "prefer" | "require";
 export type ProtocolVersion = typeof protocolVersion30 | typeof protocolVersion32;
 /** How a server may ask for proof of who we are; `none`: it asks for nothing. */
 export type AuthenticationMethod = "none" | "password" | "md5" | "scram-sha-256";
+/** What a session must be like to be taken; else the next host is tried (target_session_attrs). */
+export type TargetSessionAttrs =
+  | "any"
+  | "read-write"
+  | "read-only"
+  | "primary"
+  | "standby"
+  | "prefer-standby";
+export type LoadBalanceHosts = "disable" | "random";
+/** Whether a client certificate is never sent, sent if the server asks, or must have been asked for and sent. */
+export type SslCertMode = "disable" | "allow" | "require";
+export type TlsVersion = "TLSv1" | "TLSv1.1" | "TLSv1.2" | "TLSv1.3";
 
 /** One place to try. `host` starting with `/` or `@` is the folder of a Unix socket. */
 export interface Host {
@@ -20,6 +32,10 @@ export interface Host {
   readonly port: number;
   /** A numeric address to connect to instead of looking `host` up; `host` stays the name for TLS. */
   readonly address?: string | undefined;
+  /** The password for this host from a password file; `ConnectOptions.password` wins if both are given. */
+  readonly password?: string | undefined;
+  /** Path of the file that `password` comes from, to be named when the server refuses it. */
+  readonly passwordFile?: string | undefined;
 }
 
 /** The keys that SCRAM derives from a password: with them a login needs no password (RFC 5802, section 3). */
@@ -35,8 +51,12 @@ export interface KeepAliveOptions {
 }
 
 export interface ConnectOptions {
-  /** Tried in this order. */
+  /** Tried in this order, unless `loadBalanceHosts` is `random`. */
   readonly hosts: readonly Host[];
+  /** What the session must be like; `any` if not given. */
+  readonly targetSessionAttrs?: TargetSessionAttrs | undefined;
+  /** `random`: hosts are shuffled once, the addresses of each host as they are found; `disable` if not given. */
+  readonly loadBalanceHosts?: LoadBalanceHosts | undefined;
   readonly user: string;
   readonly database: string;
   readonly password?: string | undefined;
@@ -58,6 +78,21 @@ export interface ConnectOptions {
   readonly sslkey?: string | undefined;
   /** Passphrase of `sslkey`. */
   readonly sslpassword?: string | undefined;
+  /** `allow` if not given. */
+  readonly sslcertmode?: SslCertMode | undefined;
+  /**
+   * Lists of certificates no longer to trust: PEM text (it contains `-----BEGIN`), else the path of a PEM
+   * file; a missing file is none. Counts only where the server's chain is verified.
+   */
+  readonly sslcrl?: string | undefined;
+  /** Folder of such files, named as OpenSSL names them (`<hash>.r<n>`); a missing folder is none. */
+  readonly sslcrldir?: string | undefined;
+  /** TLSv1.2 if not given. */
+  readonly sslMinProtocolVersion?: TlsVersion | undefined;
+  /** The highest that Node brings if not given. */
+  readonly sslMaxProtocolVersion?: TlsVersion | undefined;
+  /** Path of a file that TLS's secrets are appended to in NSS's format: whoever reads it reads the session. */
+  readonly sslkeylogfile?: string | undefined;
   /** Whether the host's name is told to the server in the TLS handshake; true if not given. */
   readonly sslsni?: boolean | undefined;
   readonly channelBinding: ChannelBinding;
@@ -72,6 +107,11 @@ export interface ConnectOptions {
   readonly maxProtocolVersion: ProtocolVersion;
   /** Further keys of the startup packet, in the order in which they are sent. */
   readonly parameters: readonly (readonly [string, string])[];
+  /**
+   * application_name for the startup packet where `parameters` has none. A server that refuses the name it
+   * was given with 42704 is asked once more without any.
+   */
+  readonly fallbackApplicationName?: string | undefined;
   /** Milliseconds for one address, from the look-up or connect to the end of the login; none if not given. */
   readonly connectTimeoutMs?: number | undefined;
   /** TCP keep-alive; on, with the system's times, if not given. */
@@ -82,6 +122,12 @@ export interface ConnectOptions {
 export const defaultPort = 5432;
 /** PostgreSQL's own default folder of Unix sockets (pg_config_manual.h DEFAULT_PGSOCKET_DIR). */
 export const defaultSocketFolder = "/tmp";
+
+/** The lowest version of TLS that is spoken if none is named, as in libpq. */
+export const defaultTlsVersion: TlsVersion = "TLSv1.2";
+const tlsVersions: readonly string[] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"] satisfies TlsVersion[];
+
+const applicationName = "application_name";
 
 /** The longest time a timer of Node's can wait: 24 days. */
 const timerMsMax = 2 ** 31 - 1;
@@ -101,12 +147,52 @@ export function connectOptions(given: Partial<ConnectOptions> & { readonly user:
   };
 }
 
-/** The names and values of the startup packet, in libpq's order (fe-protocol3.c build_startup_packet). */
-export function startupParameters(options: ConnectOptions): [string, string][] {
-  const parameters: [string, string][] = [["user", options.user]];
-  if (options.database !== "") parameters.push(["database", options.database]);
-  for (const [name, value] of options.parameters) parameters.push([name, value]);
-  return parameters;
+/** Keys of the startup packet that come before the application's name (fe-protocol3.c build_startup_packet). */
+const keysBeforeName: ReadonlySet<string> = new Set(["replication", "options"]);
+
+/**
+ * The names and values of the startup packet, in libpq's order (fe-protocol3.c build_startup_packet).
+ * `named` false leaves application_name out: some server did not know it.
+ */
+export function startupParameters(options: ConnectOptions, named = true): [string, string][] {
+  const parameters = options.parameters.filter(([name]) => named || name !== applicationName);
+  const fallback = named ? fallbackName(options) : undefined;
+  if (fallback !== undefined) {
+    const place = parameters.findIndex(([name]) => !keysBeforeName.has(name));
+    parameters.splice(place < 0 ? parameters.length : place, 0, [applicationName, fallback]);
+  }
+  const first: [string, string][] = [["user", options.user]];
+  if (options.database !== "") first.push(["database", options.database]);
+  return [...first, ...parameters.map(([name, value]): [string, string] => [name, value])];
+}
+
+/** Whether the startup packet names the application. */
+export function namesApplication(options: ConnectOptions): boolean {
+  return hasName(options) || fallbackName(options) !== undefined;
+}
+
+function fallbackName(options: ConnectOptions): string | undefined {
+  return hasName(options) || options.fallbackApplicationName === ""
+    ? undefined
+    : options.fallbackApplicationName;
+}
+
+function hasName(options: ConnectOptions): boolean {
+  return options.parameters.some(([name]) => name === applicationName);
+}
+
+/** The password for `host`, and the password file that it comes from; an empty password is none. */
+export function passwordFor(
+  options: ConnectOptions,
+  host: Host,
+): { readonly password: string | undefined; readonly file: string | undefined } {
+  const explicit = options.password === "" ? undefined : options.password;
+  const own = host.password === "" ? undefined : host.password;
+  // What was given beats a file; what was given for one host beats what was given for all.
+  if (own === undefined || (host.passwordFile !== undefined && explicit !== undefined)) {
+    return { password: explicit, file: undefined };
+  }
+  return { password: own, file: host.passwordFile };
 }
 
 /** An option that cannot be, or not together with another: code `client.bad_option`, SQLSTATE 22023. */
@@ -120,9 +206,7 @@ export function badOption(message: string): OperationError {
  */
 export function checkConnectOptions(options: ConnectOptions): void {
   if (options.hosts.length === 0) throw badOption("no host to connect to");
-  for (const { port } of options.hosts) {
-    if (!Number.isInteger(port)) throw badOption(`invalid port number: "${port}"`);
-  }
+  for (const host of options.hosts) checkHost(host);
   checkTexts(options);
   checkTls(options);
   if (options.minProtocolVersion > options.maxProtocolVersion) {
@@ -135,6 +219,12 @@ export function checkConnectOptions(options: ConnectOptions): void {
   if (connectTimeoutMs !== undefined && !(connectTimeoutMs > 0 && connectTimeoutMs <= timerMsMax)) {
     throw badOption(`invalid connect timeout: ${connectTimeoutMs} ms`);
   }
+}
+
+function checkHost({ host, port, address, password }: Host): void {
+  if (!Number.isInteger(port)) throw badOption(`invalid port number: "${port}"`);
+  if (host.includes("\0") || address?.includes("\0")) throw badOption("a host's name contains a NUL");
+  if (password?.includes("\0")) throw badOption("the password contains a NUL");
 }
 
 function checkTexts(options: ConnectOptions): void {
@@ -175,6 +265,18 @@ function checkTls(options: ConnectOptions): void {
   if ((options.sslcert === undefined) !== (options.sslkey === undefined)) {
     throw badOption("sslcert and sslkey are given together or not at all");
   }
+  const lowest = tlsVersions.indexOf(options.sslMinProtocolVersion ?? defaultTlsVersion);
+  const highest = tlsVersions.indexOf(options.sslMaxProtocolVersion ?? "TLSv1.3");
+  if (lowest < 0)
+    throw badOption(`invalid "ssl_min_protocol_version" value: "${options.sslMinProtocolVersion}"`);
+  if (highest < 0)
+    throw badOption(`invalid "ssl_max_protocol_version" value: "${options.sslMaxProtocolVersion}"`);
+  if (lowest > highest) throw badOption("invalid SSL protocol version range");
+}
+
+/** Whether a client certificate is sent to a server that asks for one. */
+export function sendsCertificate(options: ConnectOptions): boolean {
+  return options.sslcert !== undefined && options.sslcertmode !== "disable";
 }
 
 /** What is demanded of the server's certificate: nothing, a chain to a trusted root, or also the host's name. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { configDocs } from "../../../scripts/generate-config-docs.ts";
+import { clientDocs, configDocs } from "../../../scripts/generate-config-docs.ts";
 import { compareConfigs, withoutRestartChanges } from "../../../src/config/changes.ts";
 import type { Declaration } from "../../../src/config/declare.ts";
 import { parseConfig } from "../../../src/config/load.ts";
@@ -11,6 +11,12 @@ import { settingGroups, settings } from "../../../src/config/settings.ts";
 test("docs/config.md is what `npm run docs` writes", () => {
   const file = new URL("../../../docs/config.md", import.meta.url);
   expect(readFileSync(file, "utf8")).toBe(configDocs());
+});
+
+test("docs/client.md has the table of parameters that `npm run docs` writes", () => {
+  const page = readFileSync(new URL("../../../docs/client.md", import.meta.url), "utf8");
+  expect(clientDocs(page)).toBe(page);
+  expect(() => clientDocs("# Client\n")).toThrow(/markers/);
 });
 
 test("every setting is in one group", () => {
