@@ -26,9 +26,11 @@ export interface ConnectAttempt {
 /**
  * Why a connection came to nothing:
  * - `client.connect_failed`: no address answered, or a name did not resolve;
- * - `client.connect_timeout`: the time for one address ran out, on the last one that was tried;
+ * - `client.connect_timeout`: the time for one address ran out, on the last one that was tried, or that for the whole;
  * - `client.connect_aborted`: the caller's signal; its reason is the cause;
- * - `client.server_refused`: the server sent an ErrorResponse, which is in `serverError`;
+ * - `client.server_refused`: the server sent an ErrorResponse, which is in `serverError`; or, since it could
+ *   not even start a process, a bare text, and then there is no `serverError`;
+ * - `client.session_unsuitable`: it let us in, but its session is not what target_session_attrs asks for;
  * - `client.login_failed`: its authentication request cannot or must not be met;
  * - `client.tls_failed`: no TLS where it is required, or a certificate that does not hold;
  * - `client.connection_lost`: the server closed in the middle;
@@ -39,6 +41,7 @@ export type ConnectErrorCode =
   | "client.connect_timeout"
   | "client.connect_aborted"
   | "client.server_refused"
+  | "client.session_unsuitable"
   | "client.login_failed"
   | "client.tls_failed"
   | "client.connection_lost"

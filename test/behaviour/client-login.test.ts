@@ -4,13 +4,13 @@ import { once } from "node:events";
 import net from "node:net";
 import { beforeAll, describe, expect, test } from "vitest";
 import { saltedPassword } from "../../src/auth/pbkdf2.ts";
+import { connectOptionsFromConninfo } from "../../src/client/conninfo/conninfo.ts";
 import {
   type ConnectOptions,
   cancelBackend,
   Handshake,
   type HandshakeResult,
   openConnection,
-  parseConninfo,
   SimpleClient,
 } from "../../src/client/index.ts";
 import { useLab } from "../kit/lab.ts";
@@ -33,7 +33,7 @@ const password = "gehéim word";
 
 function options(text: string, given: Partial<ConnectOptions> = {}): ConnectOptions {
   const { host, port } = shared.lab.primary;
-  return { ...parseConninfo(`host=${host} port=${port} dbname=postgres ${text}`), ...given };
+  return { ...connectOptionsFromConninfo(`host=${host} port=${port} dbname=postgres ${text}`), ...given };
 }
 
 const overUnixSocket = (text: string): ConnectOptions =>

@@ -2,13 +2,8 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import {
-  type ConnectOptions,
-  openConnection,
-  parseConninfo,
-  SimpleClient,
-  type SslMode,
-} from "../../src/client/index.ts";
+import { connectOptionsFromConninfo } from "../../src/client/conninfo/conninfo.ts";
+import { type ConnectOptions, openConnection, SimpleClient, type SslMode } from "../../src/client/index.ts";
 import { CertificateAuthority, Lab } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
@@ -37,7 +32,7 @@ const shared = useLab({
 function options(given: Partial<ConnectOptions>, host = "db.example"): ConnectOptions {
   const { port } = shared.lab.primary;
   return {
-    ...parseConninfo("user=postgres dbname=postgres"),
+    ...connectOptionsFromConninfo("user=postgres dbname=postgres"),
     hosts: [{ host, address: "127.0.0.1", port }],
     ...given,
   };

@@ -3,8 +3,9 @@
  * begin as libpq's do (fe-connect.c emitHostIdentityInfo), so that tools and people find what they know.
  */
 import { assert } from "../../base/assert.ts";
+import { Failure } from "../../base/errors.ts";
 import type { ErrorFields } from "../../wire/fields.ts";
-import { type ConnectAttempt, ConnectError } from "../errors.ts";
+import { type ConnectAttempt, ConnectError, type ConnectErrorCode } from "../errors.ts";
 import { type ConnectedEndpoint, isUnix, type Targets } from "./targets.ts";
 
 export class AttemptLog {
@@ -18,7 +19,7 @@ export class AttemptLog {
   add(
     outcome: Pick<ConnectAttempt, "phase" | "tls" | "code" | "sqlstate">,
     text: string,
-    more: { readonly serverError?: ErrorFields; readonly cause?: unknown } = {},
+    more: { readonly serverError?: ErrorFields | undefined; readonly cause?: unknown } = {},
   ): void {
     const { host, port } = this.#targets.host;
     const address = this.#targets.addressKnown ? this.#targets.endpoint.address : undefined;
@@ -48,6 +49,16 @@ function describe(endpoint: ConnectedEndpoint): string {
   if (isUnix(address)) return `connection to server on socket "${address}/.s.PGSQL.${port}"`;
   const where = host === address ? `"${host}"` : `"${host}" (${address})`;
   return `connection to server at ${where}, port ${port}`;
+}
+
+const sqlstates: { readonly [Code in ConnectErrorCode]?: string } = {
+  "client.connection_lost": "08006",
+  "client.protocol_violation": "08P01",
+};
+
+/** The SQLSTATE of a failure: that of its cause if it has one, else the one that fits its code. */
+export function sqlstateOf(code: ConnectErrorCode, cause: unknown): string {
+  return cause instanceof Failure ? cause.sqlstate : (sqlstates[code] ?? "08001");
 }
 
 /** Whether bytes to this place stay on this machine. */

@@ -13,7 +13,14 @@ import { OperationError, protocolViolation } from "../../base/errors.ts";
 import { AuthenticationCode } from "../../wire/constants.ts";
 import { encodePassword, encodeSaslInitialResponse, encodeSaslResponse } from "../../wire/encode-frontend.ts";
 import type { BackendMessage } from "../../wire/messages.ts";
-import type { AuthenticationMethod, ConnectOptions, ScramKeys } from "../conninfo/options.ts";
+import {
+  type AuthenticationMethod,
+  type ConnectOptions,
+  type Host,
+  passwordFor,
+  type ScramKeys,
+  sendsCertificate,
+} from "../conninfo/options.ts";
 
 export type AuthenticationMessage = Extract<BackendMessage, { kind: `Authentication${string}` }>;
 
@@ -24,6 +31,10 @@ export interface Channel {
   readonly endPoint: Buffer | undefined;
   /** The bytes do not leave this machine: a Unix socket or a loopback address. */
   readonly local: boolean;
+  /** Which entry of the list of hosts it leads to. */
+  readonly host: Host;
+  /** The server asked for a client certificate in the TLS handshake. */
+  readonly certificateRequested: boolean;
 }
 
 export type AuthenticationAction =
@@ -42,6 +53,7 @@ export class Authentication {
   readonly #random: (bytes: number) => Buffer;
   #method: AuthenticationMethod = "none";
   #scram: ScramClient | undefined;
+  #passwordFile: string | undefined;
 
   constructor(options: ConnectOptions, channel: Channel, random: (bytes: number) => Buffer) {
     this.#options = options;
@@ -52,6 +64,11 @@ export class Authentication {
   /** What the server asked for so far. */
   get method(): AuthenticationMethod {
     return this.#method;
+  }
+
+  /** The password file whose password was used. */
+  get passwordFile(): string | undefined {
+    return this.#passwordFile;
   }
 
   /** The keys of a SCRAM login, once the server has proved itself. */
@@ -86,7 +103,7 @@ export class Authentication {
         this.#exchange().verify(message.data);
         return { kind: "wait" };
       case "AuthenticationUnsupported":
-        throw refusal(`server requested ${methodName(message.code)}, which is not supported`);
+        return this.#refuse(methodName(message.code));
       default:
         return unreachable(message, "authentication message");
     }
@@ -102,22 +119,34 @@ export class Authentication {
     if (this.#method !== "none") {
       throw protocolViolation("server requested authentication twice", { source: "server" });
     }
-    if (this.#options.channelBinding === "require" && method !== "scram-sha-256") {
-      throw refusal("channel binding required but not supported by server's authentication request");
-    }
     this.#checkAllowed(method, `server requested ${methodWords[method]}`);
+    this.#checkBindable(method);
     this.#method = method;
   }
 
-  #checkAllowed(method: AuthenticationMethod, what: string): void {
+  #checkAllowed(method: AuthenticationMethod | undefined, what: string): void {
     const { requireAuth } = this.#options;
-    if (requireAuth === undefined || requireAuth.includes(method)) return;
+    if (requireAuth === undefined || (method !== undefined && requireAuth.includes(method))) return;
     throw refusal(`authentication method requirement "${requireAuth.join(",")}" failed: ${what}`);
   }
 
+  /** Only SASL can be bound to the channel: any other answer might give the password away. */
+  #checkBindable(method: AuthenticationMethod | undefined): void {
+    if (this.#options.channelBinding === "require" && method !== "scram-sha-256") {
+      throw refusal("channel binding required but not supported by server's authentication request");
+    }
+  }
+
+  /** libpq's order (fe-auth.c check_expected_areq): certificate, method, binding. */
   #checkAccepted(): void {
+    if (this.#options.sslcertmode === "require") {
+      if (!this.#channel.certificateRequested) throw refusal("server did not request an SSL certificate");
+      if (!sendsCertificate(this.#options)) {
+        throw refusal("server accepted connection without a valid SSL certificate");
+      }
+    }
     if (this.#method === "none") {
-      this.#checkAllowed("none", "server did not request authentication");
+      this.#checkAllowed("none", "server did not complete authentication");
     }
     if (this.#scram !== undefined && !this.#scram.verified) {
       throw protocolViolation("server accepted the login before it proved itself", { source: "server" });
@@ -125,6 +154,12 @@ export class Authentication {
     if (this.#options.channelBinding === "require" && this.#scram?.channelBound !== true) {
       throw refusal("channel binding required, but server authenticated client without channel binding");
     }
+  }
+
+  #refuse(what: string): never {
+    this.#checkAllowed(undefined, `server requested ${what}`);
+    this.#checkBindable(undefined);
+    throw refusal(`server requested ${what}, which is not supported`);
   }
 
   #cleartextPassword(): string {
@@ -148,8 +183,9 @@ export class Authentication {
   }
 
   #password(): string {
-    const { password } = this.#options;
-    if (password === undefined || password === "") throw refusal("fe_sendauth: no password supplied");
+    const { password, file } = passwordFor(this.#options, this.#channel.host);
+    if (password === undefined) throw refusal("fe_sendauth: no password supplied");
+    this.#passwordFile = file;
     return password;
   }
 
@@ -157,6 +193,8 @@ export class Authentication {
     if (this.#scram !== undefined) {
       throw protocolViolation("duplicate SASL authentication request", { source: "server" });
     }
+    const known = mechanisms.filter((mechanism) => mechanism.startsWith("SCRAM-SHA-256"));
+    if (known.length === 0 && mechanisms.includes("OAUTHBEARER")) this.#refuse("OAUTHBEARER authentication");
     this.#begin("scram-sha-256");
     this.#scram = new ScramClient({
       mechanisms: [...mechanisms],

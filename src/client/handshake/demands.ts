@@ -21,7 +21,7 @@ export type Demand =
   | { readonly kind: "startTls"; readonly host: string; readonly direct: boolean }
   /** `derived`: SaltedPassword by PBKDF2. */
   | { readonly kind: "derive"; readonly password: string; readonly salt: Buffer; readonly iterations: number }
-  /** `disconnected`: the socket is closed; another one follows. */
+  /** `disconnected`: the socket is closed, once what was written is on its way. */
   | { readonly kind: "disconnect" }
   | { readonly kind: "done"; readonly result: HandshakeResult }
   /** A cancel request has been taken: the server has closed. */
@@ -35,8 +35,16 @@ export type HandshakeEvent =
   | { readonly kind: "connected" }
   | { readonly kind: "connectFailed"; readonly error: Error }
   | { readonly kind: "written" }
-  /** `endPoint`: channel-binding data of the server's certificate. `alpn`: the protocol agreed on. */
-  | { readonly kind: "tlsStarted"; readonly endPoint: Buffer | undefined; readonly alpn: string | undefined }
+  /**
+   * `endPoint`: channel-binding data of the server's certificate. `alpn`: the protocol agreed on.
+   * `certificateRequested`: the server asked for a client certificate; not known is no.
+   */
+  | {
+      readonly kind: "tlsStarted";
+      readonly endPoint: Buffer | undefined;
+      readonly alpn: string | undefined;
+      readonly certificateRequested?: boolean | undefined;
+    }
   | { readonly kind: "tlsFailed"; readonly error: Error }
   | { readonly kind: "derived"; readonly saltedPassword: Buffer }
   | { readonly kind: "disconnected" }
@@ -46,6 +54,21 @@ export type HandshakeEvent =
   | { readonly kind: "timedOut" }
   /** The caller has given up. May come at any time. */
   | { readonly kind: "aborted"; readonly reason: unknown };
+
+/** Which demand an event answers. */
+export const answeredDemand: Readonly<
+  Record<Exclude<HandshakeEvent["kind"], "ended" | "timedOut" | "aborted">, Demand["kind"]>
+> = {
+  resolved: "resolve",
+  resolveFailed: "resolve",
+  connected: "connect",
+  connectFailed: "connect",
+  written: "write",
+  tlsStarted: "startTls",
+  tlsFailed: "startTls",
+  derived: "derive",
+  disconnected: "disconnect",
+};
 
 export interface HandshakeResult {
   readonly endpoint: ConnectedEndpoint;

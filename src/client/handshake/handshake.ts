@@ -9,42 +9,54 @@
  *       ▲                                      │ ▲                               │ login
  *       │ next host, address or encryption     ▼ │ TLS, or `N`                   ▼
  *       └────────────── disconnect ◀──────── SSL_STARTUP                      AUTH_OK ─ until Z ─▶ OK
+ *       └────────────── goodbye, disconnect ◀───────── session-check.ts ◀────────┘ target_session_attrs
  *
  * Which failure leads where is libpq's (fe-connect.c, PostgreSQL 18): an address that cannot be reached or
- * runs out of time gives way to the next address; a host that says 57P03 (starting up, shutting down) to the
- * next host; an error before the login ends, to the next kind of encryption that sslmode allows on the same
- * address. Everything else, a wrong password above all, ends the whole attempt.
+ * runs out of time gives way to the next address; a host that says 57P03 (starting up, shutting down), or
+ * whose session is not of the kind asked for, to the next host; an error before the login ends, to the next
+ * kind of encryption that sslmode allows on the same address. Everything else, a wrong password above all,
+ * ends the whole attempt.
  */
 import { assert, unreachable } from "../../base/assert.ts";
 import { Failure } from "../../base/errors.ts";
-import { Backend, protocolVersion32, reportedParametersMax } from "../../wire/constants.ts";
-import { decodeBackend } from "../../wire/decode-backend.ts";
+import { encodeTerminate } from "../../wire/encode-frontend.ts";
 import type { ErrorFields } from "../../wire/fields.ts";
-import { Frame, Framer } from "../../wire/framer.ts";
-import type { BackendMessage } from "../../wire/messages.ts";
 import { encodeCancelRequest, encodeStartup, sslRequest } from "../../wire/startup.ts";
-import { type ConnectOptions, checkConnectOptions, startupParameters } from "../conninfo/options.ts";
+import {
+  type ConnectOptions,
+  checkConnectOptions,
+  namesApplication,
+  startupParameters,
+} from "../conninfo/options.ts";
 import type { ConnectErrorCode } from "../errors.ts";
-import { AttemptLog, isLocal } from "./attempt-log.ts";
-import { Authentication, type AuthenticationMessage } from "./authentication.ts";
-import type { CancelRequest, Demand, HandshakeEvent } from "./demands.ts";
-import { loginRules, readyRules, tooManyParameters } from "./login-rules.ts";
-import { negotiatedVersion } from "./negotiation.ts";
+import { AttemptLog, isLocal, sqlstateOf } from "./attempt-log.ts";
+import { answeredDemand, type CancelRequest, type Demand, type HandshakeEvent } from "./demands.ts";
+import { protocolFault, readTlsAnswer, unencryptedData } from "./encryption.ts";
+import { type Conversation, Login, type Step } from "./login.ts";
+import { SessionCheck } from "./session-check.ts";
 import type { ConnectionStatus } from "./status.ts";
-import { type Encryption, Targets } from "./targets.ts";
+import { Targets } from "./targets.ts";
 
-/** Where failures lead. */
-type Next = "encryption" | "address" | "host" | "nothing";
+/** Where failures lead. `same`: to the same place, with another startup packet. */
+type Next = "same" | "encryption" | "address" | "host" | "nothing";
 
-/** More notices than this before the first query are dropped. */
-const noticesMax = 100;
+/** What a handshake needs from outside. */
+export interface HandshakeEnvironment {
+  readonly random: (bytes: number) => Buffer;
+  /** Given: not a session is wanted, but a cancel request delivered. */
+  readonly cancel?: CancelRequest | undefined;
+  /** The `hostOrder` of an earlier handshake with the same hosts: a reset does not shuffle them again. */
+  readonly hostOrder?: readonly number[] | undefined;
+}
+
 /** Bytes that may come while PBKDF2 runs; a server that waits for a proof has nothing to say. */
 const heldBytesMax = 64 * 1024;
 /** cannot_connect_now: the server is starting up, shutting down or recovering (errcodes.txt). */
 const cannotConnectNow = "57P03";
+/** undefined_object: before 9.0, application_name (fe-connect.c ERRCODE_APPNAME_UNKNOWN). */
+const applicationNameUnknown = "42704";
+const invalidPassword = "28P01";
 const nothing = Buffer.alloc(0);
-const byteS = 0x53;
-const byteN = 0x4e;
 
 export class Handshake {
   readonly #options: ConnectOptions;
@@ -57,33 +69,44 @@ export class Handshake {
   #begun = false;
   /** A socket is open, or being opened. */
   #open = false;
-  #encrypted = false;
-  #endPoint: Buffer | undefined;
-  #authentication: Authentication | undefined;
-  #framer = new Framer(loginRules);
+  /** Nothing is left to try once the last socket is closed. */
+  #exhausted = false;
+  /** The server is being told goodbye, since its session is not the right one. */
+  #leaving = false;
+  /** The server at this address has not refused application_name yet. */
+  #namesApplication = true;
   /** What came while a demand other than `read` was open. */
   #held: Buffer = nothing;
-  #negotiated = false;
-  #protocolVersion: number;
-  #backendPid = 0;
-  #cancelKey: Buffer | undefined;
-  #parameters = new Map<string, string>();
-  #notices: ErrorFields[] = [];
+  // Of the current connection:
+  #encrypted = false;
+  #endPoint: Buffer | undefined;
+  #certificateRequested = false;
+  #login: Login | undefined;
+  #check: SessionCheck | undefined;
+  /** Whichever of the two hears what the server says. */
+  #conversation: Conversation | undefined;
 
   /** Throws OperationError `client.bad_option` (22023) for options that cannot be. */
-  constructor(
-    options: ConnectOptions,
-    environment: { readonly random: (bytes: number) => Buffer; readonly cancel?: CancelRequest | undefined },
-  ) {
+  constructor(options: ConnectOptions, environment: HandshakeEnvironment) {
     checkConnectOptions(options);
+    const { random, cancel, hostOrder: order } = environment;
     this.#options = options;
-    this.#random = environment.random;
-    this.#cancel = environment.cancel;
-    this.#status = this.#cancel === undefined ? "NEEDED" : "ALLOCATED";
-    this.#targets = new Targets(options, cancelEncryption(this.#cancel));
+    this.#random = random;
+    this.#cancel = cancel;
+    this.#status = cancel === undefined ? "NEEDED" : "ALLOCATED";
+    this.#targets = new Targets(options, { cancel, order, random });
     this.#log = new AttemptLog(this.#targets);
-    this.#protocolVersion = options.maxProtocolVersion;
     this.#demand = { kind: "disconnect" };
+  }
+
+  /** Indexes into the list of hosts, in the order in which they are tried. */
+  get hostOrder(): readonly number[] {
+    return this.#targets.order;
+  }
+
+  /** Whether the server that was reached last has asked for a password (PQconnectionUsedPassword). */
+  get passwordNeeded(): boolean {
+    return this.#login?.passwordNeeded === true;
   }
 
   /** How far the connection has come, by libpq's names. */
@@ -117,6 +140,8 @@ export class Handshake {
       case "ended":
         return this.#ended(event.error);
       case "timedOut":
+        // The time of an address that is being left counts no more.
+        if (this.#leaving || this.#demand.kind === "disconnect") return;
         return this.#fail("address", "client.connect_timeout", "timeout expired");
       case "aborted":
         return this.#abort(event.reason);
@@ -134,23 +159,19 @@ export class Handshake {
       return;
     }
     if (this.#status === "SSL_STARTUP") this.#receiveTlsAnswer(bytes);
-    else if (this.#cancel === undefined) this.#receiveMessages(bytes);
-    else this.#fail("nothing", "client.protocol_violation", "unexpected response from server");
+    else if (this.#cancel !== undefined) {
+      this.#fail("nothing", "client.protocol_violation", "unexpected response from server");
+    } else this.#converse(bytes);
   }
 
   #answer(event: Exclude<HandshakeEvent, { kind: "ended" | "timedOut" | "aborted" }>): void {
-    assert(answers[event.kind] === this.#demand.kind, `${event.kind} answers ${this.#demand.kind}`);
+    assert(answeredDemand[event.kind] === this.#demand.kind, `${event.kind} answers ${this.#demand.kind}`);
     switch (event.kind) {
       case "resolved":
         this.#targets.resolved(event.addresses);
         return this.#need();
       case "resolveFailed":
-        return this.#fail(
-          "host",
-          "client.connect_failed",
-          resolveText(this.#targets, event.error),
-          event.error,
-        );
+        return this.#unresolved(event.error);
       case "connected":
         this.#status = "MADE";
         return this.#made();
@@ -160,21 +181,23 @@ export class Handshake {
       case "written":
         return this.#written();
       case "tlsStarted":
-        return this.#tlsStarted(event.endPoint, event.alpn);
+        return this.#tlsStarted(event);
       case "tlsFailed":
-        return this.#fail(
-          "encryption",
-          "client.tls_failed",
-          `SSL error: ${event.error.message}`,
-          event.error,
-        );
+        return this.#tlsFailed(event.error.message, event.error);
       case "derived":
-        return this.#derived(event.saltedPassword);
+        assert(this.#login !== undefined, "a salted password belongs to a login");
+        this.#demand = { kind: "write", data: this.#login.derived(event.saltedPassword) };
+        return;
       case "disconnected":
-        return this.#need();
+        return this.#exhausted ? this.#giveUp() : this.#need();
       default:
         return unreachable(event, "event");
     }
+  }
+
+  #unresolved(error: Error): void {
+    const text = `could not translate host name "${this.#targets.host.host}" to address: ${error.message}`;
+    this.#fail("host", "client.connect_failed", text, error);
   }
 
   /** Status NEEDED: the address of the current target is looked for, then connected to. */
@@ -186,25 +209,18 @@ export class Handshake {
       this.#demand = { kind: "resolve", host: this.#targets.host.host };
       return;
     }
-    this.#forgetConnection();
+    if (this.#targets.fresh) this.#namesApplication = true;
+    this.#encrypted = false;
+    this.#endPoint = undefined;
+    this.#certificateRequested = false;
+    this.#login = undefined;
+    this.#check = undefined;
+    this.#conversation = undefined;
+    this.#held = nothing;
     this.#status = "STARTED";
     this.#open = true;
     this.#demand = { kind: "connect", endpoint: this.#targets.endpoint, fresh: this.#targets.fresh };
     this.#targets.begun();
-  }
-
-  #forgetConnection(): void {
-    this.#encrypted = false;
-    this.#endPoint = undefined;
-    this.#authentication = undefined;
-    this.#framer = new Framer(loginRules);
-    this.#held = nothing;
-    this.#negotiated = false;
-    this.#protocolVersion = this.#options.maxProtocolVersion;
-    this.#backendPid = 0;
-    this.#cancelKey = undefined;
-    this.#parameters = new Map();
-    this.#notices = [];
   }
 
   /** Status MADE: connected. TLS comes first, then what the connection is for. */
@@ -219,17 +235,33 @@ export class Handshake {
       }
       return;
     }
-    const data =
-      this.#cancel === undefined
-        ? encodeStartup(this.#options.maxProtocolVersion, startupParameters(this.#options))
-        : encodeCancelRequest(this.#cancel.pid, this.#cancel.key);
+    const cancel = this.#cancel;
+    const data = cancel === undefined ? this.#startup() : encodeCancelRequest(cancel.pid, cancel.key);
     this.#demand = { kind: "write", data };
   }
 
+  #startup(): Buffer {
+    const channel = {
+      tls: this.#encrypted,
+      endPoint: this.#endPoint,
+      local: isLocal(this.#targets.endpoint),
+      host: this.#targets.host,
+      certificateRequested: this.#certificateRequested,
+    };
+    this.#login = new Login(this.#options, channel, this.#random);
+    this.#conversation = this.#login;
+    const parameters = startupParameters(this.#options, this.#namesApplication);
+    return encodeStartup(this.#options.maxProtocolVersion, parameters);
+  }
+
   #written(): void {
+    if (this.#leaving) return this.#goOn("host");
     if (this.#status === "MADE") {
       const asksForTls = this.#targets.encryption === "tls" && !this.#encrypted;
       this.#status = asksForTls ? "SSL_STARTUP" : "AWAITING_RESPONSE";
+    } else if (this.#status === "CHECK_TARGET") {
+      assert(this.#check !== undefined, "a session is asked by its check");
+      this.#status = this.#check.probeStatus;
     }
     this.#readOn();
   }
@@ -244,181 +276,168 @@ export class Handshake {
   }
 
   #hold(bytes: Buffer): void {
-    if (this.#demand.kind === "startTls") return this.#unencrypted();
+    if (this.#demand.kind === "startTls") {
+      return this.#fail("nothing", unencryptedData.code, unencryptedData.text);
+    }
     if (this.#held.length + bytes.length > heldBytesMax) {
       return this.#fail("nothing", "client.protocol_violation", "server sent more than a login needs");
     }
     this.#held = Buffer.concat([this.#held, bytes]);
   }
 
-  #unencrypted(): void {
-    const text = "received unencrypted data after SSL response (possible man-in-the-middle attack)";
-    this.#fail("nothing", "client.protocol_violation", text);
-  }
-
-  /** One byte answers SSLRequest. More of them are unencrypted and would be taken for encrypted (CVE-2021-23222). */
   #receiveTlsAnswer(bytes: Buffer): void {
-    const answer = bytes.readUInt8(0);
-    if ((answer === byteS || answer === byteN) && bytes.length > 1) return this.#unencrypted();
-    if (answer === byteS) {
+    const answer = readTlsAnswer(bytes);
+    if (answer.kind === "yes") {
       this.#demand = { kind: "startTls", host: this.#targets.host.host, direct: false };
-    } else if (answer === byteN) {
-      if (this.#targets.nextEncryption()) {
-        this.#status = "MADE";
-        return this.#made();
-      }
-      this.#fail("nothing", "client.tls_failed", "server does not support SSL, but SSL was required");
-    } else if (answer === Backend.errorResponse) {
-      // Its text is not read: nothing says yet who sent it.
-      this.#fail("encryption", "client.tls_failed", "server sent an error response during SSL exchange");
+    } else if (answer.kind === "failed") {
+      this.#fail(answer.recoverable ? "encryption" : "nothing", answer.code, answer.text);
+    } else if (this.#targets.nextEncryption()) {
+      this.#status = "MADE";
+      this.#made();
     } else {
-      const text = `received invalid response to SSL negotiation: byte ${answer}`;
-      this.#fail("nothing", "client.protocol_violation", text);
+      this.#fail("nothing", "client.tls_failed", "server does not support SSL, but SSL was required");
     }
   }
 
-  #tlsStarted(endPoint: Buffer | undefined, alpn: string | undefined): void {
+  #tlsStarted(event: Extract<HandshakeEvent, { kind: "tlsStarted" }>): void {
     assert(this.#status === "SSL_STARTUP", "TLS starts in SSL_STARTUP");
-    if (alpn === undefined && this.#options.sslnegotiation === "direct") {
-      const text = "direct SSL connection was established without ALPN protocol negotiation extension";
-      return this.#fail("encryption", "client.tls_failed", text);
-    }
-    if (alpn !== undefined && alpn !== "postgresql") {
-      const text = "SSL connection was established with unexpected ALPN protocol";
-      return this.#fail("encryption", "client.tls_failed", text);
-    }
+    const fault = protocolFault(event.alpn, this.#options.sslnegotiation === "direct");
+    if (fault !== undefined) return this.#fail("encryption", "client.tls_failed", fault);
     assert(this.#held.length === 0, "nothing was read in the clear once TLS had begun");
     this.#encrypted = true;
-    this.#endPoint = endPoint;
+    this.#endPoint = event.endPoint;
+    this.#certificateRequested = event.certificateRequested === true;
     this.#status = "MADE";
     this.#made();
   }
 
-  #receiveMessages(bytes: Buffer): void {
+  #tlsFailed(text: string, error: Error | undefined): void {
+    this.#fail("encryption", "client.tls_failed", `SSL error: ${text}`, error);
+  }
+
+  #converse(bytes: Buffer): void {
+    const conversation = this.#conversation;
+    assert(conversation !== undefined, "a server is heard once it has the startup packet");
     try {
-      this.#framer.feed(bytes);
-      // While the demand stays `read`, every message is handled as it comes.
-      while (this.#demand.kind === "read" && this.#framer.next() === Frame.whole) {
-        const { buffer, start, end } = this.#framer;
-        this.#receiveMessage(decodeBackend(buffer, start, end));
+      conversation.feed(bytes);
+      // While the demand stays `read`, every step is taken as it comes.
+      while (this.#demand.kind === "read") {
+        const step = conversation.next();
+        if (step === undefined) return;
+        this.#take(step);
       }
-      if (this.finished || this.#demand.kind === "read" || this.#demand.kind === "disconnect") return;
       // A demand of another kind came up in the middle: the rest waits for its answer.
-      this.#held = Buffer.from(this.#framer.takeRest());
+      if (!this.finished && this.#open) this.#held = Buffer.from(conversation.takeRest());
     } catch (error) {
       this.#peerFailed(error);
     }
   }
 
-  #receiveMessage(message: BackendMessage): void {
-    switch (message.kind) {
-      case "ErrorResponse":
-        return this.#refused(message.fields);
-      case "NegotiateProtocolVersion":
-        return this.#negotiate(message.version, message.unsupported);
-      case "NoticeResponse":
-        if (this.#notices.length < noticesMax) this.#notices.push(message.fields);
-        return;
-      case "ParameterStatus":
-        this.#parameters.set(message.name, message.value);
-        if (this.#parameters.size > reportedParametersMax) throw tooManyParameters();
-        return;
-      case "BackendKeyData":
-        return this.#keepKey(message.pid, message.key);
-      case "ReadyForQuery":
-        return this.#ready();
-      default:
-        assert(message.kind.startsWith("Authentication"), "only messages of a login pass the framer");
-        return this.#authenticate(message as AuthenticationMessage);
-    }
-  }
-
-  #authenticate(message: AuthenticationMessage): void {
-    const local = isLocal(this.#targets.endpoint);
-    this.#authentication ??= new Authentication(
-      this.#options,
-      { tls: this.#encrypted, endPoint: this.#endPoint, local },
-      this.#random,
-    );
-    const action = this.#authentication.receive(message);
-    switch (action.kind) {
+  #take(step: Step): void {
+    switch (step.kind) {
       case "send":
-        this.#demand = { kind: "write", data: action.data };
+        this.#demand = { kind: "write", data: step.data };
         return;
       case "derive":
-        this.#demand = action;
+        this.#demand = step;
         return;
-      case "wait":
-        return;
-      case "accepted": {
+      case "accepted":
         this.#status = "AUTH_OK";
-        const rest = this.#framer.takeRest();
-        this.#framer = new Framer(readyRules);
-        this.#framer.feed(rest);
         return;
-      }
+      case "refused":
+        return this.#refused(step.fields);
+      case "refusedInText":
+        return this.#fail("encryption", "client.server_refused", step.text);
+      case "ready":
+        return this.#judge();
+      case "answered":
+        this.#status = "CONSUME";
+        return;
+      case "unanswered":
+        return this.#leave(step.text, step.fields);
       default:
-        return unreachable(action, "action");
+        return unreachable(step, "step");
     }
   }
 
-  #derived(saltedPassword: Buffer): void {
-    assert(this.#authentication !== undefined, "a salted password belongs to a login");
-    this.#demand = { kind: "write", data: this.#authentication.derived(saltedPassword) };
-  }
-
-  #negotiate(version: number, unsupported: readonly string[]): void {
-    if (this.#negotiated || this.#authentication !== undefined) {
-      const text = "received duplicate protocol negotiation message";
-      return this.#fail("nothing", "client.protocol_violation", text);
+  /** Status CHECK_TARGET: logged in. Is it the session that was asked for? */
+  #judge(): void {
+    const { sessionAttrs } = this.#targets;
+    if (sessionAttrs === "any") return this.#finish();
+    assert(this.#login !== undefined, "a session has logged in");
+    this.#status = "CHECK_TARGET";
+    this.#check ??= new SessionCheck(sessionAttrs, this.#login);
+    const verdict = this.#check.judge();
+    switch (verdict.kind) {
+      case "met":
+        return this.#finish();
+      case "unmet":
+        return this.#leave(verdict.text);
+      case "probe":
+        this.#conversation = this.#check;
+        this.#demand = { kind: "write", data: verdict.data };
+        return;
+      default:
+        return unreachable(verdict, "verdict");
     }
-    this.#negotiated = true;
-    this.#protocolVersion = negotiatedVersion(this.#options, version, unsupported);
   }
 
-  #keepKey(pid: number, key: Buffer): void {
-    if (key.length !== 4 && this.#protocolVersion < protocolVersion32) {
-      const text = `received invalid BackendKeyData message: cancel key of ${key.length} bytes in protocol 3.0`;
-      return this.#fail("nothing", "client.protocol_violation", text);
-    }
-    this.#backendPid = pid;
-    this.#cancelKey = Buffer.from(key);
+  /** Leaves a session that is not the right one, politely; then the next host's turn has come. */
+  #leave(text: string, serverError?: ErrorFields): void {
+    const code = serverError === undefined ? "client.session_unsuitable" : "client.server_refused";
+    const sqlstate = serverError?.code ?? "08001";
+    this.#log.add({ phase: this.#status, tls: this.#encrypted, code, sqlstate }, text, { serverError });
+    this.#leaving = true;
+    this.#demand = { kind: "write", data: encodeTerminate() };
   }
 
-  #ready(): void {
+  #finish(): void {
+    const login = this.#login;
+    const rest = this.#conversation?.takeRest();
+    assert(login !== undefined && rest !== undefined, "a session has logged in");
     this.#status = "OK";
     this.#demand = {
       kind: "done",
       result: {
         endpoint: this.#targets.endpoint,
         tls: this.#encrypted,
-        protocolVersion: this.#protocolVersion,
-        backendPid: this.#backendPid,
-        cancelKey: this.#cancelKey,
-        parameters: this.#parameters,
-        notices: this.#notices,
-        scramKeys: this.#authentication?.scramKeys,
-        rest: Buffer.from(this.#framer.takeRest()),
+        protocolVersion: login.protocolVersion,
+        backendPid: login.backendPid,
+        cancelKey: login.cancelKey,
+        parameters: login.parameters,
+        notices: login.notices,
+        scramKeys: login.scramKeys,
+        rest: Buffer.from(rest),
       },
     };
   }
 
   #refused(fields: ErrorFields): void {
-    const next: Next =
-      this.#status === "AUTH_OK" ? "nothing" : fields.code === cannotConnectNow ? "host" : "encryption";
+    const file = fields.code === invalidPassword ? this.#login?.passwordFile : undefined;
+    const hint = file === undefined ? "" : `\npassword retrieved from file "${file}"`;
     this.#log.add(
       { phase: this.#status, tls: this.#encrypted, code: "client.server_refused", sqlstate: fields.code },
-      `${fields.severity}:  ${fields.message}`,
+      `${fields.severity}:  ${fields.message}${hint}`,
       { serverError: fields },
     );
-    this.#goOn(next);
+    this.#goOn(this.#afterRefusal(fields.code));
+  }
+
+  #afterRefusal(sqlstate: string): Next {
+    if (this.#status !== "AUTH_OK") return sqlstate === cannotConnectNow ? "host" : "encryption";
+    const named = this.#namesApplication && namesApplication(this.#options);
+    if (sqlstate !== applicationNameUnknown || !named) return "nothing";
+    this.#namesApplication = false;
+    return "same";
   }
 
   #ended(error: Error | undefined): void {
+    if (this.#demand.kind === "disconnect") return;
     this.#open = false;
+    if (this.#leaving) return this.#goOn("host");
     if (this.#demand.kind === "startTls") {
       const text = error?.message ?? "server closed the connection during the TLS handshake";
-      return this.#fail("encryption", "client.tls_failed", `SSL error: ${text}`, error);
+      return this.#tlsFailed(text, error);
     }
     const taken = this.#cancel !== undefined && this.#status === "AWAITING_RESPONSE" && error === undefined;
     if (taken) {
@@ -436,6 +455,7 @@ export class Handshake {
       "the attempt was aborted",
       { cause: reason },
     );
+    this.#leaving = false;
     this.#goOn("nothing", reason);
   }
 
@@ -448,51 +468,32 @@ export class Handshake {
   }
 
   #fail(next: Next, code: ConnectErrorCode, text: string, cause?: unknown): void {
-    const sqlstate =
-      cause instanceof Failure ? cause.sqlstate : (sqlstates[code as keyof typeof sqlstates] ?? "08001");
+    const sqlstate = sqlstateOf(code, cause);
     this.#log.add({ phase: this.#status, tls: this.#encrypted, code, sqlstate }, text, { cause });
     this.#goOn(next);
   }
 
   #goOn(next: Next, reason?: unknown): void {
     const another =
+      next === "same" ||
       (next === "encryption" && this.#targets.nextEncryption()) ||
       (next === "address" && this.#targets.nextAddress()) ||
       (next === "host" && this.#targets.nextHost());
-    if (!another) {
-      this.#status = "BAD";
-      this.#demand = { kind: "failed", error: this.#log.error(reason) };
-    } else if (this.#open) {
+    const closes = this.#open && (another || this.#leaving);
+    this.#leaving = false;
+    this.#exhausted = !another;
+    if (closes) {
       this.#open = false;
       this.#demand = { kind: "disconnect" };
-    } else {
+    } else if (another) {
       this.#need();
+    } else {
+      this.#giveUp(reason);
     }
   }
-}
 
-const sqlstates = { "client.connection_lost": "08006", "client.protocol_violation": "08P01" } as const;
-
-/** Which demand an event answers. */
-const answers: Readonly<
-  Record<Exclude<HandshakeEvent["kind"], "ended" | "timedOut" | "aborted">, Demand["kind"]>
-> = {
-  resolved: "resolve",
-  resolveFailed: "resolve",
-  connected: "connect",
-  connectFailed: "connect",
-  written: "write",
-  tlsStarted: "startTls",
-  tlsFailed: "startTls",
-  derived: "derive",
-  disconnected: "disconnect",
-};
-
-function cancelEncryption(cancel: CancelRequest | undefined): Encryption | undefined {
-  if (cancel?.tls === undefined) return undefined;
-  return cancel.tls ? "tls" : "plain";
-}
-
-function resolveText(targets: Targets, error: Error): string {
-  return `could not translate host name "${targets.host.host}" to address: ${error.message}`;
+  #giveUp(reason?: unknown): void {
+    this.#status = "BAD";
+    this.#demand = { kind: "failed", error: this.#log.error(reason) };
+  }
 }

@@ -10,7 +10,7 @@ import { FrameRules } from "../../wire/framer.ts";
 /** Authentication and NegotiateProtocolVersion: 2,000 bytes, the length word included. */
 const authenticationBytesMax = 2000 - 4;
 /** What a server tells of itself after the login: a parameter or a notice may be long, but not boundless. */
-const reportBytesMax = 1024 * 1024;
+export const reportBytesMax: number = 1024 * 1024;
 
 /** Before AuthenticationOk. */
 export const loginRules: FrameRules = new FrameRules(

@@ -1,7 +1,7 @@
 /**
  * Names and numbers of libpq's ConnStatusType (libpq-fe.h, PostgreSQL 18). All are here, because programs
- * compare with them; a machine of ours never reports SETENV, GSS_STARTUP, AUTHENTICATING, CHECK_TARGET,
- * CHECK_WRITABLE, CHECK_STANDBY or CONSUME as long as it has no GSSAPI, OAuth or session attributes to check.
+ * compare with them; the machine never reports SETENV, which libpq keeps for old times' sake, nor GSS_STARTUP
+ * and AUTHENTICATING, since it has neither GSSAPI nor OAuth.
  */
 
 /** libpq's number of each status. */
@@ -28,6 +28,7 @@ export const connectionStatusNumber = {
  * How far a connection has come: ALLOCATED a cancel not begun · NEEDED an address is looked for · STARTED
  * connecting · MADE connected, about to send · SSL_STARTUP TLS is agreed on or shaking hands ·
  * AWAITING_RESPONSE the startup packet or a proof is sent · AUTH_OK accepted, waiting for ReadyForQuery ·
- * OK and BAD the ends.
+ * CHECK_TARGET the session is judged, by target_session_attrs · CHECK_WRITABLE and CHECK_STANDBY a query has
+ * to tell · CONSUME it has told · OK and BAD the ends.
  */
 export type ConnectionStatus = keyof typeof connectionStatusNumber;

@@ -164,7 +164,7 @@ describe("what is refused", () => {
       "no authentication, where it is required",
       { requireAuth: ["md5"] },
       authenticationOk,
-      /did not request authentication/,
+      /did not complete authentication/,
     ],
     [
       "a binding that md5 cannot have",
@@ -206,6 +206,60 @@ describe("what is refused", () => {
     expect(script.failed().code).toBe("client.login_failed");
     expect(script.failed().message).toContain(name);
     expect(script.failed().message).toContain("not supported");
+  });
+
+  const foreign = (code: number): Buffer =>
+    encodeBackend({ kind: "AuthenticationUnsupported", code, data: Buffer.alloc(0) });
+  const oauth = encodeBackend({ kind: "AuthenticationSASL", mechanisms: ["OAUTHBEARER"] });
+
+  test("OAUTHBEARER by its name, and a mechanism that nobody knows", () => {
+    const script = begun({ password: "x" });
+    script.says(oauth);
+    expect(script.failed().message).toMatch(/OAUTHBEARER authentication, which is not supported$/);
+    const unknown = begun({ password: "x" });
+    unknown.says(encodeBackend({ kind: "AuthenticationSASL", mechanisms: ["PLAIN"] }));
+    expect(unknown.failed().message).toMatch(
+      /none of the server's SASL authentication mechanisms are supported$/,
+    );
+  });
+
+  test("OAUTHBEARER does not stand in the way of SCRAM", () => {
+    const script = begun({ password: "x" });
+    script.says(encodeBackend({ kind: "AuthenticationSASL", mechanisms: ["OAUTHBEARER", "SCRAM-SHA-256"] }));
+    expect(initialResponse(answer(script)).mechanism).toBe("SCRAM-SHA-256");
+  });
+
+  test.each([
+    ["a cleartext password", cleartextRequest],
+    ["a hashed password", md5Request],
+    ["GSSAPI authentication", foreign(AuthenticationCode.gss)],
+    ["SSPI authentication", foreign(AuthenticationCode.sspi)],
+    ["SASL authentication", sasl],
+    ["OAUTHBEARER authentication", oauth],
+  ])("what require_auth does not name, in libpq's words: %s", (what, request) => {
+    const others = ["none", "password", "md5", "scram-sha-256"] as const;
+    const own = {
+      "a cleartext password": "password",
+      "a hashed password": "md5",
+      "SASL authentication": "scram-sha-256",
+    };
+    const requireAuth = others.filter((method) => method !== own[what as keyof typeof own]);
+    const script = begun({ password: "x", requireAuth });
+    script.says(request);
+    const head = `authentication method requirement "${requireAuth.join(",")}" failed: server requested ${what}`;
+    expect(script.failed().message).toContain(head);
+  });
+
+  test.each([
+    ["clear text", cleartextRequest],
+    ["md5", md5Request],
+    ...[1, 2, 4, 6, 7, 8, 9, 99].map((code) => [`method ${code}`, foreign(code)] as const),
+  ] as const)("channel_binding=require answers no request but SASL: %s", (_, request) => {
+    const script = begun({ password: "x", sslmode: "require", channelBinding: "require" });
+    script.says(request);
+    expect(script.failed().message).toMatch(
+      /channel binding required but not supported by server's authentication request$/,
+    );
   });
 
   const violations: [what: string, first: Buffer, second: Buffer][] = [

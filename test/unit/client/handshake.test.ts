@@ -4,6 +4,7 @@ import { ConnectError } from "../../../src/client/errors.ts";
 import { connectionStatusNumber } from "../../../src/client/handshake/status.ts";
 import { protocolVersion30, protocolVersion32 } from "../../../src/wire/constants.ts";
 import {
+  encodeBackend,
   encodeBackendKeyData,
   encodeNegotiateProtocolVersion,
   encodeNoticeResponse,
@@ -402,6 +403,15 @@ describe("NegotiateProtocolVersion is refused", () => {
     twice.startup();
     twice.says(downgrade, downgrade);
     expect(twice.failed().message).toMatch(/duplicate/);
+
+    const late = new Script({ maxProtocolVersion: protocolVersion32, password: "x" });
+    late.connect();
+    late.startup();
+    late.says(encodeBackend({ kind: "AuthenticationMD5Password", salt: Buffer.alloc(4) }));
+    late.written();
+    late.says(downgrade);
+    expect(late.failed()).toMatchObject({ code: "client.protocol_violation" });
+    expect(late.failed().message).toMatch(/in the middle of a login/);
 
     const tooOld = new Script({
       minProtocolVersion: protocolVersion32,

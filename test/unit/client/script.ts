@@ -12,8 +12,9 @@ import type {
   HandshakeEvent,
   HandshakeResult,
 } from "../../../src/client/handshake/demands.ts";
-import { Handshake } from "../../../src/client/handshake/handshake.ts";
+import { Handshake, type HandshakeEnvironment } from "../../../src/client/handshake/handshake.ts";
 import { TransactionStatus } from "../../../src/wire/constants.ts";
+import { decodeFrontend } from "../../../src/wire/decode-frontend.ts";
 import {
   encodeAuthenticationOk,
   encodeBackendKeyData,
@@ -22,6 +23,7 @@ import {
   encodeReadyForQuery,
 } from "../../../src/wire/encode-backend.ts";
 import type { ErrorFields } from "../../../src/wire/fields.ts";
+import type { FrontendMessage } from "../../../src/wire/messages.ts";
 import { StartupFramer, type StartupRequest } from "../../../src/wire/startup.ts";
 
 export type Pace = "whole" | "byte by byte";
@@ -33,14 +35,20 @@ export class Script {
   /** Every status the machine has been seen in, in order. */
   readonly statuses: string[] = [];
 
-  constructor(given: Partial<ConnectOptions> = {}, pace: Pace = "whole", cancel?: CancelRequest) {
+  constructor(
+    given: Partial<ConnectOptions> = {},
+    pace: Pace = "whole",
+    cancel?: CancelRequest,
+    environment: Partial<HandshakeEnvironment> = {},
+  ) {
     const options = connectOptions({
       user: "ada",
       sslmode: "disable",
       hosts: [{ host: "127.0.0.1", port: 5432 }],
       ...given,
     });
-    this.machine = new Handshake(options, { random: (bytes) => Buffer.alloc(bytes, 7), cancel });
+    const random = (bytes: number): Buffer => Buffer.alloc(bytes, 7);
+    this.machine = new Handshake(options, { random, cancel, ...environment });
     this.#pace = pace;
     this.#note();
   }
@@ -87,6 +95,12 @@ export class Script {
     expect(framer.takeRest()).toHaveLength(0);
     if (request === undefined) throw new Error("the packet is not whole");
     return request;
+  }
+
+  /** What the client sends, as a message of a session or of its login. */
+  message(): FrontendMessage {
+    const bytes = this.written();
+    return decodeFrontend(bytes, 0, bytes.length);
   }
 
   /** What the server says. */
