@@ -273,6 +273,28 @@ describe("names", () => {
     expect(asked, "failures are not remembered").toBe(5);
   });
 
+  test("an answer that comes when the next host is being tried counts no more", async () => {
+    let answer: (addresses: string[]) => void = () => undefined;
+    const late = new Promise<string[]>((resolve) => {
+      answer = resolve;
+    });
+    const script: Script = async (peer) => {
+      await peer.expectStartup("startup");
+      answer(["127.0.0.1"]);
+      await late;
+      peer.welcome();
+      await peer.closed;
+    };
+    await withoutTrace(script, async (port) => {
+      const hosts = ["slow.example", "127.0.0.1"].map((host) => ({ host, port }));
+      const { transport, endpoint } = await openConnection(options({ hosts, connectTimeoutMs: 50 }), {
+        resolve: () => late,
+      });
+      expect(endpoint.host).toBe("127.0.0.1");
+      transport.destroy();
+    });
+  });
+
   test("every address of a name is tried", async () => {
     await withoutTrace(
       async (peer) => {
@@ -288,6 +310,41 @@ describe("names", () => {
       },
     );
   });
+});
+
+test.each(stops)("a server that %s: the deadline for the whole ends it", async (_, phase, given, script) => {
+  await withoutTrace(script, async (port) => {
+    const twice = [port, port].map((each) => ({ host: "127.0.0.1", port: each }));
+    const options = optionsFor(port, { ...given, hosts: twice, connectTimeoutMs: 60_000 });
+    const error = await failureOf(openConnection(options, { timeoutMs: 100 }));
+    expect(error).toMatchObject({
+      code: "client.connect_timeout",
+      sqlstate: "08001",
+      attempts: [{ phase, code: "client.connect_timeout" }],
+    });
+    expect(error.message).toBe(`connection to server at "127.0.0.1", port ${port} failed: timeout expired`);
+  });
+});
+
+test.each([0, -1, Number.NaN, 2 ** 31])("a deadline of %s ms cannot be", async (timeoutMs) => {
+  const error = await failureOf(openConnection(optionsFor(1), { timeoutMs }));
+  expect(error).toMatchObject({ code: "client.bad_option", sqlstate: "22023" });
+});
+
+test("the caller may abort from within a change of status, and nothing is left", async () => {
+  for (const when of ["STARTED", "MADE", "AWAITING_RESPONSE"]) {
+    await withoutTrace(
+      async (peer) => await peer.closed,
+      async (port) => {
+        const abort = new AbortController();
+        const onStatus = (status: string): void => {
+          if (status === when) abort.abort();
+        };
+        const error = await failureOf(openConnection(optionsFor(port), { signal: abort.signal, onStatus }));
+        expect(error.code).toBe("client.connect_aborted");
+      },
+    );
+  }
 });
 
 test("57P03 leads to the next host, a wrong password does not", async () => {
