@@ -1,5 +1,30 @@
-/** The client: connection strings, the handshake machine, connections, cancel requests. */
-export { parseConninfo } from "./conninfo/conninfo.ts";
+/**
+ * The client's public surface, sub-path `pgsluice/client`: connect, query, copy, listen, cancel; connection
+ * strings; the handshake machine and its driver; types.
+ */
+export { type ConnectCallOptions, connect } from "./connect.ts";
+export {
+  type ColumnCodecs,
+  Connection,
+  type ConnectionOptions,
+  type QueryOptions,
+  type TransactionState,
+} from "./connection.ts";
+export {
+  type ConnectionKeyword,
+  type ConnectionParameters,
+  type Conninfo,
+  type ConninfoInput,
+  type ConninfoOption,
+  type ConninfoSources,
+  connectOptionsFromConninfo,
+  conninfoDefaults,
+  conninfoFromPairs,
+  conninfoOptions,
+  conninfoValues,
+  parseConninfo,
+  resolveConninfo,
+} from "./conninfo/conninfo.ts";
 export {
   type AuthenticationMethod,
   type ChannelBinding,
@@ -25,4 +50,29 @@ export { Handshake } from "./handshake/handshake.ts";
 export { cachedResolve, type Resolve, resolveBySystem } from "./handshake/resolve.ts";
 export { type ConnectionStatus, connectionStatusNumber } from "./handshake/status.ts";
 export type { ConnectedEndpoint } from "./handshake/targets.ts";
+export type { CopyOut, CopyResult, CopySource } from "./query/copy.ts";
+export type { StatementDescription } from "./query/describe.ts";
+export type { Listener, Notification } from "./query/listener.ts";
+export type { Pipeline } from "./query/pipeline.ts";
+export type { Query } from "./query/query.ts";
+export { escapeIdentifier, escapeLiteral } from "./query/quoting.ts";
+export type { Result } from "./query/result.ts";
+export type { Column, ResultFormat, RowMode } from "./query/rows.ts";
+export type { Transaction, TransactionOptions } from "./query/transaction.ts";
 export { SimpleClient, type SimpleResult } from "./simple.ts";
+export { type SqlStateCode, type SqlStateName, sqlState } from "./sqlstate.ts";
+export type { TraceContext } from "./tracing.ts";
+export {
+  type ArrayValue,
+  type Decode,
+  type DecodedRow,
+  type DecodedType,
+  type NonNullCodec,
+  nonNull,
+  Range,
+  type RangeType,
+  Timestamp,
+  type TypeCodec,
+  TypeRegistry,
+  types,
+} from "./types/index.ts";

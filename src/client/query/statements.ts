@@ -1,0 +1,95 @@
+/**
+ * The statements that this session has prepared, by their text. A text that comes again and again is prepared
+ * under a name, so that the server parses and plans it once; before that, the unnamed statement does.
+ */
+import { LruMap } from "../../base/lru.ts";
+import type { Column, RowOptions } from "./rows.ts";
+import { RowReader } from "./rows.ts";
+
+export class Statement {
+  readonly text: string;
+  /** Its name on the server once it is prepared; empty before. */
+  name = "";
+  /** The server has confirmed the name. */
+  ready = false;
+  uses = 0;
+  /** Object identifiers of its parameters' types, once the server has told them. */
+  parameterTypes: readonly number[] | undefined;
+  /** Its columns; null if it returns none; undefined until the server has told. */
+  columns: readonly Column[] | null | undefined;
+  #reader: RowReader | undefined;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  /** The reader of its rows; the last one is used again where the options are the same. */
+  reader(columns: readonly Column[], options: RowOptions): RowReader {
+    const last = this.#reader;
+    if (last?.columns === columns && sameOptions(last.options, options)) return last;
+    this.#reader = new RowReader(columns, options);
+    return this.#reader;
+  }
+}
+
+function sameOptions(a: RowOptions, b: RowOptions): boolean {
+  return a.rowMode === b.rowMode && a.format === b.format && a.columns === b.columns && a.types === b.types;
+}
+
+export class StatementCache {
+  readonly #statements: LruMap<string, Statement>;
+  readonly #usesBefore: number;
+  #named = 0;
+  /** Names that the server still holds and nobody uses any more. */
+  #evicted: string[] = [];
+
+  /** `usesBefore`: how often a text has been run before it is prepared under a name; Infinity: never. */
+  constructor(sizeMax: number, usesBefore: number) {
+    this.#statements = new LruMap(Math.max(sizeMax, 1));
+    this.#usesBefore = sizeMax === 0 ? Number.POSITIVE_INFINITY : usesBefore;
+  }
+
+  /** The statement with this text; it counts as used. */
+  use(text: string): Statement {
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = new Statement(text);
+      const evicted = this.#statements.set(text, statement)?.[1];
+      if (evicted?.ready === true) this.#evicted.push(evicted.name);
+    }
+    statement.uses++;
+    return statement;
+  }
+
+  /** Whether it is time to prepare it under a name, which it then has. */
+  named(statement: Statement): boolean {
+    if (statement.name !== "" || statement.uses <= this.#usesBefore) return false;
+    if (this.#statements.peek(statement.text) !== statement) return false;
+    this.#named++;
+    statement.name = `pgsluice_s${this.#named}`;
+    return true;
+  }
+
+  /** The server does not know the name, or no longer has the same result for it. */
+  forget(statement: Statement): void {
+    if (statement.ready) this.#evicted.push(statement.name);
+    statement.name = "";
+    statement.ready = false;
+    statement.columns = undefined;
+    statement.parameterTypes = undefined;
+  }
+
+  /** Names to close on the server, once each. */
+  takeEvicted(): string[] {
+    if (this.#evicted.length === 0) return this.#evicted;
+    const evicted = this.#evicted;
+    this.#evicted = [];
+    return evicted;
+  }
+
+  /** The server has dropped all prepared statements. */
+  clear(): void {
+    this.#statements.clear();
+    this.#evicted = [];
+  }
+}
