@@ -2,13 +2,15 @@
 /**
  * The command line. Flags and printing only: what commands do lives in the rooms below.
  *
- * Exit codes: 0 after a clean end, 1 for an error in the flags, the configuration or the start.
+ * Exit codes: 0 after a clean end, 1 for an error in the flags, the configuration or the start; `query` has more.
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { Failure } from "../base/errors.ts";
 import { registerBench } from "./bench.ts";
 import { registerDemo } from "./demo.ts";
+import { Exit } from "./exit.ts";
+import { registerQuery } from "./query.ts";
 import { registerStart } from "./start.ts";
 
 /** Runs the command line given by `argv`, in the form of process.argv. Returns the exit code; prints errors. */
@@ -18,7 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     // Commander has printed its own errors, and help and version are "errors" with exit code 0.
-    if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof CommanderError || error instanceof Exit) return error.exitCode;
     printError(error);
     return 1;
   }
@@ -33,6 +35,7 @@ function commandLine(): Command {
     .configureHelp({ showGlobalOptions: false });
   registerStart(program);
   registerDemo(program);
+  registerQuery(program);
   registerBench(program);
   return program;
 }
