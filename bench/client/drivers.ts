@@ -125,7 +125,14 @@ export async function postgresDriver(address: Address): Promise<Driver> {
     async copyOut(rows) {
       const stream = await sql.unsafe(`COPY (SELECT * FROM bench_rows LIMIT ${rows}) TO STDOUT`).readable();
       let bytes = 0;
-      for await (const chunk of stream) bytes += (chunk as Buffer).length;
+      // Iterating over it waits for ever now and then.
+      await new Promise<void>((resolve, reject) => {
+        stream.on("data", (chunk: Buffer) => {
+          bytes += chunk.length;
+        });
+        stream.once("error", reject);
+        stream.once("end", resolve);
+      });
       return bytes;
     },
     close: () => sql.end(),

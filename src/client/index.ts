@@ -59,6 +59,42 @@ export { escapeIdentifier, escapeLiteral } from "./query/quoting.ts";
 export type { Result } from "./query/result.ts";
 export type { Column, ResultFormat, RowMode } from "./query/rows.ts";
 export type { Transaction, TransactionOptions } from "./query/transaction.ts";
+export type {
+  BackupPosition,
+  BackupTablespace,
+  BaseBackup,
+} from "./replication/base-backup.ts";
+export type {
+  BaseBackupOptions,
+  LogicalSlotOptions,
+  PhysicalSlotOptions,
+  PluginOptions,
+} from "./replication/commands.ts";
+export {
+  type CreatedSlot,
+  connectReplication,
+  type LogicalStreamOptions,
+  type PhysicalSlot,
+  type PhysicalStreamOptions,
+  type ReplicationConnection,
+  type ReplicationConnectOptions,
+  type StreamOptions,
+  type SystemIdentity,
+  type TimelineHistory,
+} from "./replication/connection.ts";
+export { formatLsn, parseLsn } from "./replication/lsn.ts";
+export type {
+  BackupArchive,
+  BackupData,
+  BackupEvent,
+  BackupManifest,
+  BackupProgress,
+  Keepalive,
+  ReplicationEvent,
+  ReplicationPositions,
+  WalData,
+} from "./replication/messages.ts";
+export type { NextTimeline, ReplicationStream } from "./replication/stream.ts";
 export { SimpleClient, type SimpleResult } from "./simple.ts";
 export { type SqlStateCode, type SqlStateName, sqlState } from "./sqlstate.ts";
 export type { TraceContext } from "./tracing.ts";

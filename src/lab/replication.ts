@@ -1,19 +1,19 @@
 /**
- * What of replication needs SQL: waiting until a standby has caught up, and a base backup of a server that
- * runs, made by PostgreSQL's low-level functions because the embedded package has no pg_basebackup.
+ * What of replication needs a connection: waiting until a standby has caught up, and a base backup of a server
+ * that runs, taken by our own client because the embedded package has no pg_basebackup.
  */
-import { constants } from "node:fs";
-import { copyFile, lstat, mkdir, readdir, rm } from "node:fs/promises";
-import path from "node:path";
+import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connectOptions } from "../client/conninfo/options.ts";
+import { connectReplication } from "../client/replication/connection.ts";
 import type { Account } from "./account.ts";
-import { dropOwn, writeOwned } from "./data-folder.ts";
+import { dropOwn, superuser } from "./data-folder.ts";
 import { labError } from "./errors.ts";
 import type { LabNode } from "./node.ts";
 import { run } from "./processes.ts";
+import { TarUnpacker } from "./tar.ts";
 
 const pollMs = 10;
-const controlFile = path.join("global", "pg_control");
 
 /**
  * Waits until `standby` streams and has replayed all that was committed on `primary` before the call. Rejects
@@ -36,44 +36,29 @@ export async function untilReplayed(primary: LabNode, standby: LabNode, timeoutM
 }
 
 /**
- * Replaces `target` by a copy of the running `source` that starts as a standby (manual, 25.3.3 "Making a Base
- * Backup Using the Low Level API"). The write-ahead log is not copied: the standby streams it.
+ * Replaces `target` by a base backup of the running `source` that starts as a standby, over its Unix socket,
+ * where pg_hba.conf always allows it. The write-ahead log is not in it: the standby streams it. Rejects with
+ * `lab.start_failed` or as the client does; what is in `target` then does not start.
  */
 export async function baseBackup(
   source: LabNode,
   target: string,
   account: Account | undefined,
 ): Promise<void> {
-  await using client = await source.connect();
-  await client.query("SELECT pg_backup_start('lab', fast => true)");
+  const hosts = [{ host: source.socketFolder, port: source.port }];
+  const options = connectOptions({ hosts, user: superuser, sslmode: "disable" });
+  await using connection = await connectReplication(options, { mode: "physical" });
+  await using backup = await connection.baseBackup({ label: "lab", checkpoint: "fast", wait: false });
+  if (backup.tablespaces.length > 1) {
+    throw labError("lab.start_failed", `${source.name} has tablespaces: its copy would use the same folders`);
+  }
   await rm(target, { recursive: true, force: true });
-  await copyRunning(source.dataFolder, target, "");
-  await copyFile(path.join(source.dataFolder, controlFile), path.join(target, controlFile));
-  const { rows } = await client.query("SELECT labelfile FROM pg_backup_stop(wait_for_archive => false)");
+  await mkdir(target, { mode: 0o700 });
+  await using archive = new TarUnpacker(target);
+  for await (const event of backup) {
+    if (event.kind === "data") await archive.write(event.data);
+  }
+  await archive.end();
   await dropOwn(target);
   if (account !== undefined) await run("chown", ["-R", `${account.uid}:${account.gid}`, target]);
-  await writeOwned(path.join(target, "backup_label"), rows[0]?.[0] ?? "", account);
-}
-
-/** Copies while files come and go: what vanishes is of no interest to a backup. */
-async function copyRunning(source: string, target: string, inside: string): Promise<void> {
-  await mkdir(path.join(target, inside), { recursive: true, mode: 0o700 });
-  for (const entry of await readdir(path.join(source, inside), { withFileTypes: true })) {
-    const name = path.join(inside, entry.name);
-    if (entry.isDirectory()) {
-      await copyRunning(source, target, name);
-    } else if (entry.isSymbolicLink()) {
-      throw labError("lab.start_failed", `${name} is a tablespace: a base backup of it is not possible`);
-    } else if (inside !== "pg_wal" && name !== controlFile) {
-      await copyUnlessGone(path.join(source, name), path.join(target, name));
-    }
-  }
-}
-
-async function copyUnlessGone(source: string, target: string): Promise<void> {
-  try {
-    if ((await lstat(source)).isFile()) await copyFile(source, target, constants.COPYFILE_FICLONE);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
 }
