@@ -71,7 +71,7 @@ test("pgsluice.toml and userlist.txt: SCRAM and TLS on both sides, one database,
   expect(await program.exit).toBe(0);
 });
 
-test("embed.ts compiles", async () => {
+test("every program in examples compiles", async () => {
   const tsc = path.join(root, "node_modules", "typescript", "bin", "tsc");
   await promisify(execFile)(process.execPath, [tsc, "-p", examples]);
 });
