@@ -72,7 +72,7 @@ export async function pgDriver(address: Address): Promise<Driver> {
         user: "postgres",
         database: "postgres",
         pipeline: true,
-      } as pg.ClientConfig);
+      });
       await pipelining.connect();
       const asked = Array.from({ length: queries }, (_, i) =>
         pipelining.query({ name: "point", text: point, values: [i % 1000] }),

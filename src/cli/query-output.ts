@@ -14,13 +14,13 @@ export interface OutputFormat {
   readonly tuplesOnly: boolean;
 }
 
-/** The result of a statement that was run with `rowMode: "raw"`, as text to print. */
+/** The result of a statement that was run with `rowMode: "text"`, as text to print. */
 export function* printedResult(
   result: Result<unknown>,
   { format, tuplesOnly }: OutputFormat,
 ): Generator<string, void, undefined> {
   const { columns, command } = result;
-  const rows = result.rows as RawRow[];
+  const rows = result.rows as TextRow[];
   // An empty statement.
   if (command === "" && columns.length === 0) return;
   if (format === "json") {
@@ -32,7 +32,7 @@ export function* printedResult(
   if (!returnsRows || changesRows.has(command)) yield `${commandTag(result)}\n`;
 }
 
-type RawRow = readonly (Buffer | null)[];
+type TextRow = readonly (string | null)[];
 
 /** Commands of which psql prints the tag also behind the rows that they return. */
 const changesRows: ReadonlySet<string> = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
@@ -45,13 +45,13 @@ function commandTag({ command, rowCount }: Result<unknown>): string {
 
 type Table = (
   columns: readonly Column[],
-  rows: readonly RawRow[],
+  rows: readonly TextRow[],
   tuplesOnly: boolean,
 ) => Generator<string, void, undefined>;
 
 const tables: Readonly<Record<Exclude<OutputFormat["format"], "json">, Table>> = { aligned, unaligned, csv };
 
-function footer(rows: readonly RawRow[]): string {
+function footer(rows: readonly TextRow[]): string {
   return `(${rows.length} ${rows.length === 1 ? "row" : "rows"})\n`;
 }
 
@@ -60,8 +60,8 @@ function typeName(column: Column): string | undefined {
   return TypeRegistry.builtin.codec(column.typeOid)?.name;
 }
 
-function valueText(value: Buffer | null): string {
-  return value === null ? "" : value.toString();
+function valueText(value: string | null): string {
+  return value ?? "";
 }
 
 // The aligned table.
@@ -73,7 +73,7 @@ const rightAligned: ReadonlySet<string | undefined> = new Set(
 
 function* aligned(
   columns: readonly Column[],
-  rows: readonly RawRow[],
+  rows: readonly TextRow[],
   tuplesOnly: boolean,
 ): Generator<string, void, undefined> {
   const headers = columns.map(({ name }) => displayLines(name));
@@ -151,7 +151,7 @@ function* alignedRow(
 
 function* unaligned(
   columns: readonly Column[],
-  rows: readonly RawRow[],
+  rows: readonly TextRow[],
   tuplesOnly: boolean,
 ): Generator<string, void, undefined> {
   if (!tuplesOnly) yield `${columns.map(({ name }) => name).join("|")}\n`;
@@ -163,7 +163,7 @@ function* unaligned(
 
 function* csv(
   columns: readonly Column[],
-  rows: readonly RawRow[],
+  rows: readonly TextRow[],
   tuplesOnly: boolean,
 ): Generator<string, void, undefined> {
   if (!tuplesOnly) yield `${columns.map(({ name }) => csvField(name)).join(",")}\n`;
@@ -182,11 +182,11 @@ function csvField(text: string): string {
  * One line with an array of objects. A JSON number is only what every reader of JSON keeps exactly: integers of
  * up to 32 bits and floating point numbers; int8, numeric and the rest are strings with the server's text.
  */
-function* json(columns: readonly Column[], rows: readonly RawRow[]): Generator<string, void, undefined> {
+function* json(columns: readonly Column[], rows: readonly TextRow[]): Generator<string, void, undefined> {
   const fields = columns.map((column) => {
     const key = `${JSON.stringify(column.name)}:`;
     const encode = jsonEncoders.get(typeName(column)) ?? JSON.stringify;
-    return (value: Buffer | null): string => key + (value === null ? "null" : encode(value.toString()));
+    return (value: string | null): string => key + (value === null ? "null" : encode(value));
   });
   let separator = "";
   yield "[";

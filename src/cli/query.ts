@@ -81,13 +81,14 @@ async function runAndPrint(target: string, sql: string, format: OutputFormat): P
   const session = new Interruptible(sql);
   session.attach();
   try {
-    const results = await session.run(target);
+    await session.run(target);
     // The server is not kept waiting for whoever reads the output.
     const closed = session.close();
-    for (const result of results) await print(printedResult(result, format));
+    for (const result of session.results) await print(printedResult(result, format));
     await closed;
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
+    for (const result of session.results) await print(printedResult(result, format));
     say(serverMessage(error.fields, { sql, context: true }));
     // FATAL and PANIC: the server has closed the session.
     throw new Exit(error.fields.severity === "ERROR" ? exitCodes.failed : exitCodes.noSession);
@@ -146,6 +147,8 @@ const echoMs = 200;
 /** Connects and runs the statements; INT and TERM may come at any time. */
 class Interruptible {
   readonly #sql: string;
+  /** What the statements came to so far; after an error, those before it. */
+  readonly results: Result<unknown>[] = [];
   readonly #connecting = new AbortController();
   #phase: "connecting" | "running" | "over" = "connecting";
   #connection: Connection | undefined;
@@ -169,11 +172,14 @@ class Interruptible {
     process.off("SIGINT", this.#onInterrupt).off("SIGTERM", this.#onTerminate);
   }
 
-  async run(target: string): Promise<Result<unknown>[]> {
+  async run(target: string): Promise<void> {
     const connection = await this.#connect(target);
     this.#phase = "running";
     try {
-      return await connection.execute(this.#sql, { rowMode: "raw" });
+      await connection.execute(this.#sql, {
+        rowMode: "text",
+        onResult: (result: Result<unknown>) => this.results.push(result),
+      });
     } finally {
       this.#phase = "over";
       // What became of the request is told before what became of the statement.

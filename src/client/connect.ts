@@ -1,10 +1,11 @@
 /** The promise face of connecting: one call from a connection string to a session. */
 
-import { Connection, type ConnectionOptions } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionOptions } from "./connection-options.ts";
 import { type ConnectionParameters, resolveConninfo } from "./conninfo/conninfo.ts";
 import type { ConnectOptions } from "./conninfo/options.ts";
 import { type OpenConnection, type OpenOptions, openConnection } from "./handshake/driver.ts";
-import { connectChannel, isTraced, traceStart } from "./tracing.ts";
+import { connectChannel, isTraced, traceContext, traceStart } from "./tracing.ts";
 
 export interface ConnectCallOptions extends OpenOptions, ConnectionOptions {}
 
@@ -22,23 +23,37 @@ const readBufferBytesDefault = 64 * 1024;
  * Rejects with ConnectError (the server's own SQLSTATE if it sent an error, else 08001, 08006 or 08P01), which
  * lists every attempt, or with OperationError `client.bad_option` (22023). Nothing is left behind then.
  */
+export function connect(
+  target?: string | ConnectionParameters,
+  options?: ConnectCallOptions,
+): Promise<Connection>;
+export function connect(target: ConnectOptions, options?: ConnectCallOptions): Promise<Connection>;
 export async function connect(
   target: string | ConnectionParameters | ConnectOptions = "",
   options: ConnectCallOptions = {},
 ): Promise<Connection> {
-  const connectOptions = inUtf8(isResolved(target) ? target : resolveConninfo(target));
+  const connectOptions = readable(isResolved(target) ? target : resolveConninfo(target));
   const openOptions = { readBufferBytes: readBufferBytesDefault, ...options };
   const open = await traced(connectOptions, () => openConnection(connectOptions, openOptions));
-  return new Connection(open, connectOptions, options, () =>
-    openConnection(connectOptions, { ...openOptions, signal: undefined }),
+  return new Connection(open, connectOptions, options, (signal) =>
+    openConnection(connectOptions, { ...openOptions, signal }),
   );
 }
 
-/** Text is decoded as UTF-8 here, so that is what is asked for; of itself a server would use its database's encoding. */
-function inUtf8(options: ConnectOptions): ConnectOptions {
-  if (options.parameters.some(([name]) => name.toLowerCase() === "client_encoding")) return options;
-  return { ...options, parameters: [...options.parameters, ["client_encoding", "UTF8"]] };
+/**
+ * What the codecs can read is asked for: text in UTF-8, dates in ISO's form. Of itself a server would use the
+ * encoding of its database, and whatever style it is configured for. What the caller asks for holds.
+ */
+function readable(options: ConnectOptions): ConnectOptions {
+  const given = new Set(options.parameters.map(([name]) => name.toLowerCase()));
+  const added = readableParameters.filter(([name]) => !given.has(name.toLowerCase()));
+  return { ...options, parameters: [...options.parameters, ...added] };
 }
+
+const readableParameters: readonly (readonly [string, string])[] = [
+  ["client_encoding", "UTF8"],
+  ["DateStyle", "ISO"],
+];
 
 function isResolved(target: string | ConnectionParameters | ConnectOptions): target is ConnectOptions {
   return typeof target === "object" && "hosts" in target;
@@ -50,12 +65,8 @@ async function traced(
 ): Promise<OpenConnection> {
   if (!isTraced(connectChannel)) return await open();
   const [host] = connectOptions.hosts;
-  const end = traceStart(connectChannel, {
-    "db.system.name": "postgresql",
-    "db.namespace": connectOptions.database,
-    "server.address": host?.host ?? "",
-    "server.port": host?.port ?? 0,
-  });
+  const context = traceContext({ database: connectOptions.database, host: host?.host, port: host?.port });
+  const end = traceStart(connectChannel, context);
   try {
     const connection = await open();
     end(undefined);

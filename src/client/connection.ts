@@ -6,75 +6,57 @@
  * Nothing here has to be listened to for the process to stay alive: an end of the session is what the
  * promises of its queries, and `closed`, say.
  */
-import { type Failure, OperationError } from "../base/errors.ts";
+import type { Failure } from "../base/errors.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import type { ErrorFields } from "../wire/fields.ts";
 import { type TraceOptions, Tracer } from "../wire/trace.ts";
+import {
+  type ColumnCodecs,
+  type ConnectionOptions,
+  cancelTimeoutMsDefault,
+  connectionClosed,
+  type ExecuteOptions,
+  pipelineOpen,
+  prepareThresholdDefault,
+  type QueryOptions,
+  statementCacheSizeDefault,
+  type TransactionState,
+  transactionOpen,
+} from "./connection-options.ts";
 import type { ConnectOptions } from "./conninfo/options.ts";
 import { cancelBackend, type OpenConnection } from "./handshake/driver.ts";
 import type { ConnectedEndpoint } from "./handshake/targets.ts";
 import { CopyIn, CopyOut, type CopyResult, type CopySource } from "./query/copy.ts";
+import { copyInto } from "./query/copy-source.ts";
 import { Describe, type StatementDescription } from "./query/describe.ts";
 import type { Command } from "./query/exchange.ts";
+import { warnIfThrows } from "./query/faults.ts";
 import { Listener, Listeners } from "./query/listener.ts";
 import { Pipeline } from "./query/pipeline.ts";
 import { Query } from "./query/query.ts";
 import { escapeIdentifier } from "./query/quoting.ts";
 import type { Result } from "./query/result.ts";
-import type { ResultFormat, RowMode, RowOptions } from "./query/rows.ts";
+import type { RowOptions } from "./query/rows.ts";
 import { Session } from "./query/session.ts";
 import { MultipleStatements } from "./query/simple-command.ts";
 import { StatementCache } from "./query/statements.ts";
 import { beginStatement, Transaction, type TransactionOptions } from "./query/transaction.ts";
-import { isTraced, queryChannel, traceStart } from "./tracing.ts";
-import type { TypeCodec } from "./types/codec.ts";
+import { isTraced, queryChannel, traceContext, traceStart } from "./tracing.ts";
 import type { DecodedRow } from "./types/decoded-row.ts";
 import { TypeRegistry } from "./types/registry.ts";
-
-/** Codecs by column name: what a result must have, and what its rows are typed by. */
-export type ColumnCodecs = Readonly<Record<string, TypeCodec>>;
-export interface QueryOptions {
-  /** Cancels the query on the server; it rejects with the signal's reason. Nothing is sent behind it meanwhile. */
-  readonly signal?: AbortSignal | undefined;
-  /** In which format values travel; what they become is the same. "text" if not given. */
-  readonly format?: ResultFormat | undefined;
-  /** "object" if not given. */
-  readonly rowMode?: RowMode | undefined;
-  /** The columns the result must have, with their types; anything else is an error before the first row. */
-  readonly columns?: ColumnCodecs | undefined;
-  /** Overrides the connection's types for this query. */
-  readonly types?: TypeRegistry | undefined;
-}
-
-export interface ConnectionOptions {
-  /** How values become JavaScript's and back; the built-in types if not given. */
-  readonly types?: TypeRegistry | undefined;
-  /** How often a text is run before it is prepared under a name; 5 if not given, Infinity for never. */
-  readonly prepareThreshold?: number | undefined;
-  /** Statements that are kept prepared; 100 if not given, 0 for none. */
-  readonly statementCacheSize?: number | undefined;
-  /** Hears notices and warnings of the server. What it throws becomes a warning of the process. */
-  readonly onNotice?: ((notice: ErrorFields) => void) | undefined;
-  /** Milliseconds that delivering a cancel request may take; 10,000 if not given. */
-  readonly cancelTimeoutMs?: number | undefined;
-}
-
-/** As PQtransactionStatus: outside of a transaction, running a statement, in a block, in a failed one, no session. */
-export type TransactionState = "idle" | "active" | "in-transaction" | "failed" | "unknown";
-
-const prepareThresholdDefault = 5;
-const statementCacheSizeDefault = 100;
-const cancelTimeoutMsDefault = 10_000;
 
 export class Connection {
   readonly #connectOptions: ConnectOptions;
   readonly #options: ConnectionOptions;
   readonly #types: TypeRegistry;
-  readonly #reconnect: () => Promise<OpenConnection>;
+  readonly #reconnect: (signal: AbortSignal) => Promise<OpenConnection>;
   readonly #listeners = new Listeners();
   #session: Session;
-  #pipeline: Pipeline<QueryOptions> | undefined;
-  #resetting = false;
+  #pipeline: Pipeline | undefined;
+  #transaction: Transaction | undefined;
+  #resetting: Promise<void> | undefined;
+  /** Ends a reset under way: the connection is wanted no more. */
+  #resetEnd: AbortController | undefined;
   #setClosed: (failure: Failure | undefined) => void = () => {};
   #closed: Promise<Failure | undefined>;
 
@@ -83,7 +65,7 @@ export class Connection {
     open: OpenConnection,
     connectOptions: ConnectOptions,
     options: ConnectionOptions,
-    reconnect: () => Promise<OpenConnection>,
+    reconnect: (signal: AbortSignal) => Promise<OpenConnection>,
   ) {
     this.#connectOptions = connectOptions;
     this.#options = options;
@@ -112,7 +94,7 @@ export class Connection {
         onNotice: (fields) => this.#notice(fields),
         onNotification: (channel, payload, pid) => this.#listeners.deliver({ channel, payload, pid }),
         onClose: (failure) => {
-          if (!this.#resetting) this.#listeners.fail(failure ?? connectionClosed());
+          if (this.#resetEnd === undefined) this.#listeners.fail(failure ?? connectionClosed());
           this.#setClosed(failure);
         },
       },
@@ -120,11 +102,8 @@ export class Connection {
   }
 
   #notice(fields: ErrorFields): void {
-    try {
-      this.#options.onNotice?.(fields);
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error), "NoticeListenerWarning");
-    }
+    const { onNotice } = this.#options;
+    if (onNotice !== undefined) warnIfThrows(onNotice, fields);
   }
 
   // Statements.
@@ -150,6 +129,11 @@ export class Connection {
   query(
     text: string,
     values: readonly unknown[] | undefined,
+    options: QueryOptions & { readonly rowMode: "text" },
+  ): Query<(string | null)[]>;
+  query(
+    text: string,
+    values: readonly unknown[] | undefined,
     options: QueryOptions & { readonly rowMode: "raw" },
   ): Query<(Buffer | null)[]>;
   query<Row = Record<string, unknown>>(
@@ -167,8 +151,8 @@ export class Connection {
     values: readonly unknown[],
     options: QueryOptions,
     ending: "ready" | "result",
+    session: Session = this.#session,
   ): Query<unknown> {
-    const session = this.#session;
     const query = new Query<unknown>(session, {
       statement: session.statements.use(text),
       values,
@@ -184,7 +168,7 @@ export class Connection {
   #rowOptions(options: QueryOptions): RowOptions {
     return {
       rowMode: options.rowMode ?? "object",
-      format: options.format ?? "text",
+      format: options.rowMode === "text" ? "text" : (options.format ?? "text"),
       columns: options.columns,
       types: options.types ?? this.#types,
     };
@@ -192,24 +176,26 @@ export class Connection {
 
   #traceQuery(text: string): (error: unknown, result: Result<unknown> | undefined) => void {
     const { host, port } = this.endpoint;
-    const end = traceStart(queryChannel, {
-      "db.system.name": "postgresql",
-      "db.namespace": this.database,
-      "server.address": host,
-      "server.port": port,
-      "db.query.text": text,
-    });
+    const end = traceStart(queryChannel, traceContext({ database: this.database, host, port, text }));
     return (error, result) => end(error, result?.rowCount);
   }
 
   /**
    * Runs one or more statements, separated by semicolons, by the simple protocol: without parameters, in text
-   * format, in one implicit transaction. Resolves with one result for each. Rejects as {@link query} does.
+   * format, in one implicit transaction. Resolves with one result for each. Rejects as {@link query} does; what
+   * came before the error, `onResult` has heard.
    */
-  async execute(sql: string, options: QueryOptions = {}): Promise<Result<unknown>[]> {
+  async execute<Row = Record<string, unknown>>(
+    sql: string,
+    options: ExecuteOptions<Row> = {},
+  ): Promise<Result<Row>[]> {
     if (this.#pipeline !== undefined) throw pipelineOpen();
-    const rows = this.#rowOptions({ ...options, format: "text" });
-    const command = new MultipleStatements(this.#session, { sql, rows, signal: options.signal });
+    const command = new MultipleStatements<Row>(this.#session, {
+      sql,
+      rows: this.#rowOptions({ rowMode: options.rowMode, types: options.types }),
+      signal: options.signal,
+      onResult: options.onResult,
+    });
     this.#session.submit(command);
     return await command.promise;
   }
@@ -226,19 +212,19 @@ export class Connection {
    * Opens pipeline mode, as PQenterPipelineMode does. Until it is closed all statements go through the
    * pipeline; others are refused with OperationError `client.pipeline_open` (55000).
    */
-  pipeline(): Pipeline<QueryOptions> {
+  pipeline(): Pipeline {
     if (this.#pipeline !== undefined) throw pipelineOpen();
     const session = this.#session;
-    this.#pipeline = new Pipeline<QueryOptions>({
+    const pipeline = new Pipeline({
       submit: (command) => session.submit(command),
-      pipelined: <Row>(text: string, values: readonly unknown[], options: QueryOptions) =>
-        this.#query(text, values, { ...options, signal: undefined }, "result") as Query<Row>,
+      pipelined: (text, values, options) => this.#query(text, values, options, "result", session),
       flush: () => session.flush(),
       leave: () => {
-        this.#pipeline = undefined;
+        if (this.#pipeline === pipeline) this.#pipeline = undefined;
       },
     });
-    return this.#pipeline;
+    this.#pipeline = pipeline;
+    return pipeline;
   }
 
   // COPY.
@@ -256,19 +242,7 @@ export class Connection {
     const session = this.#session;
     const copy = new CopyIn(session, sql, options.signal);
     session.submit(copy);
-    if (!(await copy.ready)) return await copy.result;
-    try {
-      for await (const chunk of source) {
-        if (!copy.accepting) break;
-        await session.writeCopyData(typeof chunk === "string" ? Buffer.from(chunk) : chunk);
-      }
-    } catch (error) {
-      copy.abandon("the source of the data failed");
-      await copy.result.catch(() => {});
-      throw error;
-    }
-    copy.done();
-    return await copy.result;
+    return await copyInto(session, copy, source);
   }
 
   /** COPY … TO STDOUT: an asynchronous sequence of chunks, read no faster than they are taken. */
@@ -281,24 +255,42 @@ export class Connection {
 
   // Transactions.
 
-  /** BEGIN. `await using transaction = await connection.begin()` rolls back what was not committed. */
+  /**
+   * BEGIN. `await using transaction = await connection.begin()` rolls back what was not committed. Rejects with
+   * OperationError `client.transaction_open` (25001) within another: PostgreSQL has no nested transactions.
+   */
   async begin(options: TransactionOptions = {}): Promise<Transaction> {
-    await this.query(beginStatement(options));
+    if (this.#transaction?.open === true) throw transactionOpen();
     const session = this.#session;
-    return new Transaction({
-      command: (sql) => this.query(sql),
-      usable: () => session === this.#session && session.failure === undefined,
+    const transaction = new Transaction({
+      command: (sql) => {
+        if (this.#pipeline !== undefined) throw pipelineOpen();
+        return this.#query(sql, [], {}, "ready", session);
+      },
+      usable: () => session.usable,
     });
+    const begun = this.query(beginStatement(options));
+    this.#transaction = transaction;
+    try {
+      await begun;
+    } catch (error) {
+      this.#transaction = undefined;
+      throw error;
+    }
+    return transaction;
   }
 
-  /** Runs `work` between BEGIN and COMMIT; if it rejects, ROLLBACK, and its error is passed on. */
+  /**
+   * Runs `work` between BEGIN and COMMIT; if it rejects, ROLLBACK, and its error is passed on. A `work` that has
+   * ended the transaction itself is left alone.
+   */
   async transaction<Value>(
-    work: (transaction: Transaction) => Promise<Value>,
+    work: (transaction: Transaction) => PromiseLike<Value>,
     options: TransactionOptions = {},
   ): Promise<Value> {
     await using transaction = await this.begin(options);
     const value = await work(transaction);
-    await transaction.commit();
+    if (transaction.open) await transaction.commit();
     return value;
   }
 
@@ -307,9 +299,13 @@ export class Connection {
   /** LISTEN. Iterate over what is returned; leaving the loop, or disposing of it, is UNLISTEN. */
   async listen(channel: string): Promise<Listener> {
     const listener = new Listener(channel, async (stopped) => {
-      const last = this.#listeners.remove(stopped);
-      if (last && this.#session.failure === undefined) {
+      const session = this.#session;
+      if (!this.#listeners.remove(stopped) || !session.usable) return;
+      try {
         await this.query(`UNLISTEN ${escapeIdentifier(channel)}`);
+      } catch (error) {
+        // With the session everything that it listened to is gone.
+        if (session.usable) throw error;
       }
     });
     this.#listeners.add(listener);
@@ -425,11 +421,13 @@ export class Connection {
 
   // The end, and a new beginning.
 
-  /** Lets what was asked for finish, then ends the session. Never rejects. */
+  /** Lets what was asked for finish, then ends the session; ends a reset under way. Never rejects. */
   async close(): Promise<void> {
+    this.#resetEnd?.abort();
     // Without its Sync a pipeline is never answered.
     await this.#pipeline?.close().catch(() => {});
     await this.#session.close();
+    await this.#resetting?.catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -438,44 +436,42 @@ export class Connection {
 
   /** Ends at once, without a word; what runs rejects. */
   destroy(): void {
+    this.#resetEnd?.abort();
     this.#session.destroy();
   }
 
   /**
    * As PQreset: closes, and connects anew with the same options. Session state is lost; listeners go on, without
-   * what was sent meanwhile. Rejects with ConnectError if no new session can be had.
+   * what was sent meanwhile. While one is under way a second one is the same. Rejects with ConnectError if no new
+   * session can be had, or with OperationError `client.connection_closed` (08003) if the connection is closed
+   * meanwhile.
    */
-  async reset(): Promise<void> {
+  reset(): Promise<void> {
+    this.#resetting ??= this.#reset().finally(() => {
+      this.#resetting = undefined;
+    });
+    return this.#resetting;
+  }
+
+  async #reset(): Promise<void> {
+    const end = new AbortController();
+    this.#resetEnd = end;
     this.#pipeline = undefined;
-    this.#resetting = true;
     try {
       this.#session.destroy();
-      const open = await this.#reconnect();
+      const open = await this.#reconnect(end.signal);
+      if (end.signal.aborted) open.transport.destroy();
+      end.signal.throwIfAborted();
       this.#closed = this.#newClosed();
       this.#session = this.#start(open);
-      this.#listeners.revive();
     } catch (error) {
       this.#listeners.fail(connectionClosed());
-      throw error;
+      throw end.signal.aborted ? connectionClosed() : error;
     } finally {
-      this.#resetting = false;
+      this.#resetEnd = undefined;
     }
-    for (const channel of this.#listeners.channels) await this.query(`LISTEN ${escapeIdentifier(channel)}`);
+    this.#listeners.revive();
+    const { channels } = this.#listeners;
+    await Promise.all(channels.map((channel) => this.query(`LISTEN ${escapeIdentifier(channel)}`)));
   }
-}
-
-function pipelineOpen(): OperationError {
-  return new OperationError("a pipeline is open on this connection: use it, or close it first", {
-    code: "client.pipeline_open",
-    sqlstate: "55000",
-    source: "internal",
-  });
-}
-
-function connectionClosed(): OperationError {
-  return new OperationError("the connection is closed", {
-    code: "client.connection_closed",
-    sqlstate: "08003",
-    source: "internal",
-  });
 }

@@ -2,14 +2,20 @@
  * The client's public surface, sub-path `pgsluice/client`: connect, query, copy, listen, cancel; connection
  * strings; the handshake machine and its driver; types.
  */
+
+export { type ErrorSource, Failure, OperationError, PeerError } from "../base/errors.ts";
+export type { ErrorFields } from "../wire/fields.ts";
+export type { TraceOptions } from "../wire/trace.ts";
 export { type ConnectCallOptions, connect } from "./connect.ts";
-export {
-  type ColumnCodecs,
-  Connection,
-  type ConnectionOptions,
-  type QueryOptions,
-  type TransactionState,
-} from "./connection.ts";
+export { Connection } from "./connection.ts";
+export type {
+  ColumnCodecs,
+  ConnectionOptions,
+  ExecuteOptions,
+  PipelinedOptions,
+  QueryOptions,
+  TransactionState,
+} from "./connection-options.ts";
 export {
   type ConnectionKeyword,
   type ConnectionParameters,

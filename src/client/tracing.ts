@@ -35,6 +35,22 @@ export function isTraced(channel: TracingChannel<string, TraceContext>): boolean
   );
 }
 
+/** What is told of an operation; `text` of a query. */
+export function traceContext(of: {
+  readonly database: string;
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+  readonly text?: string;
+}): TraceContext {
+  return {
+    "db.system.name": "postgresql",
+    "db.namespace": of.database,
+    "server.address": of.host ?? "",
+    "server.port": of.port ?? 0,
+    ...(of.text === undefined ? {} : { "db.query.text": of.text }),
+  };
+}
+
 /** Announces an operation that was started; the function that is returned announces its end, once. */
 export function traceStart(
   channel: TracingChannel<string, TraceContext>,

@@ -1,7 +1,8 @@
 /** The client through the pooler, in each of its modes: what works directly works there too. */
 import { afterEach, describe, expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
-import type { Connection, ConnectionOptions } from "../../src/client/connection.ts";
+import type { Connection } from "../../src/client/connection.ts";
+import type { ConnectionOptions } from "../../src/client/connection-options.ts";
 import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
@@ -11,7 +12,7 @@ const setup = useLab();
 const closing: AsyncDisposable[] = [];
 
 afterEach(async () => {
-  for (const each of closing.splice(0).reverse()) await each[Symbol.asyncDispose]();
+  for (const each of closing.splice(0).toReversed()) await each[Symbol.asyncDispose]();
 });
 
 async function start(mode: string, poolSize = 2): Promise<Pooled> {

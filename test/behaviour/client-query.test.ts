@@ -2,11 +2,13 @@
 import { getEventListeners } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
-import type { Connection, ConnectionOptions } from "../../src/client/connection.ts";
+import type { Connection } from "../../src/client/connection.ts";
+import type { ConnectionOptions } from "../../src/client/connection-options.ts";
 import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { ServerError } from "../../src/client/errors.ts";
+import { nonNull, TypeRegistry, types } from "../../src/client/types/index.ts";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitUntil, within } from "../kit/wait.ts";
 
 const setup = useLab();
 const opened: Connection[] = [];
@@ -81,6 +83,44 @@ describe("a query", () => {
       [Buffer.from("1"), Buffer.from("2")],
     ]);
     expect((await connection.query(text)).rows).toEqual([{ a: 2 }]);
+  });
+
+  test("gives the server's own texts", async () => {
+    const connection = await open();
+    const { rows } = await connection.query("SELECT 1.50::numeric, true, NULL", [], { rowMode: "text" });
+    expect(rows).toEqual([["1.50", "t", null]]);
+  });
+
+  test("checks the columns that it was said to return, and that they are not NULL", async () => {
+    const connection = await open();
+    const columns = { a: nonNull(types.int4), b: types.text };
+    expect((await connection.query("SELECT 1 AS a, 'x' AS b", [], { columns })).rows).toEqual([
+      { a: 1, b: "x" },
+    ]);
+    const wrong = connection.query("SELECT 1 AS a, 2 AS b", [], { columns });
+    await expect(wrong).rejects.toMatchObject({ code: "client.column_type" });
+    const missing = connection.query("SELECT 1 AS a", [], { columns });
+    await expect(missing).rejects.toMatchObject({ code: "client.column_type" });
+    const empty = connection.query("SELECT NULL::int4 AS a, 'x' AS b", [], { columns });
+    await expect(empty).rejects.toMatchObject({ code: "client.bad_value", sqlstate: "22004" });
+  });
+
+  test("takes a value the same way, whatever stands beside it", async () => {
+    const connection = await open();
+    const day = new Date("2026-02-03T04:05:06Z");
+    const text = "SELECT $1::jsonb AS a, $2::jsonb AS b, $3::int4[] AS c";
+    const expected = { a: 5, b: day.toISOString() };
+    expect((await connection.query(text, [5n, day, [1]])).rows).toEqual([{ ...expected, c: [1] }]);
+    expect((await connection.query(`${text} `, [5n, day, null])).rows).toEqual([{ ...expected, c: null }]);
+    expect((await connection.query(`${text}  `, [5n, null, null])).rows).toEqual([
+      { a: 5, b: null, c: null },
+    ]);
+  });
+
+  test("sends what a codec of the caller's makes of a value", async () => {
+    const connection = await open({ types: TypeRegistry.builtin.extend(types.timestamptzAsMicroseconds) });
+    const { rows } = await connection.query("SELECT $1::timestamptz AS a, $2::int4 AS b", [1_500_000n, 3]);
+    expect(rows).toEqual([{ a: 1_500_000n, b: 3 }]);
   });
 
   test("keeps a column with the name __proto__", async () => {
@@ -226,6 +266,21 @@ describe("rows as they come", () => {
     expect((await connection.query("SELECT 1 AS a")).rows).toEqual([{ a: 1 }]);
   });
 
+  test("leaving early within a transaction leaves the transaction whole", async () => {
+    const connection = await open();
+    await connection.query("BEGIN");
+    for await (const row of connection.query("SELECT repeat('x', 1000) FROM generate_series(1, 20000)")) {
+      expect(row).toBeDefined();
+      break;
+    }
+    for await (const chunk of connection.copyTo("COPY (SELECT generate_series(1, 1000000)) TO STDOUT")) {
+      expect(chunk.length).toBeGreaterThan(0);
+      break;
+    }
+    expect(connection.transactionState).toBe("in-transaction");
+    expect((await connection.query("COMMIT")).command).toBe("COMMIT");
+  });
+
   test("an error behind rows is thrown behind them", async () => {
     const connection = await open();
     const seen: unknown[] = [];
@@ -277,6 +332,20 @@ describe("a signal", () => {
     for (let round = 0; round < 20; round++) await connection.query("SELECT pg_sleep(0.001)");
   });
 
+  test("ends the query also if the request overtakes it on its way to the server", async () => {
+    const connection = await open();
+    for (let round = 0; round < 200; round++) {
+      const control = new AbortController();
+      const slow = connection.query("SELECT pg_sleep(600)", [], { signal: control.signal });
+      const outcome = expect(within(slow, "the query is aborted")).rejects.toThrow("enough");
+      // From the same turn on until the server has surely begun.
+      for (let turn = 0; turn < round % 20; turn++) await new Promise(setImmediate);
+      control.abort(new Error("enough"));
+      await outcome;
+    }
+    expect((await connection.query("SELECT 1 AS a")).rows).toEqual([{ a: 1 }]);
+  });
+
   test("that was aborted before sends nothing", async () => {
     const connection = await open();
     const reason = new Error("too late");
@@ -320,6 +389,11 @@ describe("execute", () => {
 
   test("rejects with the first error; nothing of the rest is run", async () => {
     const connection = await open();
+    const heard: unknown[] = [];
+    const onResult = ({ rows }: { rows: unknown[] }): void => void heard.push(rows);
+    const failing = connection.execute("SELECT 1 AS a; SELECT 1/0 AS a; SELECT 3 AS a", { onResult });
+    await expect(failing).rejects.toEqual(sqlstate("22012"));
+    expect(heard).toEqual([[{ a: 1 }]]);
     await expect(connection.execute("SELECT 1; SELECT 1/0; SELECT 3")).rejects.toEqual(sqlstate("22012"));
     expect(connection.transactionState).toBe("idle");
   });

@@ -2,7 +2,8 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { afterEach, describe, expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
-import type { Connection, ConnectionOptions } from "../../src/client/connection.ts";
+import type { Connection } from "../../src/client/connection.ts";
+import type { ConnectionOptions } from "../../src/client/connection-options.ts";
 import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
@@ -236,6 +237,30 @@ describe("a transaction", () => {
       ]);
       expect(transaction).toBeDefined();
     }
+    expect(connection.transactionState).toBe("idle");
+  });
+
+  test("within another is refused, and the outer one is not committed", async () => {
+    const connection = await open();
+    await connection.query("CREATE TEMP TABLE t (a int)");
+    const nested = connection.transaction(async () => {
+      await connection.query("INSERT INTO t VALUES (1)");
+      await connection.transaction(() => connection.query("INSERT INTO t VALUES (2)"));
+    });
+    await expect(nested).rejects.toMatchObject({ code: "client.transaction_open", sqlstate: "25001" });
+    expect(await count(connection, "t")).toBe(0);
+    const together = await Promise.allSettled([connection.begin(), connection.begin()]);
+    expect(together.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+  });
+
+  test("may be ended by the work itself", async () => {
+    const connection = await open();
+    await connection.query("CREATE TEMP TABLE t (a int)");
+    await connection.transaction(async (transaction) => {
+      await connection.query("INSERT INTO t VALUES (1)");
+      await transaction.rollback();
+    });
+    expect(await count(connection, "t")).toBe(0);
     expect(connection.transactionState).toBe("idle");
   });
 

@@ -49,7 +49,7 @@ export const connectionParameters = {
   port: { envvar: "PGPORT", compiled: "5432", label: "Database-Port", dispchar: "", dispsize: 6, value: "integer", support: "yes",
     note: "One for all hosts, or one each, with commas." },
   client_encoding: { envvar: "PGCLIENTENCODING", compiled: null, label: "Client-Encoding", dispchar: "", dispsize: 10, value: "text", support: "yes",
-    note: "`auto` or a spelling of UTF8; any other is refused, because text is read and written as UTF-8. If not given, nothing is sent." },
+    note: "`auto` or a spelling of UTF8; any other is refused, because text is read and written as UTF-8. If not given, `connect` asks for UTF8, and libpq's calls for nothing." },
   options: { envvar: "PGOPTIONS", compiled: "", label: "Backend-Options", dispchar: "", dispsize: 40, value: "text", support: "yes",
     note: "Command-line options for the server, such as `-c geqo=off`." },
   application_name: { envvar: "PGAPPNAME", compiled: null, label: "Application-Name", dispchar: "", dispsize: 64, value: "text", support: "yes",

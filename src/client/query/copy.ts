@@ -9,11 +9,7 @@ import type { QueryHost } from "./query.ts";
 import { parseTag } from "./result.ts";
 import { SimpleCommand } from "./simple-command.ts";
 
-/** Bytes or text to copy in; text is sent as UTF-8. */
-export type CopySource =
-  | Iterable<Uint8Array | string>
-  | AsyncIterable<Uint8Array | string>
-  | ReadableStream<Uint8Array | string>;
+export type { CopySource } from "./copy-source.ts";
 
 export interface CopyResult {
   /** Rows copied; null from servers that do not say. */
@@ -37,6 +33,7 @@ export class CopyIn extends SimpleCommand {
   #rowCount: number | null = null;
   #accepting = false;
   #begun = false;
+  #over: () => void = () => {};
 
   constructor(host: QueryHost, sql: string, signal: AbortSignal | undefined) {
     super(host, sql, signal);
@@ -56,6 +53,15 @@ export class CopyIn extends SimpleCommand {
     return this.#accepting && !this.failed && !this.ended;
   }
 
+  /** What `pending` comes to; undefined if the copy is over before. */
+  orOver<Value>(pending: Promise<Value>): Promise<Value | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#over = () => resolve(undefined);
+      if (this.ended) this.#over();
+      pending.then(resolve, reject);
+    });
+  }
+
   /** All data have been written. */
   done(): void {
     if (this.#accepting && !this.ended) this.host.write((out) => out.copyDone());
@@ -71,13 +77,19 @@ export class CopyIn extends SimpleCommand {
   message(type: number, buffer: Buffer, start: number, end: number): boolean {
     switch (type) {
       case Backend.copyInResponse:
+        if (this.#begun) {
+          // A second COPY in one text: its data have no source.
+          this.fail(useCopy());
+          this.refuseData();
+          return false;
+        }
         this.#begun = true;
         this.#accepting = true;
         if (this.aborted) this.stop();
         this.#setReady(!this.aborted);
         return false;
       case Backend.commandComplete:
-        if (!this.#accepting) this.#rowCount = parseTag(buffer, start, end).rowCount;
+        this.#rowCount = copiedRows(buffer, start, end) ?? this.#rowCount;
         return false;
       default:
         return passOver(this, type);
@@ -94,6 +106,7 @@ export class CopyIn extends SimpleCommand {
     if (!this.#begun) this.fail(useCopy());
     this.#setReady(false);
     this.#accepting = false;
+    this.#over();
     if (this.failed) this.#reject(this.outcome);
     else this.#resolve({ rowCount: this.#rowCount });
   }
@@ -111,7 +124,7 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
   #filled = 0;
   #waitingBytes = 0;
   #rowCount: number | null = null;
-  #wake: (() => void) | undefined;
+  #waiters: (() => void)[] = [];
   #taken = false;
   #discarded = false;
   #begun = false;
@@ -121,7 +134,7 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
     return this.#rowCount;
   }
 
-  /** The data as they come. Leaving the loop early cancels the rest. */
+  /** The data as they come. Leaving the loop early cancels the rest; within a transaction it is read to its end. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
     if (this.#taken) throw takenTwice();
     this.#taken = true;
@@ -148,9 +161,8 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
           if (done === true) controller.close();
           else controller.enqueue(value);
         },
-        async cancel(): Promise<void> {
-          await chunks.return();
-        },
+        // Not by the generator: it may be waiting for data that never come.
+        cancel: () => this.#discard(),
       },
       { highWaterMark: 0 },
     );
@@ -162,7 +174,7 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
         this.#data(buffer, start + headerBytes, end);
         return false;
       case Backend.commandComplete:
-        this.#rowCount = parseTag(buffer, start, end).rowCount;
+        this.#rowCount = copiedRows(buffer, start, end) ?? this.#rowCount;
         return false;
       case Backend.copyOutResponse:
         this.#begun = true;
@@ -191,8 +203,15 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
     this.#filled = 0;
   }
 
+  /** Whoever keeps a chunk keeps its block: what came in drops is copied to its own size. */
+  #cutBlock(): void {
+    if (this.#filled * 2 > this.#block.length) return this.#startBlock(0);
+    this.#blocks.push(Buffer.from(this.#block.subarray(0, this.#filled)));
+    this.#filled = 0;
+  }
+
   #take(): Buffer | undefined {
-    if (this.#blocks.length === 0 && this.#filled > 0) this.#startBlock(0);
+    if (this.#blocks.length === 0 && this.#filled > 0) this.#cutBlock();
     const chunk = this.#blocks.shift();
     if (chunk === undefined) return undefined;
     this.#waitingBytes -= chunk.length;
@@ -202,22 +221,24 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
 
   #moved(): Promise<void> {
     return new Promise((resolve) => {
-      this.#wake = resolve;
+      this.#waiters.push(resolve);
     });
   }
 
   #awake(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const resolve of waiters) resolve();
   }
 
   async #discard(): Promise<void> {
     this.#discarded = true;
     this.#blocks = [];
+    this.#filled = 0;
     this.host.resume(this);
     if (this.ended) return;
-    this.giveUp();
+    // A cancel request would end the transaction that it runs in.
+    if (this.host.idle) this.giveUp();
     while (!this.ended) await this.#moved();
   }
 
@@ -226,6 +247,12 @@ export class CopyOut extends SimpleCommand implements AsyncIterable<Buffer> {
     this.host.resume(this);
     this.#awake();
   }
+}
+
+/** Rows that a COPY has copied; null for the tags of other statements in the same text. */
+function copiedRows(buffer: Buffer, start: number, end: number): number | null {
+  const { command, rowCount } = parseTag(buffer, start, end);
+  return command === "COPY" ? rowCount : null;
 }
 
 /** Statements around the COPY may return rows; a COPY of the other direction is a mistake of the caller's. */

@@ -77,6 +77,7 @@ export class Exchange {
   /** The server skips everything up to the next Sync. */
   #skipping = false;
   #receiving = false;
+  #pumping = false;
   #flushOwed = false;
   #transactionStatus: TransactionStatus = TransactionStatus.idle;
   #ended: Failure | undefined;
@@ -130,7 +131,11 @@ export class Exchange {
 
   /** Takes a command out that has not been sent. Returns whether it was still there. */
   withdraw(command: Command): boolean {
-    return this.#waiting.remove(command);
+    const waiting = this.#waiting;
+    // One signal may withdraw thousands, in the order in which they were asked for.
+    if (waiting.peekFirst() === command) return waiting.shift() === command;
+    if (waiting.peekLast() === command) return waiting.pop() === command;
+    return waiting.remove(command);
   }
 
   /** Nothing new is sent until {@link release} has been called as often. */
@@ -146,10 +151,16 @@ export class Exchange {
 
   /** Sends what may be sent. */
   pump(): void {
-    while (this.#waiting.length > 0 && this.#maySend()) {
-      const command = this.#waiting.shift() as Command;
-      if (command.dropped === true) continue;
-      this.#send(command);
+    // A caller's codec that asks for a query while it encodes for another: that one waits for its turn.
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (this.#waiting.length > 0 && this.#maySend()) {
+        const command = this.#waiting.shift() as Command;
+        if (command.dropped !== true) this.#send(command);
+      }
+    } finally {
+      this.#pumping = false;
     }
     if (this.#flushOwed && this.#waiting.length === 0) {
       this.#flushOwed = false;
@@ -184,6 +195,12 @@ export class Exchange {
     } catch (error) {
       this.outgoing.rewind(length);
       command.fail(error as Failure);
+      command.end(false);
+      return;
+    }
+    if (this.#ended !== undefined) {
+      // Ended by a codec of the caller's.
+      command.fail(this.#ended);
       command.end(false);
       return;
     }
@@ -293,7 +310,8 @@ export class Exchange {
       assert(alone, "a command with others behind it is not sent again");
       this.#waiting.unshift(command);
     }
-    this.#sent.peekFirst()?.begin?.();
+    // If nothing stood behind it, what is first now was begun when it was sent.
+    if (!alone) this.#sent.peekFirst()?.begin?.();
   }
 
   /** The session is over: every command fails. The server's own last words, if it had any, are the cause. */

@@ -2,6 +2,7 @@
  * LISTEN: the notifications of a channel as an asynchronous sequence. What comes before it is taken waits in
  * memory, up to a bound; a listener that nobody reads fails rather than grow without end or lose one silently.
  */
+import { Deque } from "../../base/deque.ts";
 import { type Failure, OperationError } from "../../base/errors.ts";
 
 export interface Notification {
@@ -17,7 +18,7 @@ const waitingMax = 65_536;
 export class Listener implements AsyncIterableIterator<Notification> {
   readonly channel: string;
   readonly #stop: (listener: Listener) => Promise<void>;
-  #waiting: Notification[] = [];
+  readonly #waiting = new Deque<Notification>();
   #takers: { resolve: (result: IteratorResult<Notification>) => void; reject: (error: unknown) => void }[] =
     [];
   #stopped = false;
@@ -44,7 +45,7 @@ export class Listener implements AsyncIterableIterator<Notification> {
   async return(): Promise<IteratorResult<Notification>> {
     if (!this.#stopped) {
       this.#stopped = true;
-      this.#waiting = [];
+      this.#waiting.clear();
       for (const taker of this.#takers) taker.resolve({ done: true, value: undefined });
       this.#takers = [];
       await this.#stop(this);

@@ -3,7 +3,7 @@
  * query is four or five messages; as objects of their own they would cost more than the query's text.
  */
 import { OperationError } from "../../base/errors.ts";
-import { Frontend } from "../../wire/constants.ts";
+import { Frontend, largeMessageBytesMax } from "../../wire/constants.ts";
 
 /** A parameter as Bind carries it: text, bytes of the type's binary format, or NULL. */
 export type EncodedParameter = string | Uint8Array | null;
@@ -159,6 +159,7 @@ export class Outgoing {
   }
 
   #end(): void {
+    this.#checkLength(0);
     this.#buffer.writeUInt32BE(this.#length - this.#messageStart - 1, this.#messageStart + 1);
   }
 
@@ -191,14 +192,23 @@ export class Outgoing {
 
   #characters(text: string): void {
     if (text.length > 0) checkText(text);
-    this.#reserve(text.length > unitsMeasured ? Buffer.byteLength(text) : text.length * bytesPerUnitMax);
+    const isLong = text.length > unitsMeasured;
+    const bytes = isLong ? Buffer.byteLength(text) : text.length * bytesPerUnitMax;
+    if (isLong) this.#checkLength(bytes);
+    this.#reserve(bytes);
     this.#length += this.#buffer.write(text, this.#length, "utf8");
   }
 
   #bytes(bytes: Uint8Array): void {
+    this.#checkLength(bytes.length);
     this.#reserve(bytes.length);
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
+  }
+
+  /** The server would take a longer message for a broken one, and end the session with all that waits. */
+  #checkLength(bytes: number): void {
+    if (this.#length - this.#messageStart + bytes > largeMessageBytesMax) throw tooLong();
   }
 
   #byte(value: number): void {
@@ -230,6 +240,14 @@ function checkText(text: string): void {
   throw new OperationError(`a text for PostgreSQL cannot hold ${what}`, {
     code: text.includes("\0") ? "wire.nul_in_text" : "client.bad_text",
     sqlstate: "22021",
+    source: "internal",
+  });
+}
+
+function tooLong(): OperationError {
+  return new OperationError(`a statement and its parameters have at most ${largeMessageBytesMax} bytes`, {
+    code: "client.bad_parameter",
+    sqlstate: "54000",
     source: "internal",
   });
 }

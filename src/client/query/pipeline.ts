@@ -3,25 +3,27 @@
  * to a Sync are one implicit transaction. After an error the rest of them, up to the Sync, is not run.
  */
 import { type Failure, OperationError } from "../../base/errors.ts";
+import type { ColumnCodecs, PipelinedOptions } from "../connection-options.ts";
+import type { DecodedRow } from "../types/decoded-row.ts";
 import { type Command, unexpected } from "./exchange.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Query } from "./query.ts";
 
 /** What a pipeline needs of its connection. */
-export interface PipelineHost<Options> {
+export interface PipelineHost {
   submit(command: Command): void;
-  pipelined<Row>(text: string, values: readonly unknown[], options: Options): Query<Row>;
+  pipelined(text: string, values: readonly unknown[], options: PipelinedOptions): Query<unknown>;
   flush(): void;
   leave(): void;
 }
 
-export class Pipeline<Options extends object> {
-  readonly #host: PipelineHost<Options>;
+export class Pipeline {
+  readonly #host: PipelineHost;
   #unsynced = false;
   #closed = false;
 
   /** @internal */
-  constructor(host: PipelineHost<Options>) {
+  constructor(host: PipelineHost) {
     this.#host = host;
   }
 
@@ -31,14 +33,35 @@ export class Pipeline<Options extends object> {
    * parameters become SQL arrays and JSON, whatever the parameter's type. Behind an error the query rejects
    * with OperationError `client.pipeline_aborted` (25P02).
    */
+  query<Columns extends ColumnCodecs>(
+    text: string,
+    values: readonly unknown[] | undefined,
+    options: PipelinedOptions & { readonly columns: Columns; readonly rowMode?: "object" | undefined },
+  ): Query<DecodedRow<Columns>>;
+  query(
+    text: string,
+    values: readonly unknown[] | undefined,
+    options: PipelinedOptions & { readonly rowMode: "array" },
+  ): Query<unknown[]>;
+  query(
+    text: string,
+    values: readonly unknown[] | undefined,
+    options: PipelinedOptions & { readonly rowMode: "text" },
+  ): Query<(string | null)[]>;
+  query(
+    text: string,
+    values: readonly unknown[] | undefined,
+    options: PipelinedOptions & { readonly rowMode: "raw" },
+  ): Query<(Buffer | null)[]>;
   query<Row = Record<string, unknown>>(
     text: string,
-    values: readonly unknown[] = [],
-    options: Options = {} as Options,
-  ): Query<Row> {
+    values?: readonly unknown[],
+    options?: PipelinedOptions,
+  ): Query<Row>;
+  query(text: string, values: readonly unknown[] = [], options: PipelinedOptions = {}): Query<unknown> {
     this.#checkOpen();
     this.#unsynced = true;
-    return this.#host.pipelined<Row>(text, values, options);
+    return this.#host.pipelined(text, values, options);
   }
 
   /** Asks the server to send what it has, without ending the implicit transaction. */

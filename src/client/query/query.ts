@@ -10,7 +10,8 @@ import type { Failure } from "../../base/errors.ts";
 import { Backend } from "../../wire/constants.ts";
 import { decodeBackend } from "../../wire/decode-backend.ts";
 import { ServerError } from "../errors.ts";
-import type { TypeRegistry } from "../types/registry.ts";
+import { TypeRegistry } from "../types/registry.ts";
+import { unwatchAbort, watchAbort } from "./abort.ts";
 import { type Command, unexpected } from "./exchange.ts";
 import { isValueFault, takenTwice, useCopy } from "./faults.ts";
 import type { EncodedParameter, Outgoing } from "./outgoing.ts";
@@ -50,8 +51,10 @@ export interface QueryInit {
 const waitingBytesMax = 256 * 1024;
 
 const noColumns: readonly Column[] = [];
+const noNames: readonly string[] = [];
 
-export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncIterable<Row> {
+export class Query<Row> implements Command, Promise<Result<Row>>, AsyncIterable<Row> {
+  readonly [Symbol.toStringTag] = "Query";
   readonly ending: "result" | "ready";
   dropped = false;
   readonly #host: QueryHost;
@@ -60,8 +63,18 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
   #describing = false;
   /** Its Parse gives the statement its name. */
   #preparing = false;
-  /** It relies on a name that was given before. */
-  #usedName = false;
+  /** The name that it relies on, given before; empty: none. */
+  #usedName = "";
+  /** What it relies on besides: columns that were told before. */
+  #knownColumns: readonly Column[] | null | undefined;
+  /** Names that its messages close on the server, and that it has not confirmed yet. */
+  #closing: readonly string[] = noNames;
+  #closedCount = 0;
+  /** The server has taken the statement itself, and then its parameters: what fails now has been run. */
+  #parsed = false;
+  #bound = false;
+  /** The server no longer has the name, or another result for it. */
+  #stale = false;
   #retried = false;
   #reader: RowReader | undefined;
   #rows: Row[] = [];
@@ -92,7 +105,7 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
       return;
     }
     this.#onAbort = () => this.#abort();
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    watchAbort(signal, this.#onAbort);
   }
 
   get exclusive(): boolean {
@@ -159,8 +172,10 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
     this.#taking = "discarded";
     this.#rows = [];
     this.#host.resume(this);
-    if (this.#host.withdraw(this)) return;
-    if (this.#current) this.#host.cancel();
+    if (this.#host.withdraw(this)) return this.#finish();
+    // In a pipeline or a transaction the request would undo what came before; behind others it might hit one.
+    const harmless = this.ending === "ready" && this.#host.idle && this.#host.isAlone(this);
+    if (harmless) this.#host.cancel();
     await new Promise<void>((resolve) => {
       this.#settle = resolve;
     });
@@ -210,23 +225,29 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
 
   /** @internal */
   write(out: Outgoing): void {
-    const { statement, values } = this.#init;
+    const { statement, values, rows } = this.#init;
     const { statements } = this.#host;
-    if (this.ending === "ready" && statement.parameterTypes === undefined && values.some(isAmbiguous)) {
+    if (
+      this.ending === "ready" &&
+      statement.parameterTypes === undefined &&
+      values.some((value) => dependsOnType(value, rows.types))
+    ) {
       this.#describing = true;
       out.parse("", statement.text, []);
       out.describeStatement("");
       return out.sync();
     }
     const parameters = this.#encode();
-    for (const name of statements.takeEvicted()) out.closeStatement(name);
-    this.#usedName = statement.ready;
+    this.#closing = statements.takeEvicted();
+    for (const name of this.#closing) out.closeStatement(name);
+    this.#usedName = statement.ready ? statement.name : "";
+    this.#knownColumns = statement.ready ? statement.columns : undefined;
     this.#preparing = !statement.ready && statements.named(statement);
     const name = statement.ready || this.#preparing ? statement.name : "";
     if (!statement.ready) out.parse(name, statement.text, statement.parameterTypes ?? []);
     const binary = this.#init.rows.format === "binary";
     out.bind(name, parameters, binary ? 1 : 0);
-    if (!statement.ready || statement.columns === undefined) out.describePortal();
+    if (this.#knownColumns === undefined) out.describePortal();
     out.execute();
     if (this.ending === "ready") out.sync();
   }
@@ -244,8 +265,7 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
   /** @internal */
   begin(): void {
     this.#current = true;
-    if (this.#aborted || this.#taking === "discarded") this.#host.cancel();
-    else if (this.#usedName) this.#useColumns(this.#init.statement.columns);
+    if (this.#aborted) this.#host.cancel();
   }
 
   /** @internal */
@@ -264,15 +284,21 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
         this.#described(null);
         return false;
       case Backend.parseComplete:
-        if (this.#preparing) this.#init.statement.ready = true;
+        this.#parsed = true;
+        if (this.#preparing) this.#host.statements.confirm(this.#init.statement);
+        return false;
+      case Backend.bindComplete:
+        this.#bound = true;
+        this.#useColumns(this.#knownColumns);
+        return false;
+      case Backend.closeComplete:
+        this.#closedCount++;
         return false;
       case Backend.parameterDescription:
         this.#typed(buffer, start, end);
         return false;
       case Backend.emptyQueryResponse:
         return this.ending === "result";
-      case Backend.bindComplete:
-      case Backend.closeComplete:
       case Backend.copyData:
       case Backend.copyDone:
         return false;
@@ -283,7 +309,7 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
         // The Sync that was sent already is ignored while the server waits for COPY data (docs 54.2.6).
         this.#host.write((out) => {
           out.copyFail("the statement was not run by copyFrom");
-          out.sync();
+          if (this.ending === "ready") out.sync();
         });
         return false;
       case Backend.copyOutResponse:
@@ -339,7 +365,7 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
   /** A value that cannot be decoded ends the query; a message that is none ends the session. */
   #decodingFailed(error: unknown): void {
     if (!isValueFault(error)) throw error;
-    this.fail(error);
+    this.fail(error as Failure);
   }
 
   #complete(buffer: Buffer, start: number, end: number): void {
@@ -352,18 +378,36 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
   /** @internal */
   fail(error: Failure): void {
     this.#failure ??= error;
-    if (this.#preparing && !this.#init.statement.ready) this.#init.statement.name = "";
+    const { statement } = this.#init;
+    if (this.#preparing && !statement.ready) statement.name = "";
+    if (!(error instanceof ServerError)) return;
+    if (this.#usedName === "") {
+      // Types of its parameters that were asked for before may be the reason.
+      if (!this.#parsed) statement.parameterTypes = undefined;
+    } else if (!this.#bound) {
+      this.#stale = isStale(error);
+      // The same holds for a name: what it was prepared with may no longer fit the tables.
+      if (this.#stale || error.sqlstate.startsWith("42")) {
+        this.#host.statements.forget(statement, this.#usedName);
+      }
+    }
   }
 
   /** @internal */
   end(alone: boolean): "done" | "again" {
     this.#current = false;
+    if (this.#closedCount < this.#closing.length) {
+      this.#host.statements.giveBack(this.#closing.slice(this.#closedCount));
+    }
+    this.#closing = noNames;
+    this.#closedCount = 0;
+    this.#parsed = false;
     if (this.#describing && this.#failure === undefined && !this.#aborted) {
       this.#describing = false;
       return "again";
     }
-    if (alone && this.#isStale() && !this.#aborted) {
-      this.#host.statements.forget(this.#init.statement);
+    if (alone && this.#mayRetry()) {
+      this.#stale = false;
       this.#failure = undefined;
       this.#retried = true;
       return "again";
@@ -372,22 +416,17 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
     return "done";
   }
 
-  /**
-   * The prepared statement is gone (26000, after DEALLOCATE or behind a pooler) or has another result now
-   * (0A000 from plancache.c): nothing has been run, so outside of a transaction it can be prepared anew.
-   */
-  #isStale(): boolean {
-    const failure = this.#failure;
-    if (!(failure instanceof ServerError) || !this.#usedName || this.#retried || !this.#host.idle)
-      return false;
-    const gone = failure.sqlstate === "26000";
-    return gone || (failure.sqlstate === "0A000" && failure.fields.routine === "RevalidateCachedQuery");
+  /** Nothing has been run and nothing else is asked for, so outside of a transaction it can be prepared anew. */
+  #mayRetry(): boolean {
+    return this.#stale && this.ending === "ready" && !this.#retried && !this.#aborted && this.#host.idle;
   }
 
   #finish(): void {
     this.#ended = true;
+    // Rows that came last may have stopped the reading; nothing more of it is to come.
+    this.#host.resume(this);
     const { signal, onEnd } = this.#init;
-    if (this.#onAbort !== undefined) signal?.removeEventListener("abort", this.#onAbort);
+    if (signal !== undefined && this.#onAbort !== undefined) unwatchAbort(signal, this.#onAbort);
     if (onEnd !== undefined) {
       const error: unknown = this.#aborted ? signal?.reason : this.#failure;
       onEnd(error, error === undefined ? this.#result() : undefined);
@@ -402,6 +441,17 @@ export class Query<Row> implements Command, PromiseLike<Result<Row>>, AsyncItera
   }
 }
 
+/**
+ * A prepared statement is gone (26000, after DEALLOCATE or behind a pooler) or has another result now (0A000 from
+ * plancache.c). Before BindComplete nothing has been run then.
+ */
+function isStale(error: ServerError): boolean {
+  return (
+    error.sqlstate === "26000" ||
+    (error.sqlstate === "0A000" && error.fields.routine === "RevalidateCachedQuery")
+  );
+}
+
 const noParameters: readonly EncodedParameter[] = [];
 
 /** What everybody encodes alike needs no registry. */
@@ -411,9 +461,11 @@ function encode(types: TypeRegistry, value: unknown, oid: number): EncodedParame
   return types.encodeParameter(value, oid);
 }
 
-/** Whether the text of a value depends on the parameter's type: arrays and objects, but no dates and bytes. */
-function isAmbiguous(value: unknown): boolean {
-  return (
-    typeof value === "object" && value !== null && !(value instanceof Uint8Array) && !(value instanceof Date)
-  );
+/**
+ * Whether what a value becomes depends on the parameter's type. Of the built-in types that are arrays, dates and
+ * other objects, but no bytes; codecs of the caller's own see everything but texts.
+ */
+function dependsOnType(value: unknown, types: TypeRegistry): boolean {
+  if (typeof value === "object") return value !== null && !(value instanceof Uint8Array);
+  return types !== TypeRegistry.builtin && typeof value !== "string" && value !== undefined;
 }

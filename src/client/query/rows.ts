@@ -5,6 +5,7 @@
 import { OperationError, type PeerError, protocolViolation } from "../../base/errors.ts";
 import { headerBytes } from "../../wire/constants.ts";
 import { decodeBackend } from "../../wire/decode-backend.ts";
+import { decodeText } from "../../wire/text.ts";
 import type { Decode, TypeCodec } from "../types/codec.ts";
 import type { TypeRegistry } from "../types/registry.ts";
 
@@ -21,8 +22,11 @@ export interface Column {
   readonly tableColumn: number;
 }
 
-/** What a row becomes: an object by column names (of equal names the last counts), an array, or bytes. */
-export type RowMode = "object" | "array" | "raw";
+/**
+ * What a row becomes: an object by column names (of equal names the last counts), or an array: of values, of the
+ * texts that the server sent, or of bytes.
+ */
+export type RowMode = "object" | "array" | "text" | "raw";
 export type ResultFormat = "text" | "binary";
 
 /** How rows of a query are to be read. */
@@ -51,6 +55,8 @@ export class RowReader {
   readonly options: RowOptions;
   readonly #names: readonly string[];
   readonly #decoders: readonly Decode[];
+  /** Which columns were said to be never NULL; undefined if none was. */
+  readonly #neverNull: readonly boolean[] | undefined;
   readonly #asArray: boolean;
   /** A name that an assignment would take for something else. */
   readonly #hasProto: boolean;
@@ -61,6 +67,7 @@ export class RowReader {
     this.options = options;
     this.#names = columns.map((column) => column.name);
     this.#decoders = decodersOf(columns, options);
+    this.#neverNull = neverNullOf(columns, options.columns);
     this.#asArray = options.rowMode !== "object";
     this.#hasProto = this.#names.includes("__proto__");
   }
@@ -88,6 +95,8 @@ export class RowReader {
         position = valueEnd;
       } else if (length !== -1) {
         throw malformed();
+      } else if (this.#neverNull?.[index] === true) {
+        throw unexpectedNull(names[index] as string);
       }
       if (asArray) array.push(value);
       else object[names[index] as string] = value;
@@ -124,6 +133,7 @@ function decodersOf(columns: readonly Column[], options: RowOptions): Decode[] {
   if (options.columns !== undefined) return checkedDecoders(columns, options.columns, options.format);
   return columns.map(({ typeOid }) => {
     if (options.rowMode === "raw") return copyOf;
+    if (options.rowMode === "text" && options.format === "text") return decodeText;
     return options.format === "binary"
       ? options.types.binaryDecoder(typeOid)
       : options.types.textDecoder(typeOid);
@@ -151,7 +161,27 @@ function checkedDecoders(
   });
 }
 
+function neverNullOf(
+  columns: readonly Column[],
+  wanted: Readonly<Record<string, TypeCodec>> | undefined,
+): readonly boolean[] | undefined {
+  if (wanted === undefined) return undefined;
+  const flags = columns.map(({ name }) => {
+    const codec = wanted[name];
+    return codec !== undefined && "neverNull" in codec && codec.neverNull === true;
+  });
+  return flags.includes(true) ? flags : undefined;
+}
+
 const list = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ") || "none";
+
+function unexpectedNull(name: string): OperationError {
+  return new OperationError(`column "${name}" was said to be never NULL, and is`, {
+    code: "client.bad_value",
+    sqlstate: "22004",
+    source: "internal",
+  });
+}
 
 function columnMismatch(found: string, wanted: object): OperationError {
   return new OperationError(`${found}; asked for were ${list(Object.keys(wanted))}`, {

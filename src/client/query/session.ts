@@ -8,6 +8,7 @@ import { headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import type { ErrorFields } from "../../wire/fields.ts";
 import type { Tracer } from "../../wire/trace.ts";
 import type { OpenConnection } from "../handshake/driver.ts";
+import { Cancelling } from "./cancelling.ts";
 import type { CopyHost } from "./copy.ts";
 import { type Command, Exchange, type ExchangeListener } from "./exchange.ts";
 import type { Outgoing } from "./outgoing.ts";
@@ -41,7 +42,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
   readonly #exchange: Exchange;
   /** Whose rows pile up, so that nothing is read. */
   #pausedFor: Command | undefined;
-  #cancelling: Promise<void> | undefined;
+  #cancelling: Cancelling | undefined;
   #writable = true;
   #drained: (() => void)[] = [];
   #closing = false;
@@ -79,6 +80,11 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
     return this.#exchange.failure;
   }
 
+  /** Whether it takes commands. */
+  get usable(): boolean {
+    return !this.#closing && this.#exchange.failure === undefined;
+  }
+
   submit(command: Command): void {
     // What is behind would wait for rows that nobody takes: they are read into memory instead.
     this.#unpause();
@@ -103,7 +109,9 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
   }
 
   withdraw(command: Command): boolean {
-    return this.#exchange.withdraw(command);
+    const withdrawn = this.#exchange.withdraw(command);
+    if (withdrawn) this.#noticeIdle();
+    return withdrawn;
   }
 
   pause(command: Command): void {
@@ -122,17 +130,21 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
     this.#transport.resume();
   }
 
-  /** One request at a time; nothing new is sent before it has been taken, so it hits what runs now or nothing. */
+  /** Nothing new is sent before what runs now has ended and every request has been taken, so they hit nothing else. */
   cancel(): void {
-    if (this.#cancelling !== undefined || this.#exchange.failure !== undefined) return;
+    const target = this.#exchange.current;
+    if (this.#cancelling !== undefined || target === undefined) return;
     this.#exchange.hold();
-    const settled = (): void => {
+    const cancelling = new Cancelling(
+      () => this.#cancel(this.open),
+      () => this.#exchange.current !== target,
+    );
+    this.#cancelling = cancelling;
+    void cancelling.run().then(() => {
       this.#cancelling = undefined;
       this.#exchange.release();
       this.#noticeIdle();
-    };
-    // A request that could not be delivered leaves the statement to end by itself.
-    this.#cancelling = this.#cancel(this.open).then(settled, settled);
+    });
   }
 
   write(messages: (out: Outgoing) => void): void {
@@ -187,8 +199,19 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
       const end = start + 1 + bytes.readUInt32BE(start + 1);
       // COPY data that are written by themselves: only their header is here.
       if (end > bytes.length) return;
-      this.tracer?.write(this.tracer.tracer.frontend(bytes, start, end));
+      this.#print((tracer) => tracer.frontend(bytes, start, end));
       start = end;
+    }
+  }
+
+  /** What the caller's function throws must not touch the talk with the server. */
+  #print(line: (tracer: Tracer) => string): void {
+    if (this.tracer === undefined) return;
+    const text = line(this.tracer.tracer);
+    try {
+      this.tracer.write(text);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error), "TraceWarning");
     }
   }
 
@@ -199,12 +222,13 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
     } catch (error) {
       this.#fail(error as Failure);
     }
+    this.#cancelling?.look();
     this.#noticeIdle();
   }
 
   /** @internal */
   onMessage(buffer: Buffer, start: number, end: number): void {
-    this.tracer?.write(this.tracer.tracer.backend(buffer, start, end));
+    this.#print((tracer) => tracer.backend(buffer, start, end));
   }
 
   get tracing(): boolean {
@@ -219,6 +243,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
     this.#drained = [];
     for (const resolve of drained) resolve();
     this.#exchange.release();
+    this.#noticeIdle();
   }
 
   /** @internal */
@@ -238,6 +263,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
   #end(failure: Failure, expected: boolean): void {
     if (this.#exchange.failure !== undefined) return;
     this.#exchange.close(failure);
+    this.#cancelling?.look();
     this.onDrain();
     this.#noticeIdle();
     this.#listener.onClose(expected ? undefined : failure);

@@ -4,17 +4,20 @@
  */
 import type { Failure } from "../../base/errors.ts";
 import { Backend } from "../../wire/constants.ts";
+import { unwatchAbort, watchAbort } from "./abort.ts";
 import { type Command, unexpected } from "./exchange.ts";
-import { isValueFault, useCopy } from "./faults.ts";
+import { isValueFault, useCopy, warnIfThrows } from "./faults.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { QueryHost } from "./query.ts";
 import { parseTag, type Result } from "./result.ts";
 import { decodeColumns, type RowOptions, RowReader } from "./rows.ts";
 
-export interface SimpleInit {
+export interface SimpleInit<Row> {
   readonly sql: string;
   readonly rows: RowOptions;
   readonly signal: AbortSignal | undefined;
+  /** Hears each result as soon as it is there. What it throws becomes a warning of the process. */
+  readonly onResult: ((result: Result<Row>) => void) | undefined;
 }
 
 /** Base of everything that one Query message starts. */
@@ -41,8 +44,9 @@ export abstract class SimpleCommand implements Command {
     if (signal?.aborted === true) {
       this.aborted = true;
       this.dropped = true;
+    } else if (signal !== undefined) {
+      watchAbort(signal, this.#onAbort);
     }
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   /** What the caller is to hear, if it is no success. */
@@ -80,7 +84,7 @@ export abstract class SimpleCommand implements Command {
     if (this.ended) return "done";
     this.ended = true;
     this.#current = false;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#signal !== undefined) unwatchAbort(this.#signal, this.#onAbort);
     this.settle();
     return "done";
   }
@@ -94,6 +98,7 @@ export abstract class SimpleCommand implements Command {
   /** Nobody wants the rest: it is not sent, or cancelled as soon as the request can hit nothing else. */
   protected giveUp(): void {
     this.#unwanted = true;
+    this.host.resume(this);
     if (this.host.withdraw(this)) this.end();
     else if (this.#current) this.stop();
   }
@@ -104,18 +109,20 @@ export abstract class SimpleCommand implements Command {
   }
 }
 
-export class MultipleStatements extends SimpleCommand {
-  readonly #results: Result<unknown>[] = [];
+export class MultipleStatements<Row> extends SimpleCommand {
+  readonly #results: Result<Row>[] = [];
   readonly #rows: RowOptions;
+  readonly #onResult: ((result: Result<Row>) => void) | undefined;
   #reader: RowReader | undefined;
-  #current: unknown[] = [];
-  readonly promise: Promise<Result<unknown>[]>;
-  #resolve: (results: Result<unknown>[]) => void = () => {};
+  #current: Row[] = [];
+  readonly promise: Promise<Result<Row>[]>;
+  #resolve: (results: Result<Row>[]) => void = () => {};
   #reject: (error: unknown) => void = () => {};
 
-  constructor(host: QueryHost, init: SimpleInit) {
+  constructor(host: QueryHost, init: SimpleInit<Row>) {
     super(host, init.sql, init.signal);
     this.#rows = init.rows;
+    this.#onResult = init.onResult;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -162,17 +169,20 @@ export class MultipleStatements extends SimpleCommand {
     if (this.failed) return;
     if (this.#reader === undefined) throw unexpected(Backend.dataRow);
     try {
-      this.#current.push(this.#reader.read(buffer, start, end));
+      this.#current.push(this.#reader.read(buffer, start, end) as Row);
     } catch (error) {
       if (!isValueFault(error)) throw error;
-      this.fail(error);
+      this.fail(error as Failure);
     }
   }
 
   #finishStatement(command: string, rowCount: number | null): void {
-    this.#results.push({ command, rowCount, rows: this.#current, columns: this.#reader?.columns ?? [] });
+    const result = { command, rowCount, rows: this.#current, columns: this.#reader?.columns ?? [] };
     this.#current = [];
     this.#reader = undefined;
+    if (this.failed) return;
+    this.#results.push(result);
+    if (this.#onResult !== undefined) warnIfThrows(this.#onResult, result);
   }
 
   protected settle(): void {

@@ -40,8 +40,10 @@ export class StatementCache {
   readonly #statements: LruMap<string, Statement>;
   readonly #usesBefore: number;
   #named = 0;
-  /** Names that the server still holds and nobody uses any more. */
+  /** Names that the server still holds and that are used no more. */
   #evicted: string[] = [];
+  /** The statements behind those names that queries which are still to be sent may hold. */
+  readonly #leaving = new Set<Statement>();
 
   /** `usesBefore`: how often a text has been run before it is prepared under a name; Infinity: never. */
   constructor(sizeMax: number, usesBefore: number) {
@@ -55,7 +57,7 @@ export class StatementCache {
     if (statement === undefined) {
       statement = new Statement(text);
       const evicted = this.#statements.set(text, statement)?.[1];
-      if (evicted?.ready === true) this.#evicted.push(evicted.name);
+      if (evicted?.ready === true) this.#leave(evicted);
     }
     statement.uses++;
     return statement;
@@ -70,26 +72,61 @@ export class StatementCache {
     return true;
   }
 
-  /** The server does not know the name, or no longer has the same result for it. */
-  forget(statement: Statement): void {
-    if (statement.ready) this.#evicted.push(statement.name);
-    statement.name = "";
-    statement.ready = false;
+  /** The server has prepared it under its name. Nothing is known of its columns before it has described them. */
+  confirm(statement: Statement): void {
+    statement.ready = true;
+    statement.columns = undefined;
+    // While its Parse was under way another text may have taken its place.
+    if (this.#statements.peek(statement.text) !== statement) this.#leave(statement);
+  }
+
+  #leave(statement: Statement): void {
+    this.#evicted.push(statement.name);
+    this.#leaving.add(statement);
+  }
+
+  /** The server does not know the name, or no longer has the same result for it. A name given since stays. */
+  forget(statement: Statement, name: string): void {
+    if (statement.name !== name) return;
+    if (statement.ready && !this.#leaving.delete(statement)) this.#evicted.push(name);
+    unname(statement);
     statement.columns = undefined;
     statement.parameterTypes = undefined;
   }
 
-  /** Names to close on the server, once each. */
-  takeEvicted(): string[] {
-    if (this.#evicted.length === 0) return this.#evicted;
+  /** Names to close on the server, once each. Whoever is sent from now on must do without them. */
+  takeEvicted(): readonly string[] {
+    if (this.#evicted.length === 0) return none;
     const evicted = this.#evicted;
     this.#evicted = [];
+    for (const statement of this.#leaving) unname(statement);
+    this.#leaving.clear();
     return evicted;
+  }
+
+  /** Names that were taken, but that the server has not closed. */
+  giveBack(names: readonly string[]): void {
+    this.#evicted.push(...names);
   }
 
   /** The server has dropped all prepared statements. */
   clear(): void {
-    this.#statements.clear();
+    for (const text of this.#statements.keys()) {
+      const statement = this.#statements.peek(text);
+      // A name that is not confirmed yet was sent later, and will be there.
+      if (statement?.ready === true) unname(statement);
+    }
+    for (const statement of this.#leaving) unname(statement);
+    this.#leaving.clear();
     this.#evicted = [];
+    this.#statements.clear();
   }
+}
+
+const none: readonly string[] = [];
+
+/** Queries that hold it parse it anew, without a name until it has one again. */
+function unname(statement: Statement): void {
+  statement.name = "";
+  statement.ready = false;
 }

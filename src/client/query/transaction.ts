@@ -12,7 +12,7 @@ export interface TransactionOptions {
 /** What a transaction needs of its connection. */
 export interface TransactionHost {
   command(sql: string): PromiseLike<Result<unknown>>;
-  /** False once the session is gone: nothing is left to roll back. */
+  /** False once the session is over, or is being closed: nothing is left to roll back. */
   usable(): boolean;
 }
 
@@ -34,14 +34,18 @@ export class Transaction {
     this.#host = host;
   }
 
+  /** Neither committed nor rolled back, and its session is there. */
+  get open(): boolean {
+    return this.#open && this.#host.usable();
+  }
+
   /**
    * Rejects with ServerError if the server refuses, and with OperationError
    * `client.transaction_rolled_back` (25P02) if an earlier error had already ended the transaction: then
    * PostgreSQL answers COMMIT with ROLLBACK, and no error.
    */
   async commit(): Promise<void> {
-    this.#end();
-    const { command } = await this.#host.command("COMMIT");
+    const { command } = await this.#end("COMMIT");
     if (command !== "ROLLBACK") return;
     throw new OperationError("the transaction had failed, so COMMIT has rolled it back", {
       code: "client.transaction_rolled_back",
@@ -51,16 +55,21 @@ export class Transaction {
   }
 
   async rollback(): Promise<void> {
-    this.#end();
-    await this.#host.command("ROLLBACK");
+    await this.#end("ROLLBACK");
   }
 
   /** Rolls back unless it has been ended, or its session is gone. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#open && this.#host.usable()) await this.rollback();
+    if (!this.open) return;
+    try {
+      await this.rollback();
+    } catch (error) {
+      // With the session the transaction is gone as well.
+      if (this.#host.usable()) throw error;
+    }
   }
 
-  #end(): void {
+  #end(sql: string): PromiseLike<Result<unknown>> {
     if (!this.#open) {
       throw new OperationError("the transaction has been ended already", {
         code: "client.transaction_ended",
@@ -68,6 +77,9 @@ export class Transaction {
         source: "internal",
       });
     }
+    // If the connection does not take it now, the transaction stays open.
+    const ending = this.#host.command(sql);
     this.#open = false;
+    return ending;
   }
 }

@@ -1,19 +1,16 @@
 /** Rows whose types the caller states, column by column. */
 import type { TypeCodec } from "./codec.ts";
 
-/** Marks a codec of a column that is never NULL. Only the compiler sees it. */
-declare const neverNull: unique symbol;
-
 export interface NonNullCodec<T> extends TypeCodec<T> {
-  readonly [neverNull]: true;
+  readonly neverNull: true;
 }
 
 /**
- * Says that a column is never NULL, so that its type is without `| null`. Nothing checks it: a column that is NULL
- * all the same gives null.
+ * Says that a column is never NULL, so that its type is without `| null`. A query whose column is NULL all the
+ * same fails with `client.bad_value` (22004).
  */
 export function nonNull<T>(codec: TypeCodec<T>): NonNullCodec<T> {
-  return codec as NonNullCodec<T>;
+  return Object.assign(Object.create(codec) as TypeCodec<T>, { neverNull: true as const });
 }
 
 /** The row that columns make: `{ id: nonNull(int4), name: text }` is `{ id: number; name: string | null }`. */

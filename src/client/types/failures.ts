@@ -37,7 +37,7 @@ export function badParameter(type: string, reason: string, sqlstate = "22023"): 
 }
 
 /** What kind of thing a value is, in words that do not tell it. */
-export function describeKind(value: unknown): string {
+function describeKind(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === "number") {
     return Number.isNaN(value) ? "NaN" : Number.isFinite(value) ? "such a number" : "infinite";

@@ -70,7 +70,7 @@ function points(buffer: Buffer, start: number, end: number, type: string): strin
  * As PostgreSQL writes a float8: JavaScript's digits, but scientific below 1e-4 and from 1e15 on, with an exponent
  * of two digits.
  */
-export function float8Text(value: number): string {
+function float8Text(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return Object.is(value, -0) ? "-0" : "0";
   if (!(size < Number.POSITIVE_INFINITY) || (size >= 1e-4 && size < 1e15)) return String(value);

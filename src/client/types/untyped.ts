@@ -69,6 +69,8 @@ export function hexText(bytes: Uint8Array): string {
  * @throws OperationError `client.bad_parameter` if there is no JSON for it, or none that tells what it holds.
  */
 export function jsonText(value: unknown, type: string): string {
+  // A number of JSON may have any digits; within an object JSON.stringify refuses one.
+  if (typeof value === "bigint") return String(value);
   if (typeof value === "object" && value !== null && !("toJSON" in value) && tellsNothing(value)) {
     throw refuse(type, value);
   }

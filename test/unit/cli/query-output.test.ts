@@ -15,8 +15,7 @@ function result(
   rows: readonly (string | null)[][],
   command = "SELECT",
 ): Result<unknown> {
-  const bytes = rows.map((row) => row.map((value) => (value === null ? null : Buffer.from(value))));
-  return { command, rowCount: rows.length, rows: bytes, columns };
+  return { command, rowCount: rows.length, rows: [...rows], columns };
 }
 
 function printed(of: Result<unknown>, format: Partial<OutputFormat> = {}): string {

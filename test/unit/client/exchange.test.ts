@@ -2,106 +2,21 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Failure, OperationError } from "../../../src/base/errors.ts";
-import { type Command, Exchange } from "../../../src/client/query/exchange.ts";
-import type { Outgoing } from "../../../src/client/query/outgoing.ts";
-import { Query, type QueryHost } from "../../../src/client/query/query.ts";
-import type { Result } from "../../../src/client/query/result.ts";
-import { StatementCache } from "../../../src/client/query/statements.ts";
-import { TypeRegistry } from "../../../src/client/types/registry.ts";
+import type { Command } from "../../../src/client/query/exchange.ts";
 import { encodeBackend } from "../../../src/wire/encode-backend.ts";
 import type { BackendMessage } from "../../../src/wire/messages.ts";
-
-/** A session without a transport: what it sends is kept, what it is sent comes from the test. */
-class Bench implements QueryHost {
-  readonly statements = new StatementCache(100, 1);
-  readonly exchange: Exchange;
-  /** Types of the messages sent since the last look. */
-  sent = "";
-  cancels = 0;
-
-  constructor() {
-    this.exchange = new Exchange({
-      tracing: false,
-      onMessage: () => {},
-      onOutput: () => this.#collect(),
-      onNotice: () => {},
-      onNotification: () => {},
-      onParameter: () => {},
-    });
-  }
-
-  get idle(): boolean {
-    return this.exchange.transactionStatus === 0x49;
-  }
-
-  #collect(): void {
-    const bytes = this.exchange.outgoing.take();
-    for (let start = 0; start < bytes.length; start += 1 + bytes.readUInt32BE(start + 1)) {
-      this.sent += String.fromCharCode(bytes[start] as number);
-    }
-  }
-
-  takeSent(): string {
-    const sent = this.sent;
-    this.sent = "";
-    return sent;
-  }
-
-  isAlone(command: Command): boolean {
-    return this.exchange.isAlone(command);
-  }
-  withdraw(command: Command): boolean {
-    return this.exchange.withdraw(command);
-  }
-  cancel(): void {
-    this.cancels++;
-  }
-  pause(): void {}
-  resume(): void {}
-  write(messages: (out: Outgoing) => void): void {
-    messages(this.exchange.outgoing);
-    this.#collect();
-  }
-
-  query(
-    text: string,
-    options: { values?: unknown[]; ending?: "ready" | "result"; signal?: AbortSignal } = {},
-  ): Promise<Result<unknown>> {
-    const query = new Query<unknown>(this, {
-      statement: this.statements.use(text),
-      values: options.values ?? [],
-      rows: { rowMode: "array", format: "text", columns: undefined, types: TypeRegistry.builtin },
-      signal: options.signal,
-      ending: options.ending ?? "ready",
-    });
-    this.exchange.submit(query);
-    const outcome = query.then();
-    outcome.catch(() => {});
-    return outcome;
-  }
-
-  receive(...messages: BackendMessage[]): void {
-    for (const message of messages) this.exchange.receive(encodeBackend(message));
-  }
-}
-
-const parsed = { kind: "ParseComplete" } as const;
-const bound = { kind: "BindComplete" } as const;
-const ready = { kind: "ReadyForQuery", status: 0x49 } as const;
-const inTransaction = { kind: "ReadyForQuery", status: 0x54 } as const;
-const done = { kind: "CommandComplete", tag: "SELECT 1" } as const;
-const row = (value: string): BackendMessage => ({ kind: "DataRow", values: [Buffer.from(value)] });
-const described: BackendMessage = {
-  kind: "RowDescription",
-  columns: [
-    { name: "a", tableOid: 0, attributeNumber: 0, typeOid: 23, typeSize: 4, typeModifier: -1, format: 0 },
-  ],
-};
-const error = (code: string, routine = "test"): BackendMessage => ({
-  kind: "ErrorResponse",
-  fields: { severity: "ERROR", code, message: "no", routine },
-});
-const answer = (value: string): BackendMessage[] => [parsed, bound, described, row(value), done, ready];
+import {
+  answer,
+  Bench,
+  bound,
+  described,
+  done,
+  error,
+  inTransaction,
+  parsed,
+  ready,
+  row,
+} from "./exchange-bench.ts";
 
 describe("what is sent", () => {
   test("a first statement in one go; a known one without Parse and Describe", async () => {
