@@ -1,0 +1,164 @@
+/**
+ * A pooler that runs until a signal ends it: what `pgsluice start` and `pgsluice FILE` have in common.
+ *
+ * In order: the configuration and all files that it names are read; the user is changed, the pid file written and
+ * the log file opened; then it listens. So whatever is opened or written belongs to the user that it runs as.
+ */
+import type { Logger } from "pino";
+import { Failure } from "../base/errors.ts";
+import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
+import type { LoadedConfig } from "../config/file.ts";
+import type { Config, Settings } from "../config/schema.ts";
+import { Pooler } from "../server/app.ts";
+import { LogFile } from "./log-file.ts";
+import { createLogger } from "./logger.ts";
+import { claimPidFile } from "./pid-file.ts";
+import { explainListenError } from "./ports.ts";
+import { becomeUser } from "./privileges.ts";
+import { serveUntilSignalled } from "./signals.ts";
+
+export interface ServeOptions {
+  /** Reads and checks the configuration, at the start and at every reload. */
+  readonly read: () => Promise<LoadedConfig>;
+  /** Of this program. */
+  readonly version: string;
+  /** Nothing goes to standard error. */
+  readonly quiet?: boolean;
+  /** Clients can connect. */
+  readonly onReady?: () => void;
+}
+
+/** Resolves when a signal has ended the pooler. Rejects if the start fails. */
+export async function serve({ read, version, quiet = false, onReady }: ServeOptions): Promise<void> {
+  const { config, notices } = await read();
+  const logFile = new LogFile();
+  const logger = createLogger(config.pgsluice, { quiet, file: logFile });
+  let stopped: Promise<void> = Promise.resolve();
+  const starting: Promise<Pooler> = Pooler.start(config, {
+    logger,
+    beforeListening: () => {
+      // From now on others can find us, by the pid file or the log: a signal must neither be lost nor kill.
+      stopped = obeySignals(starting, reloader);
+      takePossession(config.pgsluice, logFile);
+    },
+    onReload: () => reloader.reload(),
+  }).catch((error: unknown) => {
+    throw explainListenError(error, config.pgsluice);
+  });
+  const reloader = new Reloader(starting, config, read, logger, logFile);
+  await starting;
+  logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
+  warn(logger, config, notices);
+  onReady?.();
+  await stopped;
+}
+
+/** Resolves when a shutdown is done. What is asked for while the pooler starts is done when it has started. */
+function obeySignals(starting: Promise<Pooler>, reloader: Reloader): Promise<void> {
+  const ask = (action: (pooler: Pooler) => void): void => {
+    starting.then(action, ignore);
+  };
+  const stopped = serveUntilSignalled({
+    shutdown: async (mode) => (await starting).shutdown(mode),
+    // What went wrong is in the log.
+    reload: () => reloader.reload().catch(ignore),
+    pause: () => ask((pooler) => pooler.pauseServers()),
+    resume: () => ask((pooler) => pooler.resumeServers()),
+    ended: starting.then((pooler) => pooler.ended, ignore),
+  });
+  // Of a failed start its own error tells.
+  stopped.catch(ignore);
+  return stopped;
+}
+
+const ignore = (): void => undefined;
+
+function takePossession(settings: Settings, logFile: LogFile): void {
+  becomeUser(settings.user);
+  claimPidFile(settings.pidfile);
+  logFile.open(settings.logfile);
+}
+
+function warn(logger: Logger, config: Config, notices: readonly string[]): void {
+  if (process.getuid?.() === 0)
+    logger.warn({}, "running as root; an ordinary user is enough: see the setting user");
+  if (notices.length > 0) logger.warn({ settings: notices }, "these settings have no effect here");
+  if (nobodyCanLogIn(config)) logger.warn({}, "no user has a password: give auth_file or [users.NAME]");
+}
+
+function nobodyCanLogIn(config: Config): boolean {
+  const { auth_type: method, auth_file: file } = config.pgsluice;
+  // These methods may do without secrets, or say so themselves.
+  if (["trust", "reject", "cert", "hba"].includes(method) || file !== "") return false;
+  return Object.values(config.users).every((user) => user.password === undefined);
+}
+
+class Reloader {
+  readonly #pooler: Promise<Pooler>;
+  #last: Promise<void> = Promise.resolve();
+  #config: Config;
+  readonly #read: () => Promise<LoadedConfig>;
+  readonly #logger: Logger;
+  readonly #logFile: LogFile;
+
+  constructor(
+    pooler: Promise<Pooler>,
+    config: Config,
+    read: () => Promise<LoadedConfig>,
+    logger: Logger,
+    logFile: LogFile,
+  ) {
+    this.#pooler = pooler;
+    this.#config = config;
+    this.#read = read;
+    this.#logger = logger;
+    this.#logFile = logFile;
+  }
+
+  /**
+   * Puts the configuration in force as it is in the file now, or keeps the old one, logs why, and rejects. One after
+   * the other.
+   */
+  reload(): Promise<void> {
+    const reloaded = this.#last.then(() => this.#reload());
+    this.#last = reloaded.catch(ignore);
+    return reloaded;
+  }
+
+  async #reload(): Promise<void> {
+    const pooler = await this.#pooler;
+    // Even if nothing else comes of it: the file may have been moved away.
+    this.#openLog(this.#config.pgsluice.logfile);
+    try {
+      const { config: read, notices } = await this.#read();
+      const next = withoutRestartChanges(this.#config, read);
+      await pooler.reload(next);
+      if (next.pgsluice.logfile !== this.#config.pgsluice.logfile) this.#openLog(next.pgsluice.logfile);
+      this.#logChanges(read, notices);
+      this.#logger.level = next.pgsluice.log_level;
+      this.#config = next;
+    } catch (error) {
+      // What is wrong with a file needs no stack trace; a mistake of ours does.
+      const fields = error instanceof Failure ? { reason: error.message, hint: error.hint } : { err: error };
+      this.#logger.error(fields, "reload failed; the old configuration stays in force");
+      throw error;
+    }
+  }
+
+  #openLog(path: string): void {
+    try {
+      this.#logFile.open(path);
+    } catch (error) {
+      const reason = error instanceof Failure ? error.message : String(error);
+      this.#logger.error({ reason }, "the log goes on in the old file");
+    }
+  }
+
+  #logChanges(next: Config, notices: readonly string[]): void {
+    const { changed, needRestart } = compareConfigs(this.#config, next);
+    this.#logger.info({ changed }, "configuration reloaded");
+    if (needRestart.length > 0)
+      this.#logger.warn({ settings: needRestart }, "these settings take effect after a restart");
+    if (notices.length > 0) this.#logger.warn({ settings: notices }, "these settings have no effect here");
+  }
+}

@@ -1,0 +1,365 @@
+/**
+ * Every setting that PgBouncer 1.25 and 1.26 know in [pgbouncer], with its default and what becomes of it here.
+ * Order and defaults are those of PgBouncer's manual (config.md); what is `same` has its declaration in ../settings.ts.
+ */
+import { fileMode, logLevel } from "./values.ts";
+import type { VerdictTable } from "./verdicts.ts";
+
+const listening: VerdictTable = {
+  listen_addr: { verdict: "same", default: "" },
+  listen_port: { verdict: "same", default: "6432" },
+  listen_backlog: { verdict: "same", default: "128" },
+  unix_socket_dir: { verdict: "same", default: "/tmp" },
+  unix_socket_mode: { verdict: "same", default: "0777", convert: fileMode },
+  unix_socket_group: {
+    verdict: "unsupported",
+    default: "",
+    kind: "text",
+    doc: "Start the pooler with this group as its own, or let a folder with the group's permissions guard the socket.",
+  },
+  so_reuseport: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "One process has the port; use another port for a second one.",
+  },
+  peer_id: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Cancel requests are not handed to other processes; let one process have the port.",
+  },
+  user: { verdict: "same" },
+  pidfile: { verdict: "same", default: "" },
+  conffile: {
+    verdict: "inert",
+    kind: "text",
+    doc: "A reload reads the file that the pooler was started with.",
+  },
+  job_name: { verdict: "inert", default: "pgbouncer", kind: "text", doc: "A name for syslog and services." },
+  service_name: { verdict: "inert", kind: "text", doc: "The same, on Windows." },
+};
+
+const pools: VerdictTable = {
+  pool_mode: { verdict: "same", default: "session" },
+  max_client_conn: { verdict: "same", default: "100" },
+  default_pool_size: { verdict: "same", default: "20" },
+  min_pool_size: { verdict: "same", default: "0" },
+  reserve_pool_size: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Add it to `default_pool_size`.",
+  },
+  reserve_pool_timeout: {
+    verdict: "inert",
+    default: "5",
+    kind: "seconds",
+    doc: "Says only when `reserve_pool_size` is used.",
+  },
+  max_db_connections: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Choose pool sizes whose sum stays below it.",
+  },
+  max_user_connections: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Choose pool sizes whose sum stays below it.",
+  },
+  max_db_client_connections: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "`max_client_conn` bounds all clients together.",
+  },
+  max_user_client_connections: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "`max_client_conn` bounds all clients together.",
+  },
+  server_round_robin: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "The server that was used last is used first.",
+  },
+  pool_idle_timeout: {
+    verdict: "inert",
+    default: "0",
+    kind: "seconds",
+    doc: "A pool without clients is forgotten when its last server is closed, by `server_idle_timeout`.",
+  },
+  autodb_idle_timeout: {
+    verdict: "inert",
+    default: "3600",
+    kind: "seconds",
+    doc: "Nothing is kept for a database that only `*` stands for, besides its pools.",
+  },
+};
+
+const sessions: VerdictTable = {
+  track_extra_parameters: {
+    verdict: "inert",
+    default: "IntervalStyle",
+    kind: "text",
+    doc: "What PostgreSQL reports and a session may set is tracked without being named, but for `scram_iterations`.",
+  },
+  ignore_startup_parameters: { verdict: "same", default: "" },
+  max_prepared_statements: { verdict: "same", default: "200" },
+  server_reset_query: { verdict: "same", default: "DISCARD ALL" },
+  server_reset_query_always: { verdict: "same", default: "0" },
+  disable_pqexec: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "The simple protocol cannot be forbidden here.",
+  },
+  application_name_add_host: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Clients' addresses are in the pooler's log, not in `application_name`.",
+  },
+  login_notify_message: {
+    verdict: "unsupported",
+    default: "",
+    kind: "text",
+    doc: "No notice is sent after a login.",
+  },
+};
+
+const authentication: VerdictTable = {
+  auth_type: {
+    verdict: "same",
+    default: "md5",
+    doc: "The methods that are not there yet are refused by name.",
+  },
+  auth_file: { verdict: "same", doc: "A file that cannot be read ends the start; PgBouncer only logs it." },
+  auth_hba_file: { verdict: "same", default: "" },
+  auth_ident_file: { verdict: "same" },
+  auth_query: {
+    verdict: "inert",
+    default:
+      "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
+    kind: "text",
+    doc: "Used only with `auth_user`, which is not supported yet.",
+  },
+  auth_user: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Put the users and their secrets into `auth_file`.",
+  },
+  auth_dbname: {
+    verdict: "inert",
+    kind: "text",
+    doc: "Used only with `auth_user`, which is not supported yet.",
+  },
+  auth_ldap_options: {
+    verdict: "inert",
+    kind: "text",
+    doc: "Used only with LDAP, which is not supported yet.",
+  },
+  scram_iterations: { verdict: "same", default: "4096" },
+  admin_users: { verdict: "same", default: "" },
+  stats_users: { verdict: "same", default: "" },
+};
+
+const clientTls: VerdictTable = {
+  client_tls_sslmode: { verdict: "same", default: "disable" },
+  client_tls_ca_file: { verdict: "same", default: "" },
+  client_tls_cert_file: { verdict: "same", default: "" },
+  client_tls_key_file: { verdict: "same", default: "" },
+  client_tls_protocols: {
+    verdict: "unsupported",
+    default: "secure",
+    harmless: ["tlsv1.2,tlsv1.3", "tlsv1.2:tlsv1.3"],
+    kind: "text",
+    doc: "TLS 1.2 and 1.3 are spoken.",
+  },
+  client_tls_ciphers: {
+    verdict: "unsupported",
+    default: "default",
+    harmless: ["fast"],
+    kind: "text",
+    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+  },
+  client_tls13_ciphers: {
+    verdict: "unsupported",
+    default: "",
+    kind: "text",
+    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+  },
+  client_tls_ecdhcurve: {
+    verdict: "unsupported",
+    default: "auto",
+    kind: "text",
+    doc: "Curves are agreed on with the client.",
+  },
+  client_tls_dheparams: {
+    verdict: "unsupported",
+    default: "auto",
+    harmless: ["none"],
+    kind: "text",
+    doc: "Only key exchange over elliptic curves is offered.",
+  },
+};
+
+const serverTls: VerdictTable = {
+  server_tls_sslmode: { verdict: "same", default: "prefer" },
+  server_tls_ca_file: { verdict: "same", default: "" },
+  server_tls_cert_file: { verdict: "same", default: "" },
+  server_tls_key_file: { verdict: "same", default: "" },
+  server_tls_protocols: {
+    verdict: "unsupported",
+    default: "secure",
+    harmless: ["tlsv1.2,tlsv1.3", "tlsv1.2:tlsv1.3"],
+    kind: "text",
+    doc: "TLS 1.2 and 1.3 are spoken.",
+  },
+  server_tls_ciphers: {
+    verdict: "unsupported",
+    default: "default",
+    harmless: ["fast"],
+    kind: "text",
+    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+  },
+  server_tls13_ciphers: {
+    verdict: "unsupported",
+    default: "",
+    kind: "text",
+    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+  },
+};
+
+const times: VerdictTable = {
+  server_lifetime: { verdict: "same", default: "3600" },
+  server_idle_timeout: { verdict: "same", default: "600" },
+  server_connect_timeout: { verdict: "same", default: "15", doc: "0 is refused." },
+  server_login_retry: { verdict: "same", default: "15" },
+  server_check_delay: { verdict: "same", default: "30" },
+  server_check_query: { verdict: "same", default: "<empty>" },
+  server_fast_close: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Servers of sessions are closed when their clients leave.",
+  },
+  query_timeout: { verdict: "same", default: "0" },
+  query_wait_timeout: { verdict: "same", default: "120" },
+  query_wait_notify: { verdict: "same", default: "5" },
+  cancel_wait_timeout: { verdict: "same", default: "10" },
+  client_idle_timeout: { verdict: "same", default: "0" },
+  client_login_timeout: { verdict: "same", default: "60" },
+  idle_transaction_timeout: { verdict: "same", default: "0" },
+  transaction_timeout: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "seconds",
+    doc: "Use PostgreSQL's own `transaction_timeout` (17 and later) or `idle_transaction_timeout`.",
+  },
+  suspend_timeout: {
+    verdict: "inert",
+    default: "10",
+    kind: "seconds",
+    doc: "For SUSPEND, which PgBouncer 1.26 has given up.",
+  },
+};
+
+const logging: VerdictTable = {
+  logfile: { verdict: "same", default: "" },
+  syslog: {
+    verdict: "unsupported",
+    default: "0",
+    kind: "integer",
+    doc: "Node has no Unix datagram sockets. Use `logfile`, or let systemd keep what is written to standard error.",
+  },
+  syslog_facility: { verdict: "inert", default: "daemon", kind: "text", doc: "Used only with `syslog`." },
+  syslog_ident: { verdict: "inert", default: "pgbouncer", kind: "text", doc: "Used only with `syslog`." },
+  log_connections: { verdict: "same", default: "1" },
+  log_disconnections: { verdict: "same", default: "1" },
+  log_pooler_errors: { verdict: "same", default: "1" },
+  log_stats: { verdict: "same", default: "1" },
+  stats_period: { verdict: "same", default: "60" },
+  verbose: {
+    verdict: "renamed",
+    to: "log_level",
+    convert: logLevel,
+    doc: "0 is `info`, 1 `debug`, 2 and more `trace`.",
+  },
+};
+
+const sockets: VerdictTable = {
+  pkt_buf: { verdict: "inert", default: "4096", kind: "integer", doc: "Buffers have the size that fits." },
+  max_packet_size: { verdict: "same", default: "2147483647", doc: "Less than 1024 is refused." },
+  sbuf_loopcnt: {
+    verdict: "inert",
+    default: "5",
+    kind: "integer",
+    doc: "Each turn reads one chunk of a socket.",
+  },
+  tcp_defer_accept: {
+    verdict: "inert",
+    default: "1",
+    kind: "integer",
+    doc: "A connection that sends nothing costs little, and not for longer than `client_login_timeout`.",
+  },
+  tcp_socket_buffer: { verdict: "inert", default: "0", kind: "integer", doc: "The system's sizes are used." },
+  tcp_keepalive: { verdict: "same", default: "1" },
+  tcp_keepcnt: {
+    verdict: "inert",
+    default: "0",
+    kind: "integer",
+    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_keepalive_probes`).",
+  },
+  tcp_keepidle: { verdict: "same", default: "0" },
+  tcp_keepintvl: {
+    verdict: "inert",
+    default: "0",
+    kind: "integer",
+    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_keepalive_intvl`).",
+  },
+  tcp_user_timeout: {
+    verdict: "inert",
+    default: "0",
+    kind: "integer",
+    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_retries2`).",
+  },
+};
+
+const names: VerdictTable = {
+  dns_max_ttl: {
+    verdict: "inert",
+    default: "15",
+    kind: "seconds",
+    doc: "Names are looked up for each new server, by the system.",
+  },
+  dns_nxdomain_ttl: { verdict: "inert", default: "15", kind: "seconds", doc: "The same." },
+  dns_zone_check_period: { verdict: "inert", default: "0", kind: "seconds", doc: "The same." },
+  resolv_conf: {
+    verdict: "unsupported",
+    default: "",
+    kind: "text",
+    doc: "The system's resolver is asked, with its own configuration.",
+  },
+};
+
+/** [pgbouncer] */
+export const globalVerdicts: VerdictTable = {
+  ...listening,
+  ...pools,
+  ...sessions,
+  ...authentication,
+  ...clientTls,
+  ...serverTls,
+  ...times,
+  ...logging,
+  ...sockets,
+  ...names,
+};
+
+/** What a pgbouncer.ini means for settings that PgBouncer does not have, where our own default is another. */
+export const ownDefaults: Readonly<Record<string, unknown>> = { log_format: "pgbouncer" };

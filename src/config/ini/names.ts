@@ -1,0 +1,125 @@
+/** What becomes of the parameters of [databases], [users] and [peers]; the form is that of globals.ts. */
+import type { VerdictTable } from "./verdicts.ts";
+
+const ofGlobal = "Only the setting of this name in [pgbouncer] is supported.";
+
+/** [databases] name = … */
+export const databaseVerdicts: VerdictTable = {
+  dbname: { verdict: "same" },
+  host: {
+    verdict: "renamed",
+    to: "nodes.NAME.host",
+    doc: "One host name, address, folder or `@name`; a list is refused. Without it the Unix socket in `unix_socket_dir` is meant, as in PgBouncer.",
+  },
+  port: { verdict: "renamed", to: "nodes.NAME.port", doc: "5432 without it." },
+  user: { verdict: "same" },
+  password: { verdict: "same", doc: "Without `user` it is ignored, as in PgBouncer." },
+  auth_user: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Put the users and their secrets into `auth_file`.",
+  },
+  auth_query: {
+    verdict: "inert",
+    kind: "text",
+    doc: "Used only with `auth_user`, which is not supported yet.",
+  },
+  auth_dbname: {
+    verdict: "inert",
+    kind: "text",
+    doc: "Used only with `auth_user`, which is not supported yet.",
+  },
+  pool_size: { verdict: "same" },
+  min_pool_size: { verdict: "same" },
+  reserve_pool_size: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "Add it to `pool_size`.",
+  },
+  reserve_pool: { verdict: "unsupported", kind: "integer", harmless: ["0"], doc: "Add it to `pool_size`." },
+  pool_mode: { verdict: "same" },
+  connect_query: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Use `ALTER ROLE … SET` or `ALTER DATABASE … SET` on the server.",
+  },
+  max_db_connections: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "Use `pool_size`, which counts for each user.",
+  },
+  max_db_client_connections: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "`max_client_conn` bounds all clients together.",
+  },
+  server_lifetime: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  query_wait_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  load_balance_hosts: { verdict: "inert", kind: "text", doc: "Used only with several hosts." },
+  client_encoding: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Use `ALTER DATABASE … SET client_encoding` on the server.",
+  },
+  datestyle: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Use `ALTER DATABASE … SET datestyle` on the server.",
+  },
+  timezone: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Use `ALTER DATABASE … SET timezone` on the server.",
+  },
+  application_name: {
+    verdict: "unsupported",
+    kind: "text",
+    doc: "Clients give their own, and it follows them.",
+  },
+};
+
+/** [users] name = … */
+export const userVerdicts: VerdictTable = {
+  pool_mode: { verdict: "same" },
+  pool_size: { verdict: "same" },
+  reserve_pool_size: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "Add it to `pool_size`.",
+  },
+  max_user_connections: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "Use `pool_size`, which counts for each database.",
+  },
+  max_user_client_connections: {
+    verdict: "unsupported",
+    kind: "integer",
+    harmless: ["0"],
+    doc: "`max_client_conn` bounds all clients together.",
+  },
+  query_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  query_wait_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  idle_transaction_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  transaction_timeout: {
+    verdict: "unsupported",
+    kind: "seconds",
+    harmless: ["0"],
+    doc: "Use `ALTER ROLE … SET transaction_timeout` on the server (17 and later).",
+  },
+  client_idle_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+};
+
+const ofPeers = "Peers count only with `peer_id`, which is not supported yet.";
+
+/** [peers] id = … */
+export const peerVerdicts: VerdictTable = {
+  host: { verdict: "inert", kind: "text", doc: ofPeers },
+  port: { verdict: "inert", kind: "integer", doc: ofPeers },
+  pool_size: { verdict: "inert", kind: "integer", doc: ofPeers },
+};
