@@ -3,10 +3,8 @@
  * for them. There is no year 0: the one before 1 is 1 BC.
  */
 
-/** 2000-01-01, from which PostgreSQL's binary formats count, in days and milliseconds since 1970-01-01. */
+/** 2000-01-01, from which PostgreSQL's binary formats count, in days since 1970-01-01. */
 export const postgresEpochDays = 10_957;
-const postgresEpochMs = 946_684_800_000;
-const dayMs = 86_400_000;
 const dayUs = 86_400_000_000n;
 
 /** Days in 400 years, after which the calendar repeats. */

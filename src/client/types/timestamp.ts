@@ -4,9 +4,6 @@
  */
 import { timestampText } from "./calendar.ts";
 
-/** A Date reaches this far from the epoch (ECMA-262, section 21.4.1.1). */
-const dateMsMax = 8_640_000_000_000_000;
-
 export class Timestamp extends Date {
   /** 0 to 999: the microseconds since the millisecond that the Date tells. */
   readonly microseconds: number;
