@@ -1,7 +1,9 @@
 /**
  * Names in a client's TLS certificate, for the authentication method `cert`: the common name of its subject
- * must be the user name (docs 20.12).
+ * must be the user name (docs 20.12), or a name that a map of pg_ident.conf knows; rules of pg_hba.conf may
+ * take the distinguished name instead (clientname=DN).
  */
+import { encodeText } from "../wire/text.ts";
 
 /** The part of node:tls's PeerCertificate that is read; an empty object if the client showed none. */
 export interface CertificateSubject {
@@ -20,4 +22,23 @@ export function subjectCommonName(certificate: CertificateSubject | undefined): 
   const name = certificate?.subject?.CN;
   if (typeof name !== "string" || name === "" || name.includes("\0")) return undefined;
   return name;
+}
+
+/**
+ * The distinguished name of a certificate's subject as PostgreSQL spells it (be-secure-openssl.c: RFC 2253),
+ * the most specific name first: `CN=alice,O=Example\, Inc.,C=DE`.
+ *
+ * `subject` is X509Certificate.subject of node:crypto, which OpenSSL has printed with the escapes of RFC 2253
+ * already, but one name a line in the certificate's order, and with characters beyond ASCII as they are.
+ * Undefined for an empty subject.
+ */
+export function distinguishedName(subject: string | undefined): string | undefined {
+  if (subject === undefined || subject === "") return undefined;
+  const names = subject.split("\n").map((name) => name.split(" + ").toReversed().join("+"));
+  return names
+    .toReversed()
+    .join(",")
+    .replaceAll(/[^\0-\x7f]/gu, (character) =>
+      encodeText(character).toString("hex").toUpperCase().replaceAll(/../g, "\\$&"),
+    );
 }

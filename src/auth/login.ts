@@ -39,8 +39,8 @@ export interface LoginTls {
   readonly secure: boolean;
   /** tls-server-end-point data of our certificate; absent if it has none (see channel-binding.ts). */
   readonly endPoint?: Buffer | undefined;
-  /** Common name of the client's certificate, if it showed one that our authorities vouch for. */
-  readonly clientCertificateName?: string | undefined;
+  /** The user that the client's certificate stands for, if it showed one that our authorities vouch for. */
+  readonly certificateUser?: string | undefined;
 }
 
 export interface LoginOptions {
@@ -142,7 +142,7 @@ export class LoginMachine {
       case "reject":
         return this.#fail(refused("login rejected"));
       case "cert":
-        return tls.clientCertificateName === user && user !== ""
+        return tls.certificateUser === user && user !== ""
           ? this.#succeed({})
           : this.#fail(refused("certificate authentication failed"));
       case "password":

@@ -1,49 +1,63 @@
 /**
- * Where log lines go: standard error, as JSON for programs or as text for people. Standard output is left to
- * the results of commands.
+ * Where log lines go: standard error and, if there is one, the log file; as JSON for programs, as text for people,
+ * or as PgBouncer writes them. Standard output is left to the results of commands. Every line is written at once.
  */
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from "pino";
+import { type Logger, pino, stdTimeFunctions } from "pino";
 import type { Settings } from "../config/schema.ts";
+import { LogFile } from "./log-file.ts";
+import { linePrefix, PgbouncerLines } from "./pgbouncer-lines.ts";
+
+export interface LogOptions {
+  /** Nothing goes to standard error. */
+  readonly quiet?: boolean;
+  /** Without one, everything goes to standard error alone. */
+  readonly file?: LogFile;
+}
 
 /** A logger as `log_level` and `log_format` want it. */
-export function createLogger(settings: Pick<Settings, "log_level" | "log_format">): Logger {
-  const stream =
-    settings.log_format === "json" ? destination({ dest: 2, sync: true }) : textStream(process.stderr);
+export function createLogger(
+  settings: Pick<Settings, "log_level" | "log_format">,
+  { quiet = false, file = new LogFile() }: LogOptions = {},
+): Logger {
+  const format = formatterOf(settings.log_format);
+  // Whoever read it may leave; the pooler stays.
+  process.stderr.on("error", ignore);
+  const write = (json: string): void => {
+    const lines = format(json);
+    if (lines === "") return;
+    if (!quiet) process.stderr.write(lines);
+    file.write(lines);
+  };
   return pino(
     { level: settings.log_level, base: { pid: process.pid }, timestamp: stdTimeFunctions.isoTime },
-    stream,
+    { write },
   );
 }
 
-/** PgBouncer's words for pino's levels. */
-const levelNames: Readonly<Record<number, string>> = {
-  10: "NOISE",
-  20: "DEBUG",
-  30: "LOG",
-  40: "WARNING",
-  50: "ERROR",
-  60: "FATAL",
-};
+const ignore = (): void => undefined;
 
-/** Turns pino's JSON lines into `2026-01-31 12:00:00.000 UTC [pid] LOG message (key=value, …)`. */
-function textStream(output: NodeJS.WritableStream): DestinationStream {
-  return {
-    write(line: string): void {
-      output.write(formatLine(line));
-    },
-  };
+/** From one line of pino's JSON to what is written. */
+function formatterOf(format: Settings["log_format"]): (json: string) => string {
+  switch (format) {
+    case "json":
+      return (json) => json;
+    case "text":
+      return formatLine;
+    case "pgbouncer": {
+      const lines = new PgbouncerLines();
+      return (json) => lines.format(json);
+    }
+  }
 }
 
-/** One line of text for one line of pino's JSON. */
+/** One line of text, `2026-01-31 12:00:00.000 UTC [pid] LOG message (key=value, …)`, for one line of pino's JSON. */
 export function formatLine(line: string): string {
   const { level, time, pid, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
-  const when = String(time).replace("T", " ").replace("Z", " UTC");
-  const word = levelNames[Number(level)] ?? "LOG";
   const facts = Object.entries(rest).map(([key, value]) => `${key}=${textOf(value)}`);
   if (isError(err)) facts.push(err.message);
   const suffix = facts.length === 0 ? "" : ` (${facts.join(", ")})`;
   const stack = isError(err) && Number(level) >= 50 ? `\n${err.stack ?? ""}` : "";
-  return `${when} [${String(pid)}] ${word} ${textOf(msg ?? "")}${suffix}${stack}\n`;
+  return `${linePrefix(time, pid, Number(level))}${textOf(msg ?? "")}${suffix}${stack}\n`;
 }
 
 function textOf(value: unknown): string {

@@ -10,6 +10,7 @@ import { Failure } from "../base/errors.ts";
 import { registerBench } from "./bench.ts";
 import { registerDemo } from "./demo.ts";
 import { Exit } from "./exit.ts";
+import { registerIni } from "./ini.ts";
 import { registerQuery } from "./query.ts";
 import { registerStart } from "./start.ts";
 
@@ -33,6 +34,7 @@ function commandLine(): Command {
     .showHelpAfterError("(pgsluice --help lists the commands, pgsluice COMMAND --help its flags)")
     .exitOverride()
     .configureHelp({ showGlobalOptions: false });
+  registerIni(program);
   registerStart(program);
   registerDemo(program);
   registerQuery(program);

@@ -42,7 +42,7 @@ function portInUse(settings: Pick<Settings, "listen_addr" | "listen_port">, caus
       code: "cli.port_in_use",
       sqlstate: "58000",
       source: "internal",
-      hint: `Choose another port with --port, for example --port ${settings.listen_port + 1}.`,
+      hint: `Choose another port with --port or listen_port, for example ${settings.listen_port + 1}.`,
       cause,
     },
   );
@@ -56,7 +56,7 @@ function portForbidden(
     code: "cli.port_forbidden",
     sqlstate: "58000",
     source: "internal",
-    hint: "Ports below 1024 need privileges; choose another with --port.",
+    hint: "Ports below 1024 need privileges; choose another with --port or listen_port.",
     cause,
   });
 }

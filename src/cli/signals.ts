@@ -5,7 +5,7 @@
  *     INT   fast: tell every client that the pooler is going, then close
  *     QUIT  immediate: close everything as it is
  *     HUP   reload the configuration
- *     USR1  close server connections that nobody uses
+ *     USR1  PAUSE and USR2 RESUME of the console, as in PgBouncer
  *
  * A shutdown may only become more urgent: a further INT during a fast one makes it immediate.
  */
@@ -15,7 +15,10 @@ import type { ShutdownMode } from "../server/app.ts";
 export interface SignalActions {
   readonly shutdown: (mode: ShutdownMode) => Promise<void>;
   readonly reload?: () => Promise<void>;
-  readonly closeIdle?: () => void;
+  readonly pause?: () => void;
+  readonly resume?: () => void;
+  /** Resolves when a shutdown that no signal asked for is done. */
+  readonly ended?: Promise<void>;
 }
 
 const urgency: Readonly<Record<ShutdownMode, number>> = { smart: 0, fast: 1, immediate: 2 };
@@ -60,9 +63,9 @@ export function serveUntilSignalled(actions: SignalActions): Promise<void> {
         if (actions.reload === undefined) stop("fast");
         else void actions.reload();
       },
-      SIGUSR1: () => actions.closeIdle?.(),
-      // Nothing waits for this one; without a handler it would end the process.
-      SIGUSR2: () => {},
+      // Without a handler these would end the process.
+      SIGUSR1: () => actions.pause?.(),
+      SIGUSR2: () => actions.resume?.(),
     };
     const detach = (): void => {
       for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
@@ -72,5 +75,9 @@ export function serveUntilSignalled(actions: SignalActions): Promise<void> {
       resolve();
     };
     for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler);
+    void actions.ended?.then(() => {
+      // One that was asked for by a signal finishes by itself.
+      if (shutdown === undefined) finish();
+    });
   });
 }

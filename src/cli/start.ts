@@ -1,12 +1,9 @@
 /** `pgsluice start`: a pooler in front of one's own PostgreSQL, until a signal ends it. */
 import { type Command, Option } from "commander";
-import type { Logger } from "pino";
-import { Failure, OperationError } from "../base/errors.ts";
+import { OperationError } from "../base/errors.ts";
 import { connectOptionsFromConninfo, parseConninfo } from "../client/conninfo/conninfo.ts";
-import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
-import { configFromUpstream, loadConfig, type Upstream } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
-import { Pooler } from "../server/app.ts";
+import { type LoadedConfig, loadConfigFile } from "../config/file.ts";
+import { configFromUpstream, type Upstream } from "../config/load.ts";
 import {
   integerFlag,
   type PoolerFlags,
@@ -15,9 +12,7 @@ import {
   settingFlag,
   settingsOfFlags,
 } from "./flags.ts";
-import { createLogger } from "./logger.ts";
-import { explainListenError } from "./ports.ts";
-import { serveUntilSignalled } from "./signals.ts";
+import { serve } from "./serve.ts";
 
 interface StartFlags extends PoolerFlags {
   readonly upstream?: readonly string[];
@@ -44,7 +39,7 @@ export function registerStart(program: Command): void {
         .argParser(repeatedFlag)
         .conflicts("config"),
     )
-    .option("--config <file>", "config file (TOML)")
+    .option("--config <file>", "config file: pgsluice.toml, or PgBouncer's pgbouncer.ini")
     .option("--listen <addresses>", "addresses to listen on (listen_addr)")
     .option("--port <number>", "port to listen on (listen_port)", integerFlag(0, 65535))
     .addOption(poolModeOption())
@@ -56,43 +51,20 @@ export function registerStart(program: Command): void {
     .option("--log-level <level>", "least important messages to log (log_level)")
     .option("--set <name=value>", "any other setting of [pgsluice]; may be given several times", settingFlag)
     .addHelpText("after", examples)
-    .action(start);
+    .action((flags: StartFlags) => start(flags, program.version() ?? "unknown"));
 }
 
-async function start(flags: StartFlags): Promise<void> {
-  const readConfig = (): Promise<Config> => configOf(flags);
-  let config = await readConfig();
-  const logger = createLogger(config.pgsluice);
-  const pooler = await Pooler.start(config, { logger }).catch((error: unknown) => {
-    throw explainListenError(error, config.pgsluice);
-  });
-  if (nobodyCanLogIn(config)) logger.warn({}, "no user has a password: give auth_file or [users.NAME]");
-  await serveUntilSignalled({
-    shutdown: (mode) => pooler.shutdown(mode),
-    reload: async () => {
-      try {
-        const read = await readConfig();
-        const next = withoutRestartChanges(config, read);
-        await pooler.reload(next);
-        logChanges(logger, config, read);
-        logger.level = next.pgsluice.log_level;
-        config = next;
-      } catch (error) {
-        // What is wrong with a file needs no stack trace; a mistake of ours does.
-        const fields =
-          error instanceof Failure ? { reason: error.message, hint: error.hint } : { err: error };
-        logger.error(fields, "reload failed; the old configuration stays in force");
-      }
-    },
-    closeIdle: () => pooler.closeIdleServers(),
-  });
+async function start(flags: StartFlags, version: string): Promise<void> {
+  await serve({ read: () => configOf(flags), version });
 }
 
-async function configOf(flags: StartFlags): Promise<Config> {
+async function configOf(flags: StartFlags): Promise<LoadedConfig> {
   const settings = settingsOfFlags(flags);
   if (flags.listen !== undefined) settings["listen_addr"] = flags.listen;
-  if (flags.config !== undefined) return loadConfig(flags.config, settings);
-  if (flags.upstream !== undefined) return configFromUpstream(flags.upstream.flatMap(upstreamsOf), settings);
+  if (flags.config !== undefined) return loadConfigFile(flags.config, settings);
+  if (flags.upstream !== undefined) {
+    return { config: configFromUpstream(flags.upstream.flatMap(upstreamsOf), settings), notices: [] };
+  }
   throw new OperationError("no PostgreSQL to connect to", {
     code: "cli.no_upstream",
     sqlstate: "F0000",
@@ -147,17 +119,4 @@ function cannotCarry(keyword: string, hint: string): OperationError {
     source: "internal",
     hint,
   });
-}
-
-function nobodyCanLogIn(config: Config): boolean {
-  const { auth_type: method, auth_file: file } = config.pgsluice;
-  if (method === "trust" || method === "reject" || method === "cert" || file !== "") return false;
-  return Object.values(config.users).every((user) => user.password === undefined);
-}
-
-function logChanges(logger: Logger, current: Config, next: Config): void {
-  const { changed, needRestart } = compareConfigs(current, next);
-  logger.info({ changed }, "configuration reloaded");
-  if (needRestart.length > 0)
-    logger.warn({ settings: needRestart }, "these settings take effect after a restart");
 }

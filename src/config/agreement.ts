@@ -65,6 +65,9 @@ function tlsProblems(config: Config): ConfigProblem[] {
   if (settings.auth_type === "cert" && level !== "verify-full") {
     problems.push({ key: "pgsluice.auth_type", problem: '"cert" needs client_tls_sslmode = "verify-full"' });
   }
+  if (settings.auth_type === "hba" && settings.auth_hba_file === "") {
+    problems.push({ key: "pgsluice.auth_hba_file", problem: 'auth_type "hba" needs it' });
+  }
   for (const [name, node] of Object.entries(config.nodes)) {
     problems.push(...serverTlsProblems(`nodes.${name}`, { ...settings, ...node }));
   }
@@ -97,6 +100,8 @@ function serverTlsProblems(key: string, settings: Settings): ConfigProblem[] {
 
 function nodeProblems(config: Config): ConfigProblem[] {
   const names = Object.keys(config.nodes);
+  // Only a pgbouncer.ini can be without any database: it then serves nobody, until a reload brings some.
+  if (Object.keys(config.databases).length === 0) return [];
   if (names.length === 0) {
     return [
       { key: "nodes", problem: 'at least one is needed, for example [nodes.main] with host = "127.0.0.1"' },

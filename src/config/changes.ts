@@ -1,5 +1,9 @@
-/** What a reload would change. */
-import type { DeclarationTable } from "./declare.ts";
+/** What a reload would change, and the change of one setting. */
+import path from "node:path";
+import { agreementProblems } from "./agreement.ts";
+import { type DeclarationTable, schemaOfTable } from "./declare.ts";
+import { ConfigError } from "./errors.ts";
+import { valueOf } from "./ini/values.ts";
 import { type Config, type Settings, tableKinds } from "./schema.ts";
 import { settings as declared } from "./settings.ts";
 
@@ -35,6 +39,28 @@ export function withoutRestartChanges(current: Config, next: Config): Config {
     if (!declaration.reloadable) settings[name] = current.pgsluice[name as keyof Settings];
   }
   return { ...next, pgsluice: settings as unknown as Settings };
+}
+
+/**
+ * The configuration with one setting of [pgsluice] changed, its value written as in pgbouncer.ini.
+ *
+ * @throws ConfigError `config.invalid` if there is no such setting, if it takes a restart, or if the value is none
+ *   of its own or does not fit the other settings.
+ */
+export function withSetting(current: Config, name: string, text: string): Config {
+  const fail = (problem: string): ConfigError => new ConfigError("SET", [{ key: name, problem }]);
+  const declaration = Object.hasOwn(declarations, name) ? declarations[name] : undefined;
+  if (declaration === undefined) throw fail("unknown setting");
+  if (!declaration.reloadable) throw fail("takes effect only after a restart");
+  const checked = schemaOfTable({ [name]: declaration }).safeParse({ [name]: valueOf(text, declaration) });
+  if (!checked.success) throw fail(checked.error.issues.map(({ message }) => message).join("; "));
+  let value = checked.data[name];
+  const isPath = declaration.type === "text" && declaration.path !== undefined && value !== declaration.word;
+  if (isPath && value !== "") value = path.resolve(String(value));
+  const next = { ...current, pgsluice: { ...current.pgsluice, [name]: value } };
+  const problems = agreementProblems(next);
+  if (problems.length > 0) throw new ConfigError("SET", problems);
+  return next;
 }
 
 /** Values come out of one schema, so equal ones have their keys in the same order. */

@@ -12,11 +12,14 @@ interface Common {
   readonly reloadable: boolean;
 }
 
-/** One string. `path`: a file or folder, resolved against the folder of the config file. `secret`: never printed. */
+/**
+ * One string. `path`: a file or folder, resolved against the folder of the config file; `output` is a file that
+ * is written, and so need not be there. `secret`: never printed.
+ */
 interface TextDeclaration extends Common {
   readonly type: "text";
   readonly default?: string;
-  readonly path?: "file" | "folder";
+  readonly path?: "file" | "folder" | "output";
   /** A value that stands for itself and is no path. */
   readonly word?: string;
   readonly secret?: true;
@@ -104,7 +107,8 @@ export function schemaOfTable(table: DeclarationTable): z.ZodType<Record<string,
 export function describeValues(declaration: Declaration): string {
   switch (declaration.type) {
     case "text":
-      return declaration.path === undefined ? "a string" : `the path of a ${declaration.path}`;
+      if (declaration.path === undefined) return "a string";
+      return `the path of a ${declaration.path === "folder" ? "folder" : "file"}`;
     case "integer": {
       const unit = declaration.unit === undefined ? "" : ` (${declaration.unit})`;
       return `an integer from ${declaration.minimum} to ${declaration.maximum}${unit}`;

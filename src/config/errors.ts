@@ -5,6 +5,8 @@ import { OperationError } from "../base/errors.ts";
 export interface ConfigProblem {
   readonly key: string;
   readonly problem: string;
+  /** File and line, as `file:line`, where they are known. */
+  readonly place?: string;
 }
 
 /**
@@ -16,8 +18,8 @@ export class ConfigError extends OperationError {
   readonly problems: readonly ConfigProblem[];
 
   constructor(file: string, problems: readonly ConfigProblem[], cause?: unknown) {
-    const lines = problems.map(({ key, problem }) =>
-      key === "" ? `${file}: ${problem}` : `${file}: ${key}: ${problem}`,
+    const lines = problems.map(({ key, problem, place = file }) =>
+      key === "" ? `${place}: ${problem}` : `${place}: ${key}: ${problem}`,
     );
     super(lines.join("\n"), { code: "config.invalid", sqlstate: "F0000", source: "internal", cause });
     this.file = file;

@@ -11,7 +11,7 @@ import { parse, TomlError } from "smol-toml";
 import { agreementProblems } from "./agreement.ts";
 import type { DeclarationTable } from "./declare.ts";
 import { ConfigError, type ConfigProblem } from "./errors.ts";
-import { nearestName } from "./nearest.ts";
+import { suggestion } from "./nearest.ts";
 import {
   type Config,
   type DatabaseConfig,
@@ -58,12 +58,14 @@ export function parseConfig(toml: string, baseFolder: string, file: string = "th
 
 /**
  * Checks a configuration given as an object in the shape of the config file, for programs and command lines.
+ * Without any database, all of the primary can be reached, unless `onlyNamedDatabases`.
  * @throws {ConfigError} `config.invalid`, with every problem.
  */
 export function checkConfig(
   raw: Readonly<Record<string, unknown>>,
   baseFolder: string,
   file: string = "the configuration",
+  onlyNamedDatabases: boolean = false,
 ): Config {
   const problems: ConfigProblem[] = unknownTables(raw);
   const checked: Record<string, Record<string, unknown>> = {};
@@ -74,7 +76,11 @@ export function checkConfig(
   const config: Config = {
     pgsluice: checked["pgsluice"] as unknown as Settings,
     nodes,
-    databases: withNodes(checked["databases"] as Record<string, Partial<DatabaseConfig>>, nodes),
+    databases: withNodes(
+      checked["databases"] as Record<string, Partial<DatabaseConfig>>,
+      nodes,
+      onlyNamedDatabases,
+    ),
     users: checked["users"] as Record<string, UserConfig>,
   };
   const disagreements = agreementProblems(config);
@@ -251,17 +257,19 @@ function resolvePaths(
 function withNodes(
   databases: Readonly<Record<string, Partial<DatabaseConfig>>>,
   nodes: Readonly<Record<string, NodeConfig>>,
+  onlyNamed: boolean,
 ): Record<string, DatabaseConfig> {
   const primaries = Object.keys(nodes).filter((name) => nodes[name]?.role === "primary");
   const [primary = ""] = primaries.length === 1 ? primaries : [];
   const given = Object.entries(databases);
-  const all: [string, Partial<DatabaseConfig>][] = given.length === 0 ? [["*", {}]] : given;
+  const all: [string, Partial<DatabaseConfig>][] = given.length === 0 && !onlyNamed ? [["*", {}]] : given;
   const result: Record<string, DatabaseConfig> = Object.create(null) as Record<string, DatabaseConfig>;
   for (const [name, database] of all) result[name] = { ...database, node: database.node ?? primary };
   return result;
 }
 
-async function unreadableFiles(config: Config): Promise<ConfigProblem[]> {
+/** A problem for each file that the configuration names and that cannot be read. */
+export async function unreadableFiles(config: Config): Promise<ConfigProblem[]> {
   const problems: ConfigProblem[] = [];
   const check = async (key: string, table: object, declarations: DeclarationTable): Promise<void> => {
     for (const [name, value] of Object.entries(table)) {
@@ -291,8 +299,7 @@ async function unreadableFiles(config: Config): Promise<ConfigProblem[]> {
 }
 
 function unknownProblem(what: string, name: string, known: readonly string[]): string {
-  const nearest = nearestName(name, known);
-  return nearest === undefined ? `unknown ${what}` : `unknown ${what}; did you mean ${nearest}?`;
+  return `unknown ${what}${suggestion(name, known)}`;
 }
 
 /** As TOML writes a key. */
@@ -304,7 +311,8 @@ function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
-function reasonOf(error: unknown): string {
+/** Why a file cannot be read, in words. */
+export function reasonOf(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === "ENOENT") return "there is no such file";
   if (code === "EACCES") return "permission denied";

@@ -1,5 +1,11 @@
 /** "Did you mean …?" */
 
+/** `; did you mean …?` to put behind an error, or nothing if no name is near. */
+export function suggestion(name: string, names: Iterable<string>): string {
+  const nearest = nearestName(name, names);
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+}
+
 /**
  * The name among `names` that `name` was probably meant to be, or undefined if none is near: the fewest
  * edits (insert, delete, replace, swap of neighbours), at most a third of the length.

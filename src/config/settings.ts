@@ -266,12 +266,26 @@ const clients = {
 const authentication = {
   auth_type: {
     type: "choice",
-    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert"],
+    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "hba"],
     aliases: { plain: "password" },
-    notYet: ["any", "hba", "ldap", "pam"],
+    notYet: ["any", "ldap", "pam"],
     default: "scram-sha-256",
     reloadable: true,
-    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in. (PgBouncer's default is `md5`.)",
+    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
+  },
+  auth_hba_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "File of rules in the format of PostgreSQL's pg_hba.conf; needed if `auth_type` is `hba`, else not read. The first rule that fits a client decides; a client that none fits is refused. Read again at a reload. [What is supported](operations.md#rules-of-access).",
+  },
+  auth_ident_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "File of maps in the format of PostgreSQL's pg_ident.conf, for rules of the method `cert` with `map=NAME`: which users a certificate stands for. Read again at a reload.",
   },
   auth_file: {
     type: "text",
@@ -293,7 +307,13 @@ const authentication = {
     type: "list",
     default: [],
     reloadable: true,
-    doc: "Users who administer the pooler; `superuser_reserved_connections` are theirs.",
+    doc: "Users who administer the pooler: the console obeys all their commands, and `superuser_reserved_connections` are theirs.",
+  },
+  stats_users: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "Users who may log in to the console and look, with SHOW, but change nothing.",
   },
   pgbouncer_sqlstate: {
     type: "boolean",
@@ -364,7 +384,31 @@ const encryption = {
   },
 } as const;
 
+/** The process itself. */
+const processes = {
+  pidfile: {
+    type: "text",
+    default: "",
+    path: "output",
+    reloadable: false,
+    doc: "File that the process id is written to at the start and that is removed at the end; the start is refused while the process named in it lives. Empty: none.",
+  },
+  user: {
+    type: "text",
+    default: "",
+    reloadable: false,
+    doc: "User of the operating system to become when started as root, after the files of the configuration were read and before anything is opened or written. Empty: stay who started it.",
+  },
+} as const;
+
 const logging = {
+  logfile: {
+    type: "text",
+    default: "",
+    path: "output",
+    reloadable: true,
+    doc: "File that log lines are appended to, besides standard error; a reload opens it anew, so that it can be rotated. Empty: none.",
+  },
   log_level: {
     type: "choice",
     values: ["silent", "fatal", "error", "warn", "info", "debug", "trace"],
@@ -374,10 +418,10 @@ const logging = {
   },
   log_format: {
     type: "choice",
-    values: ["json", "text"],
+    values: ["json", "text", "pgbouncer"],
     default: "json",
     reloadable: false,
-    doc: "`json`: one JSON object per line; `text`: lines for people. (PgBouncer has no such setting.)",
+    doc: "`json`: one JSON object per line; `text`: lines for people; `pgbouncer`: PgBouncer's lines, for programs that read its log. (PgBouncer has no such setting; with a pgbouncer.ini the default is `pgbouncer`.)",
   },
   log_connections: {
     type: "boolean",
@@ -397,6 +441,19 @@ const logging = {
     reloadable: true,
     doc: "Whether errors that the pooler sends to clients are logged.",
   },
+  log_stats: {
+    type: "boolean",
+    default: true,
+    reloadable: true,
+    doc: "Whether a line of statistics is logged every `stats_period`.",
+  },
+  stats_period: {
+    type: "seconds",
+    default: 60,
+    minimum: 1,
+    reloadable: true,
+    doc: "How often the averages that the console shows are made anew, and logged.",
+  },
 } as const;
 
 /** Everything in [pgsluice], in the order of docs/config.md. */
@@ -406,6 +463,7 @@ export const settings: typeof listening &
   typeof clients &
   typeof authentication &
   typeof encryption &
+  typeof processes &
   typeof logging = {
   ...listening,
   ...pooling,
@@ -413,6 +471,7 @@ export const settings: typeof listening &
   ...clients,
   ...authentication,
   ...encryption,
+  ...processes,
   ...logging,
 };
 
@@ -424,5 +483,6 @@ export const settingGroups: readonly { readonly title: string; readonly table: D
   { title: "Time limits of clients", table: clients },
   { title: "Logging in", table: authentication },
   { title: "TLS", table: encryption },
+  { title: "The process", table: processes },
   { title: "Logging", table: logging },
 ];

@@ -22,6 +22,16 @@ export function poolerShutdown(): OperationError {
   });
 }
 
+/** In PgBouncer's words: SHUTDOWN WAIT_FOR_SERVERS, and this client needs another server. */
+export function serverShuttingDown(): OperationError {
+  return new OperationError("server shutting down", {
+    code: "pool.server_shutdown",
+    sqlstate: "57P01",
+    source: "internal",
+    retrySafe: true,
+  });
+}
+
 /**
  * What a failed connect means to a client: the server's own refusal in its own words, or PgBouncer's words
  * for the rest. Which address was tried is for the log, not for clients.

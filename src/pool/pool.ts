@@ -18,31 +18,28 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
-import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
-import { encodeTerminate } from "../wire/encode-frontend.ts";
+import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import { cachedFailure, connectFailure, poolerShutdown, reasonOf, uncleanLogin } from "./failures.ts";
+import { poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import { Opening } from "./opening.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { sendOwnQuery } from "./reset.ts";
+import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
 import { Server, type ServerState } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
+import { Statistics } from "./statistics.ts";
 import { type Waiter, WaitQueue } from "./waiters.ts";
 
-/** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
-const connectingMax = 8;
-/** Bytes that one read from a server may bring. */
-const readBufferBytes = 64 * 1024;
 /** Start-up settings whose reported form is remembered. */
 const canonicalMax = 1000;
-/** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
-const startingUp = "57P03";
 
 export class Pool implements BudgetMember {
   readonly name: string;
   readonly cancels: CancelRequests;
-  readonly statements: StatementRegistry = new StatementRegistry();
+  readonly statistics: Statistics;
+  readonly statements: StatementRegistry;
   /** What clients were told, by the startup settings they asked for. */
   readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
   readonly vectors: VectorCache = new VectorCache();
@@ -55,23 +52,21 @@ export class Pool implements BudgetMember {
   /** A change of them takes effect for servers that are handed out or opened from then on. */
   settings: PoolSettings;
 
-  readonly #connectOptions: ConnectOptionsSource;
   readonly #budget: ServerBudget;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #servers = new Set<Server>();
   readonly #idle: Server[] = [];
   readonly #waiting = new WaitQueue();
-  readonly #connecting = new Set<AbortController>();
+  readonly #opening: Opening;
   readonly #resetDeadlines = new Map<Server, number>();
   /** Servers that are about to be handed on. */
   readonly #offered: Server[] = [];
   #offering = false;
-  /** Counts the changes of where and as whom to connect. */
-  #generation = 0;
-  #retryAtMs = 0;
-  #lastFailure: Failure | undefined;
   #closed = false;
+  #paused = false;
+  #draining = false;
+  readonly #onServerGone: () => void;
 
   constructor(options: {
     readonly name: string;
@@ -80,12 +75,19 @@ export class Pool implements BudgetMember {
     readonly budget: ServerBudget;
     readonly clock: Clock;
     readonly logger: Logger;
+    /** What is counted of this pool; by default nobody else's. */
+    readonly statistics?: Statistics;
+    /** A server was closed, or will not be opened. */
+    readonly onServerGone?: () => void;
   }) {
     this.name = options.name;
     this.settings = options.settings;
-    this.#connectOptions = options.connectOptions;
+    this.statistics = options.statistics ?? new Statistics();
+    this.statements = new StatementRegistry(this.statistics);
+    this.#opening = new Opening(options.connectOptions, options.clock);
     this.#budget = options.budget;
     this.#budget.join(this);
+    this.#onServerGone = options.onServerGone ?? ((): void => undefined);
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.cancels = new CancelRequests(options.name, options.logger);
@@ -93,7 +95,15 @@ export class Pool implements BudgetMember {
 
   /** Servers open or being opened. */
   get size(): number {
-    return this.#servers.size + this.#connecting.size;
+    return this.#servers.size + this.#opening.size;
+  }
+
+  get servers(): Iterable<Server> {
+    return this.#servers;
+  }
+
+  get firstWaitsSinceMs(): number | undefined {
+    return this.#waiting.firstSinceMs;
   }
 
   get waitingCount(): number {
@@ -102,12 +112,12 @@ export class Pool implements BudgetMember {
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
-    const wants = this.#waiting.length > this.coming && this.#clock.now() >= this.#retryAtMs;
-    return wants ? this.#waiting.firstSinceMs : undefined;
+    if (this.#paused || !this.#opening.mayTry(this.#clock.now())) return undefined;
+    return this.#waiting.length > this.coming ? this.#waiting.firstSinceMs : undefined;
   }
 
   get coming(): number {
-    return this.#connecting.size + this.#resetDeadlines.size + this.#offered.length;
+    return this.#opening.size + this.#resetDeadlines.size + this.#offered.length;
   }
 
   get idleSinceMs(): number | undefined {
@@ -117,19 +127,23 @@ export class Pool implements BudgetMember {
   get empty(): boolean {
     const nobody = this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
     // A failed login is remembered for as long as it must not be tried again.
-    return nobody && this.cancels.size === 0 && this.#clock.now() >= this.#retryAtMs;
+    return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
   }
 
   /** A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once). */
   lease(waiter: Waiter): Server | undefined {
-    if (this.#closed) {
-      waiter.onLeaseFailed(poolerShutdown());
+    if (this.#closed || this.#draining) {
+      waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
+      return undefined;
+    }
+    if (this.#paused) {
+      this.#waiting.push(waiter, this.#clock.now());
       return undefined;
     }
     // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
     const server = this.#takeIdle();
     if (server !== undefined) return server;
-    const failure = this.#recentFailure();
+    const failure = this.#servers.size > 0 ? undefined : this.#opening.recentFailure;
     if (failure !== undefined) {
       waiter.onLeaseFailed(failure);
       return undefined;
@@ -148,13 +162,13 @@ export class Pool implements BudgetMember {
    * A client gives its server back. `resets`: what it left on the server has to go, because it had the server
    * for its whole session. A server that is not clean is closed, never handed on.
    */
-  release(server: Server, resets: boolean): void {
+  release(server: Server, resets: boolean, nowMs: number = this.#clock.now()): void {
     assert(server.state === "active", "only an active server is released");
     server.owner = undefined;
-    server.lastUsedAtMs = this.#clock.now();
+    server.lastUsedAtMs = nowMs;
     const { resetQuery, resetQueryAlways } = this.settings;
     const willReset = (resets || resetQueryAlways) && server.used && resetQuery !== "";
-    const reason = this.#reasonToClose(server, willReset);
+    const reason = this.#reasonToClose(server, willReset, nowMs);
     if (reason !== undefined) {
       this.discard(server, reason);
       return;
@@ -212,25 +226,49 @@ export class Pool implements BudgetMember {
 
   /** Closes idle servers now, and the others when they are given back; the next one is opened without a wait. */
   retireServers(reason: string): void {
-    this.#generation++;
-    for (const attempt of this.#connecting) attempt.abort();
-    this.#lastFailure = undefined;
-    this.#retryAtMs = 0;
+    this.#opening.restart();
     for (const server of [...this.#servers]) {
       if (server.state === "idle") this.discard(server, reason);
       else server.closeReason ??= reason;
     }
   }
 
-  /** Closes idle servers (SIGUSR1 of pgpool-II). */
-  closeIdle(): void {
-    for (const server of [...this.#idle]) this.discard(server, "closing idle connections");
+  /** Hands out and opens no server until {@link resume}: idle ones are closed now, others when they are given back. */
+  pause(): void {
+    this.#paused = true;
+    this.#opening.restart();
+    this.closeIdle(pauseMode);
+  }
+
+  resume(): void {
+    if (!this.#paused || this.#draining) return;
+    this.#paused = false;
+    this.openServers();
+  }
+
+  /** The pooler shuts down as soon as its servers are free: whoever needs another one is sent away. */
+  drain(): void {
+    this.pause();
+    this.#draining = true;
+    this.#waiting.failAll(serverShuttingDown());
+  }
+
+  /** Sends away who waits, and closes every server, whatever it does. */
+  kill(failure: Failure): void {
+    this.#opening.restart();
+    this.#waiting.failAll(failure);
+    for (const server of [...this.#servers]) this.discard(server, failure.message);
+  }
+
+  /** Closes idle servers. */
+  closeIdle(reason: string = "closing idle connections"): void {
+    for (const server of [...this.#idle]) this.discard(server, reason);
   }
 
   /** Refuses everybody from now on and closes every server. */
   close(): void {
     this.#closed = true;
-    for (const attempt of this.#connecting) attempt.abort();
+    this.#opening.abort();
     this.#waiting.failAll(poolerShutdown());
     for (const server of [...this.#servers]) this.discard(server, "pooler is shutting down");
   }
@@ -249,33 +287,17 @@ export class Pool implements BudgetMember {
 
   /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
   #tickServers(nowMs: number): void {
-    const { serverIdleTimeoutMs, serverLifetimeMs } = this.settings;
     const sizeMin = this.clients > 0 ? this.settings.sizeMin : 0;
     for (const server of [...this.#idle]) {
-      if (this.#budget.exceeded) {
-        this.discard(server, "pool size was reduced");
-      } else if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) {
-        this.discard(server, "server_lifetime");
-      } else if (
-        serverIdleTimeoutMs > 0 &&
-        nowMs - server.lastUsedAtMs >= serverIdleTimeoutMs &&
-        this.#servers.size > sizeMin
-      ) {
-        this.discard(server, "server_idle_timeout");
-      }
+      const spare = this.#servers.size > sizeMin;
+      const reason = reasonToRetire(server, this.settings, this.#budget.exceeded, spare, nowMs);
+      if (reason !== undefined) this.discard(server, reason);
     }
   }
 
-  #reasonToClose(server: Server, willReset: boolean): string | undefined {
-    if (server.closeReason !== undefined) return server.closeReason;
-    if (!server.clean) return "unclean server";
-    if (this.#budget.exceeded) return "pool size was reduced";
-    if (!this.settings.reuse) return "server is not reused";
-    if (!willReset && !server.parameters.identityUnchanged) return "session user was changed";
-    const { serverLifetimeMs } = this.settings;
-    if (serverLifetimeMs === 0 || this.#clock.now() - server.connectedAtMs >= serverLifetimeMs)
-      return "server_lifetime";
-    return undefined;
+  #reasonToClose(server: Server, willReset: boolean, nowMs: number): string | undefined {
+    const reason = reasonToClose(server, this.settings, this.#budget.exceeded, willReset, nowMs);
+    return reason ?? (this.#paused ? pauseMode : undefined);
   }
 
   /** One after the other: a client may give back at once what it got, and a thousand may do so in a row. */
@@ -333,19 +355,20 @@ export class Pool implements BudgetMember {
   }
 
   #check(server: Server): void {
-    this.#move(server, "checking");
-    this.#resetDeadlines.set(server, this.#clock.now() + this.settings.serverConnectTimeoutMs);
-    sendOwnQuery(server, this.settings.checkQuery === "<empty>" ? "" : this.settings.checkQuery, (failed) => {
-      this.#afterOwnQuery(server, failed ? "server_check_query failed" : undefined);
-    });
+    const { checkQuery, serverConnectTimeoutMs } = this.settings;
+    const query = checkQuery === "<empty>" ? "" : checkQuery;
+    this.#runOwnQuery(server, "checking", query, serverConnectTimeoutMs, "server_check_query failed");
   }
 
   #reset(server: Server): void {
-    this.#move(server, "resetting");
-    this.#resetDeadlines.set(server, this.#clock.now() + this.settings.resetTimeoutMs);
-    sendOwnQuery(server, this.settings.resetQuery, (failed) => {
-      this.#afterOwnQuery(server, failed ? "server_reset_query failed" : undefined);
-    });
+    const { resetQuery, resetTimeoutMs } = this.settings;
+    this.#runOwnQuery(server, "resetting", resetQuery, resetTimeoutMs, "server_reset_query failed");
+  }
+
+  #runOwnQuery(server: Server, state: ServerState, query: string, limitMs: number, problem: string): void {
+    this.#move(server, state);
+    this.#resetDeadlines.set(server, this.#clock.now() + limitMs);
+    sendOwnQuery(server, query, (failed) => this.#afterOwnQuery(server, failed ? problem : undefined));
   }
 
   #afterOwnQuery(server: Server, problem: string | undefined): void {
@@ -353,7 +376,7 @@ export class Pool implements BudgetMember {
     this.#resetDeadlines.delete(server);
     server.lastUsedAtMs = this.#clock.now();
     server.owner = undefined;
-    const reason = problem ?? this.#reasonToClose(server, false);
+    const reason = problem ?? this.#reasonToClose(server, false, server.lastUsedAtMs);
     if (reason !== undefined) {
       this.discard(server, reason);
       return;
@@ -367,14 +390,12 @@ export class Pool implements BudgetMember {
    * by the clock alone: servers that are lost as soon as they are there must not be opened without a pause.
    */
   openServers(andMinimum = false): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#paused) return;
     const forClients = this.#waiting.length - this.coming;
     const forMinimum = andMinimum && this.clients > 0 ? this.settings.sizeMin - this.size : 0;
     const nowMs = this.#clock.now();
-    if ((forClients <= 0 && forMinimum <= 0) || nowMs < this.#retryAtMs) return;
-    // After a failure one connection tries the way; the others follow when it has succeeded.
-    const parallelMax = (this.#lastFailure === undefined ? connectingMax : 1) - this.#connecting.size;
-    const wanted = Math.min(Math.max(forClients, forMinimum), parallelMax);
+    if ((forClients <= 0 && forMinimum <= 0) || !this.#opening.mayTry(nowMs)) return;
+    const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
     for (let i = 0; i < wanted; i++) {
       if (this.#budget.free() === 0 && (i >= forClients || !this.#budget.evictFor(this, nowMs))) return;
       void this.#openServer();
@@ -382,28 +403,18 @@ export class Pool implements BudgetMember {
   }
 
   async #openServer(): Promise<void> {
-    const attempt = new AbortController();
-    const generation = this.#generation;
-    this.#connecting.add(attempt);
-    let connection: OpenConnection | undefined;
-    let failure: Failure | undefined;
-    try {
-      const options = this.#connectOptions();
-      connection = await openConnection(options, { signal: attempt.signal, readBufferBytes });
-      this.cancels.remember(connection, options);
-    } catch (error) {
-      failure = connectFailure(error);
+    const opened = await this.#opening.open();
+    if (opened.kind === "open") {
+      this.cancels.remember(opened.connection, opened.options);
+      this.#admit(opened.connection);
+      return;
     }
-    this.#connecting.delete(attempt);
-    if (generation !== this.#generation) {
-      // Begun before a reload: whatever came of it, it is not what is wanted now.
-      connection?.transport.end(encodeTerminate());
+    if (opened.kind === "stale") {
+      this.#onServerGone();
       this.#onPlaceFree();
       return;
     }
-    if (connection !== undefined) this.#admit(connection);
-    if (failure === undefined) return;
-    this.#noteConnectFailure(failure);
+    this.#noteConnectFailure(opened.failure);
     this.#budget.onPlaceFree();
   }
 
@@ -412,11 +423,11 @@ export class Pool implements BudgetMember {
       nowMs: this.#clock.now(),
       preparedMax: this.settings.preparedMax,
       packetBytesMax: this.settings.packetBytesMax,
+      statistics: this.statistics,
       onClosed: (closed, error) => this.#onServerClosed(closed, error),
     });
     this.#servers.add(server);
-    this.#lastFailure = undefined;
-    this.#retryAtMs = 0;
+    this.#opening.noteSuccess();
     this.welcome = connection.parameters;
     this.#logger.info(
       {
@@ -442,26 +453,13 @@ export class Pool implements BudgetMember {
 
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
-    const nowMs = this.#clock.now();
-    const { serverLoginRetryMs } = this.settings;
-    const transient = failure.sqlstate === startingUp;
-    this.#lastFailure = failure;
-    // A node that is starting is asked again soon; any other failure is not hammered.
-    this.#retryAtMs = nowMs + Math.max(1, transient ? Math.min(500, serverLoginRetryMs) : serverLoginRetryMs);
+    const transient = this.#opening.noteFailure(failure, this.settings.serverLoginRetryMs);
     this.#logger.warn(
       { pool: this.name, sqlstate: failure.sqlstate, reason: reasonOf(failure) },
       "server login failed",
     );
     // While servers of ours will come free, or may still come, "too many connections" is no news to clients.
     if (!transient && this.size === 0) this.#waiting.failAll(failure);
-  }
-
-  /** What clients are told while a failed login is not tried again. */
-  #recentFailure(): Failure | undefined {
-    const failure = this.#lastFailure;
-    if (failure === undefined || this.#servers.size > 0 || this.#connecting.size > 0) return undefined;
-    if (failure.sqlstate === startingUp || this.#clock.now() >= this.#retryAtMs) return undefined;
-    return cachedFailure(failure);
   }
 
   #onServerClosed(server: Server, error: Failure): void {
@@ -495,6 +493,7 @@ export class Pool implements BudgetMember {
       this.#idle.push(server);
     } else if (state === "closed") {
       this.#servers.delete(server);
+      this.#onServerGone();
     }
   }
 }

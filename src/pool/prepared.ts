@@ -9,6 +9,7 @@
 import { assert } from "../base/assert.ts";
 import { LruMap } from "../base/lru.ts";
 import { Frontend } from "../wire/constants.ts";
+import { Statistics } from "./statistics.ts";
 
 /** Names on servers begin with this; a client's own name that does is kept apart from them. */
 export const statementNamePrefix = "pgsluice_";
@@ -39,9 +40,15 @@ export class SharedStatement {
 }
 
 export class StatementRegistry {
+  /** Where Parse and Bind messages that name a statement are counted. */
+  readonly statistics: Statistics;
   readonly #referenced = new Map<string, SharedStatement>();
   readonly #unreferenced = new LruMap<string, SharedStatement>(unreferencedMax);
   #nextId = 1;
+
+  constructor(statistics: Statistics = new Statistics()) {
+    this.statistics = statistics;
+  }
 
   /** Statements that some client names. */
   get size(): number {

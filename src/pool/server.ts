@@ -15,6 +15,7 @@ import type { ErrorFields } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
 import { ServerParameters } from "./parameters.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
+import type { Statistics } from "./statistics.ts";
 
 /** Who a server works for: a client's session, or the pool itself while it resets or checks. */
 export interface ServerOwner {
@@ -48,10 +49,15 @@ export const unnamedUnknown = "unknown"; // no body of a Parse is without a NUL
 /** The same for all server connections since `max_packet_size` was last changed. */
 let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: backendRules() };
 
-let nextServerId = 1;
+let lastConnectionId = 0;
+
+/** Clients and servers are numbered together, as in PgBouncer: an id names one connection of this process. */
+export function nextConnectionId(): number {
+  return ++lastConnectionId;
+}
 
 export class Server implements TransportListener {
-  readonly id: number = nextServerId++;
+  readonly id: number = nextConnectionId();
   readonly transport: Transport;
   readonly replies: ReplyQueue = new ReplyQueue();
   readonly parameters: ServerParameters;
@@ -84,6 +90,7 @@ export class Server implements TransportListener {
   midRequest = false;
 
   readonly #framer: Framer;
+  readonly #statistics: Statistics;
   readonly #onClosed: (server: Server, error: Failure) => void;
   /** What the parts of a streamed message do: as its first part. */
   #streamVerdict: Verdict = Verdict.forward;
@@ -101,6 +108,8 @@ export class Server implements TransportListener {
       readonly nowMs: number;
       readonly preparedMax: number;
       readonly packetBytesMax: number;
+      /** Where its bytes are counted. */
+      readonly statistics: Statistics;
       readonly onClosed: (server: Server, error: Failure) => void;
     },
   ) {
@@ -117,6 +126,7 @@ export class Server implements TransportListener {
     this.prepared = new LruMap(Math.max(1, options.preparedMax));
     this.connectedAtMs = options.nowMs;
     this.lastUsedAtMs = options.nowMs;
+    this.#statistics = options.statistics;
     this.#onClosed = options.onClosed;
     this.transport.listener = this;
     if (connection.rest.length > 0) this.onData(connection.rest);
@@ -156,6 +166,7 @@ export class Server implements TransportListener {
   onData(chunk: Buffer): void {
     assert(!this.#handlingData, "a server's bytes are handled one chunk at a time");
     this.#handlingData = true;
+    this.#statistics.sentBytes += chunk.length;
     try {
       if (!this.#handle(chunk)) this.transport.retainChunk();
     } catch (error) {

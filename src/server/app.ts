@@ -6,29 +6,52 @@
  * *fast* tells each of them 57P01 and closes; *immediate* closes sockets as they are.
  */
 import { randomBytes } from "node:crypto";
+import { consoleDatabase, isConsoleDatabase, type ShutdownWait } from "../admin/context.ts";
+import type { HostBasedRules } from "../auth/hba/hba.ts";
+import type { AuthMethod } from "../auth/login.ts";
 import type { Secret } from "../auth/secret.ts";
+import { assert } from "../base/assert.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
+import type { Transport } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";
-import { Admission, type AdmissionLimits } from "../session/admission.ts";
-import type { ClientLimits, ClientTls, LoginContext, LoginRequest } from "../session/context.ts";
+import { nextConnectionId } from "../pool/server.ts";
+import { Admission } from "../session/admission.ts";
+import type {
+  ClientLimits,
+  ClientTls,
+  ConsoleStart,
+  LoginContext,
+  LoginRequest,
+  SessionIdentity,
+} from "../session/context.ts";
 import { Login } from "../session/login.ts";
 import { administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
+import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
+import { uselessRules } from "./hba.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
-import { loadClientTls } from "./tls.ts";
+import { admissionLimitsOf, clientLimitsOf, type Files, readFiles } from "./resolved.ts";
+import { statisticsFields } from "./statistics.ts";
 
 export type ShutdownMode = "smart" | "fast" | "immediate";
 
 export interface PoolerOptions {
   readonly logger?: Logger;
   readonly clock?: Clock;
+  /** Called when all files have been read and nothing has been opened yet; what it throws ends the start. */
+  readonly beforeListening?: () => void;
+  /**
+   * RELOAD of the console: reads the configuration again and calls `reload`; rejects if it cannot be used. Without
+   * it the configuration in force is taken again, with the files that it names.
+   */
+  readonly onReload?: () => Promise<void>;
 }
 
 /** All time limits are checked this often: they are right to a tick. */
@@ -42,7 +65,6 @@ const deadEndMs = 10_000;
 
 export class Pooler {
   readonly #core: PoolerCore;
-  #reloading: Promise<void> = Promise.resolve();
 
   private constructor(core: PoolerCore) {
     this.#core = core;
@@ -50,9 +72,9 @@ export class Pooler {
 
   /** Starts to listen. Throws OperationError F0000 for what the configuration names and cannot be read, or the system's error for an address. */
   static async start(config: Config, options: PoolerOptions = {}): Promise<Pooler> {
-    const secrets = await Credentials.secretsOf(config);
-    const tls = await loadClientTls(config.pgsluice);
-    const core = new PoolerCore(config, secrets, tls, options);
+    const files = await readFiles(config);
+    options.beforeListening?.();
+    const core = new PoolerCore(config, files, options);
     await core.open();
     return new Pooler(core);
   }
@@ -77,15 +99,21 @@ export class Pooler {
    * effect in the order of the calls.
    */
   reload(config: Config): Promise<void> {
-    const reloaded = this.#reloading.then(() => this.#reload(config));
-    this.#reloading = reloaded.catch(() => undefined);
-    return reloaded;
+    return this.#core.reload(config);
   }
 
-  async #reload(config: Config): Promise<void> {
-    const secrets = await Credentials.secretsOf(config);
-    const tls = await loadClientTls(config.pgsluice);
-    this.#core.reload(config, secrets, tls);
+  /** PAUSE of the console: no server is given out until {@link resumeServers}. Returns at once. */
+  pauseServers(): void {
+    this.#core.pools.pause(undefined);
+  }
+
+  resumeServers(): void {
+    if (!this.#core.shuttingDown) this.#core.pools.resume(undefined);
+  }
+
+  /** Resolves when a shutdown is done, whoever asked for it. */
+  get ended(): Promise<void> {
+    return this.#core.ended;
   }
 
   /** Closes server connections that nobody uses. */
@@ -112,7 +140,7 @@ export class Pooler {
   }
 }
 
-class PoolerCore implements LoginContext {
+class PoolerCore implements LoginContext, ConsoleOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels = new CancelRegistry();
@@ -121,35 +149,41 @@ class PoolerCore implements LoginContext {
 
   #config: Config;
   #tls: ClientTls | undefined;
+  #rules: HostBasedRules | undefined;
   #limits: ClientLimits;
   #tickMs: number;
-  #nextClientId = 1;
   readonly #credentials = new Credentials();
-  readonly #pools: Pools;
+  readonly pools: Pools;
+  readonly sessions = new Set<Session>();
+  readonly #consoles: Consoles;
+  readonly #onReload: (() => Promise<void>) | undefined;
+  #reloading: Promise<void> = Promise.resolve();
   readonly #listener: Listener;
   readonly #logins = new Set<Login>();
   /** Those of them that will be refused unless they turn out to be cancel requests. */
   readonly #deadEnds = new Set<Login>();
-  readonly #sessions = new Set<Session>();
   readonly #ticker: NodeJS.Timeout;
   #onEmpty: (() => void) | undefined;
   #closed = false;
+  readonly ended: Promise<void>;
+  #onEnded: () => void = () => undefined;
 
-  constructor(
-    config: Config,
-    secrets: Map<string, Secret>,
-    tls: ClientTls | undefined,
-    options: PoolerOptions,
-  ) {
+  constructor(config: Config, files: Files, options: PoolerOptions) {
     this.logger = options.logger ?? silentLogger;
     this.clock = options.clock ?? systemClock;
     this.#config = config;
-    this.#tls = tls;
+    this.#tls = files.tls;
+    this.#rules = files.rules;
     this.#limits = clientLimitsOf(config);
     this.#tickMs = this.clock.now();
-    this.#credentials.replace(secrets);
+    this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config));
-    this.#pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.#consoles = new Consoles(this);
+    this.#onReload = options.onReload;
+    this.ended = new Promise((resolve) => {
+      this.#onEnded = resolve;
+    });
     this.#listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
@@ -171,11 +205,11 @@ class PoolerCore implements LoginContext {
   } {
     let servers = 0;
     let waiting = 0;
-    for (const pool of this.#pools) {
+    for (const pool of this.pools) {
       servers += pool.size;
       waiting += pool.waitingCount;
     }
-    return { sessions: this.#sessions.size, logins: this.#logins.size, servers, waiting };
+    return { sessions: this.sessions.size, logins: this.#logins.size, servers, waiting };
   }
 
   async open(): Promise<void> {
@@ -186,37 +220,84 @@ class PoolerCore implements LoginContext {
       throw error;
     }
     this.admission.state = "running";
-    this.logger.info({ address: this.address }, "listening");
+    this.logger.info({ addresses: this.#listener.addresses, address: this.address }, "listening");
+    this.#warnOfUselessRules();
   }
 
-  reload(config: Config, secrets: Map<string, Secret>, tls: ClientTls | undefined): void {
+  get config(): Config {
+    return this.#config;
+  }
+
+  get loginCount(): number {
+    return this.#logins.size;
+  }
+
+  get userNames(): readonly string[] {
+    return this.#credentials.users;
+  }
+
+  get shuttingDown(): boolean {
+    return this.admission.state === "shutting_down";
+  }
+
+  /** One after the other. Rejects, and changes nothing, if something cannot be read. */
+  reload(config: Config): Promise<void> {
+    const reloaded = this.#reloading.then(async () => this.#apply(config, await readFiles(config)));
+    this.#reloading = reloaded.catch(() => undefined);
+    return reloaded;
+  }
+
+  reloadFromSource(): Promise<void> {
+    return this.#onReload === undefined ? this.reload(this.#config) : this.#onReload();
+  }
+
+  #apply(config: Config, files: Files): void {
     this.#config = config;
-    this.#tls = tls;
+    this.#tls = files.tls;
+    this.#rules = files.rules;
     this.#limits = clientLimitsOf(config);
     this.admission.limits = admissionLimitsOf(config);
-    this.#pools.reconfigure(config, secrets);
+    this.pools.reconfigure(config, files.secrets);
+    this.#warnOfUselessRules();
   }
 
   closeIdleServers(): void {
-    for (const pool of this.#pools) pool.closeIdle();
+    for (const pool of this.pools) pool.closeIdle();
+  }
+
+  beginShutdown(wait: ShutdownWait): void {
+    const done = wait === "servers" ? this.#shutdownWithoutServers() : undefined;
+    void (done ?? this.shutdown(wait === "clients" ? "smart" : "immediate"));
+  }
+
+  /** Whoever needs a server is sent away; the end comes when the servers that are in use have come free. */
+  async #shutdownWithoutServers(): Promise<void> {
+    this.admission.state = "shutting_down";
+    await this.#listener.close();
+    this.pools.drain();
+    const { signal } = new AbortController();
+    await this.#consoles.until(() => this.#consoles.serverCount(undefined, false) === 0, signal);
+    await this.shutdown("fast");
   }
 
   async shutdown(mode: ShutdownMode): Promise<void> {
     if (this.#closed) return;
     this.admission.state = "shutting_down";
     await this.#listener.close();
-    if (mode === "immediate") for (const session of [...this.#sessions]) session.destroy();
-    if (mode === "fast") for (const session of [...this.#sessions]) session.fail(administratorShutdown());
+    if (mode === "immediate") for (const session of [...this.sessions]) session.destroy();
+    if (mode === "fast") for (const session of [...this.sessions]) session.fail(administratorShutdown());
     if (mode !== "smart") for (const login of [...this.#logins]) login.destroy();
     await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
-    await this.#pools.endCancels(mode === "immediate" ? immediateShutdownMs : fastShutdownMs);
+    await this.pools.endCancels(mode === "immediate" ? immediateShutdownMs : fastShutdownMs);
     this.#closed = true;
     clearInterval(this.#ticker);
     // A login that was under way may have become a session meanwhile.
-    for (const session of [...this.#sessions]) session.fail(administratorShutdown());
-    this.#pools.close();
+    for (const session of [...this.sessions]) session.fail(administratorShutdown());
+    this.pools.close();
     for (const login of this.#logins) login.destroy();
+    this.#consoles.close(mode === "immediate");
     this.logger.info({ mode }, "shut down");
+    this.#onEnded();
   }
 
   // ---- for logins and sessions ----
@@ -245,8 +326,11 @@ class PoolerCore implements LoginContext {
     return this.#tls;
   }
 
-  authMethod(): Config["pgsluice"]["auth_type"] {
-    return this.#config.pgsluice.auth_type;
+  authentication(): AuthMethod | HostBasedRules {
+    const { auth_type: type } = this.#config.pgsluice;
+    if (type !== "hba") return type;
+    assert(this.#rules !== undefined, "the rules come with the configuration that asks for them");
+    return this.#rules;
   }
 
   secretOf(user: string): Secret | undefined {
@@ -277,11 +361,22 @@ class PoolerCore implements LoginContext {
   }
 
   poolFor(request: LoginRequest): Pool | undefined {
-    return this.#pools.poolFor(request);
+    this.#consoles.checkEnabled(request.database);
+    return this.pools.poolFor(request);
+  }
+
+  isConsole(database: string): boolean {
+    return isConsoleDatabase(database);
+  }
+
+  openConsole(identity: SessionIdentity, applicationName: string, transport: Transport): ConsoleStart {
+    const session = this.#consoles.open(identity, applicationName, transport);
+    if (this.#config.pgsluice.log_connections) this.#logStart(identity);
+    return { session, parameters: this.#consoles.parameters };
   }
 
   nextClientId(): number {
-    return this.#nextClientId++;
+    return nextConnectionId();
   }
 
   onLoginEnd(login: object): void {
@@ -290,10 +385,9 @@ class PoolerCore implements LoginContext {
   }
 
   onSessionStart(session: Session): void {
-    this.#sessions.add(session);
-    if (!this.#config.pgsluice.log_connections) return;
-    const { id, user, database, peer } = session.identity;
-    this.logger.info({ client: id, user, database, peer }, "login attempt: authenticated");
+    this.sessions.add(session);
+    session.pool.statistics.clientLoginCount++;
+    if (this.#config.pgsluice.log_connections) this.#logStart(session.identity);
   }
 
   onPoolerError(session: Session, failure: Failure): void {
@@ -306,10 +400,10 @@ class PoolerCore implements LoginContext {
   }
 
   onSessionEnd(session: Session, reason: string): void {
-    this.#sessions.delete(session);
+    this.sessions.delete(session);
     this.admission.endSession(session);
     if (session.cancelKey !== undefined) this.cancels.unregister(session.cancelKey);
-    if (this.#sessions.size === 0) this.#onEmpty?.();
+    if (this.sessions.size === 0) this.#onEmpty?.();
     if (!this.#config.pgsluice.log_disconnections) return;
     const { id, user, database, peer, connectedAtMs } = session.identity;
     const ageSeconds = Math.round((this.#tickMs - connectedAtMs) / 1000);
@@ -317,6 +411,16 @@ class PoolerCore implements LoginContext {
   }
 
   // ---- within ----
+
+  #logStart({ id, user, database, peer, tls }: SessionIdentity): void {
+    this.logger.info({ client: id, user, database, peer, tls }, "login attempt: authenticated");
+  }
+
+  #warnOfUselessRules(): void {
+    const rules = uselessRules(this.#rules, this.#config.pgsluice);
+    if (rules.length > 0)
+      this.logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
+  }
 
   #onAccept({ transport, peer }: Accepted): void {
     const login = new Login(this, transport, peer);
@@ -346,20 +450,30 @@ class PoolerCore implements LoginContext {
     }
     const { idleMs, idleTransactionMs, queryMs } = this.#limits;
     if (idleMs > 0 || idleTransactionMs > 0 || queryMs > 0) {
-      for (const session of this.#sessions) session.tick(this.#tickMs);
+      for (const session of this.sessions) session.tick(this.#tickMs);
     }
-    this.#pools.tick();
+    this.pools.tick();
+    this.#consoles.lookAgain();
+    this.#tickStatistics();
+  }
+
+  #tickStatistics(): void {
+    const { stats_period: period, log_stats: logs } = this.#config.pgsluice;
+    const averages = this.pools.statistics.tick(period * 1000);
+    if (averages === undefined) return;
+    this.pools.forgetStatistics(consoleDatabase);
+    if (logs) this.logger.info(statisticsFields(averages), "stats");
   }
 
   /** Resolves when no session is left, or after `limitMs` with those that are left closed by force. */
   #sessionsGone(limitMs: number | undefined): Promise<void> {
-    if (this.#sessions.size === 0) return Promise.resolve();
+    if (this.sessions.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer =
         limitMs === undefined
           ? undefined
           : setTimeout(() => {
-              for (const session of [...this.#sessions]) session.destroy();
+              for (const session of [...this.sessions]) session.destroy();
             }, limitMs);
       const before = this.#onEmpty;
       this.#onEmpty = () => {
@@ -369,20 +483,4 @@ class PoolerCore implements LoginContext {
       };
     });
   }
-}
-
-function clientLimitsOf(config: Config): ClientLimits {
-  const settings = config.pgsluice;
-  return {
-    idleMs: settings.client_idle_timeout * 1000,
-    idleTransactionMs: settings.idle_transaction_timeout * 1000,
-    queryMs: settings.query_timeout * 1000,
-  };
-}
-
-function admissionLimitsOf(config: Config): AdmissionLimits {
-  return {
-    sessionsMax: config.pgsluice.max_client_conn,
-    reserved: config.pgsluice.superuser_reserved_connections,
-  };
 }

@@ -56,6 +56,10 @@ export class Credentials {
     this.#usualKind = [...counts].sort(([, a], [, b]) => b - a)[0]?.[0];
   }
 
+  get users(): string[] {
+    return [...this.#secrets.keys()];
+  }
+
   secretOf(user: string): Secret | undefined {
     return this.#secrets.get(user);
   }

@@ -56,6 +56,16 @@ export class Listener implements TransportWatcher {
     return { host: this.#settings().unix_socket_dir, port: this.#settings().listen_port };
   }
 
+  /** All of them, as PgBouncer writes them: `127.0.0.1:6432`, `[::1]:6432`, `unix:/tmp/.s.PGSQL.6432`. */
+  get addresses(): readonly string[] {
+    return this.#servers.map((server) => {
+      const address = server.address();
+      if (address === null || typeof address === "string")
+        return `unix:${(address ?? "").replace("\0", "@")}`;
+      return `${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
+    });
+  }
+
   /** Opens every socket; throws the system's error (EADDRINUSE, EACCES, …) and leaves none open. */
   async open(): Promise<void> {
     const settings = this.#settings();

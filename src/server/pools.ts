@@ -3,6 +3,7 @@
  * be changed later. Translates the configuration into what a pool needs to know.
  */
 
+import type { DatabaseView, PoolView } from "../admin/context.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
@@ -14,6 +15,7 @@ import { Pool } from "../pool/pool.ts";
 import type { PoolMode, PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
+import { StatisticsTable } from "./statistics.ts";
 
 interface Entry {
   readonly pool: Pool;
@@ -43,12 +45,20 @@ export class Pools {
   readonly #logger: Logger;
   readonly #entries = new Map<string, Entry>();
   readonly #budgets = new Map<string, ServerBudget>();
+  /** Databases that are paused on their own. */
+  readonly #paused = new Set<string>();
+  #allPaused = false;
+  #draining = false;
+  readonly statistics: StatisticsTable;
+  /** Called when a server was closed. */
+  onServerGone: () => void = () => undefined;
 
   constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger) {
     this.#config = config;
     this.#credentials = credentials;
     this.#clock = clock;
     this.#logger = logger;
+    this.statistics = new StatisticsTable(clock);
   }
 
   *[Symbol.iterator](): IterableIterator<Pool> {
@@ -84,7 +94,11 @@ export class Pools {
       budget,
       clock: this.#clock,
       logger: this.#logger,
+      statistics: this.statistics.of(request.database),
+      onServerGone: () => this.onServerGone(),
     });
+    if (this.#draining) pool.drain();
+    else if (this.#allPaused || this.#paused.has(request.database)) pool.pause();
     this.#entries.set(key, { pool, budget, budgetKey, request, identity });
     return pool;
   }
@@ -108,6 +122,87 @@ export class Pools {
     }
   }
 
+  /** Every pool, with what it is for. */
+  views(): PoolView[] {
+    return [...this.#entries.values()].map(({ pool, request, identity }) => ({
+      pool,
+      database: request.database,
+      user: identity.user,
+      mode: identity.mode,
+      replication: replicationOf(request),
+    }));
+  }
+
+  /** Databases of the configuration, and others that clients have used. */
+  databaseNames(): string[] {
+    const names = new Set(Object.keys(this.#config.databases));
+    for (const { request } of this.#entries.values()) names.add(request.database);
+    for (const name of this.#paused) names.add(name);
+    names.delete(anyDatabase);
+    return [...names].sort();
+  }
+
+  /** Statistics of databases that clients made up and have left long ago. */
+  forgetStatistics(except: string): void {
+    const used = new Set([...this.databaseNames(), except]);
+    this.statistics.forget((database) => used.has(database));
+  }
+
+  /** Where a database is, for a client that brings nothing of its own; undefined: there is none of this name. */
+  databaseView(name: string): Omit<DatabaseView, "disabled"> | undefined {
+    const target = this.#targetOf({ user: "", database: name, otherParameters: [], replication: false });
+    if (target === undefined) return undefined;
+    const { node, database, dbname } = target;
+    const settings = this.#config.pgsluice;
+    return {
+      name,
+      host: node.host,
+      port: node.port,
+      dbname,
+      forceUser: database.user,
+      poolSize: database.pool_size ?? settings.default_pool_size,
+      minPoolSize: database.min_pool_size ?? settings.min_pool_size,
+      poolMode: database.pool_mode,
+      paused: this.#paused.has(name),
+    };
+  }
+
+  /** PAUSE is in force for every database. */
+  get allPaused(): boolean {
+    return this.#allPaused;
+  }
+
+  pause(database: string | undefined): void {
+    if (database === undefined) this.#allPaused = true;
+    else this.#paused.add(database);
+    for (const pool of this.poolsOf(database)) pool.pause();
+  }
+
+  /** Without a database: whatever is paused. */
+  resume(database: string | undefined): void {
+    if (database === undefined) {
+      this.#allPaused = false;
+      this.#paused.clear();
+    } else {
+      this.#paused.delete(database);
+    }
+    if (this.#allPaused) return;
+    for (const pool of this.poolsOf(database)) pool.resume();
+  }
+
+  /** No server is given out any more. */
+  drain(): void {
+    this.#allPaused = true;
+    this.#draining = true;
+    for (const pool of this) pool.drain();
+  }
+
+  poolsOf(database: string | undefined): Pool[] {
+    return [...this.#entries.values()]
+      .filter(({ request }) => database === undefined || request.database === database)
+      .map(({ pool }) => pool);
+  }
+
   /** Everything that time asks for; pools that nobody uses any more are forgotten. */
   tick(): void {
     for (const [key, entry] of this.#entries) {
@@ -115,6 +210,7 @@ export class Pools {
       if (!entry.pool.empty) continue;
       entry.pool.dispose();
       this.#entries.delete(key);
+      this.statistics.of(entry.request.database);
       if (entry.budget.memberCount === 0) this.#budgets.delete(entry.budgetKey);
     }
   }
@@ -224,6 +320,12 @@ export class Pools {
     const { password, scramKeys, md5Hash, ...options } = this.#connectOptionsOf(request, identity);
     return JSON.stringify([options, password ?? null, md5Hash ?? null, scramKeys === undefined]);
   }
+}
+
+function replicationOf({ replication, otherParameters }: LoginRequest): PoolView["replication"] {
+  if (!replication) return "none";
+  const logical = otherParameters.some(([name, value]) => name === "replication" && value === "database");
+  return logical ? "logical" : "physical";
 }
 
 /** PgBouncer's words for clients whose database is gone from the configuration. */

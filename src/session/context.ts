@@ -1,12 +1,14 @@
 /** What a client's session and login need from the process around them. Composed by server/app. */
 import type { SecureContext } from "node:tls";
+import type { HostBasedRules } from "../auth/hba/hba.ts";
 import type { AuthMethod } from "../auth/login.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import type { Transport, TransportListener } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
-import type { CancelRegistry } from "../pool/cancel-registry.ts";
+import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
 import type { Session } from "./session.ts";
@@ -25,10 +27,13 @@ export interface SessionIdentity {
   readonly database: string;
   readonly peer: string;
   readonly connectedAtMs: number;
+  /** `TLSv1.3/TLS_AES_256_GCM_SHA384`; undefined without encryption. */
+  readonly tls?: string | undefined;
 }
 
 export interface SessionContext {
   readonly logger: Logger;
+  readonly clock: Clock;
   /** Time of the last tick: enough for limits of seconds, and free. */
   tickMs(): number;
   clientLimits(): ClientLimits;
@@ -51,6 +56,13 @@ export interface ClientTls {
   readonly asksForCertificate: boolean;
 }
 
+/** A session at the console that is about to begin. */
+export interface ConsoleStart {
+  readonly session: TransportListener & CancelTarget & { cancelKey: CancelKey | undefined };
+  /** ParameterStatus messages. */
+  readonly parameters: Buffer;
+}
+
 /** What a client asks for when it logs in. */
 export interface LoginRequest {
   readonly user: string;
@@ -62,12 +74,12 @@ export interface LoginRequest {
 }
 
 export interface LoginContext extends SessionContext {
-  readonly clock: Clock;
   readonly cancels: CancelRegistry;
   readonly admission: Admission;
   /** Undefined: TLS is off. */
   clientTls(): ClientTls | undefined;
-  authMethod(): AuthMethod;
+  /** What clients must prove: the same for all of them, or what the rule that fits a client says. */
+  authentication(): AuthMethod | HostBasedRules;
   secretOf(user: string): Secret | undefined;
   /** The kind of secret that an unknown user seems to have; undefined: the method's own. */
   unknownUserKind(): Secret["kind"] | undefined;
@@ -86,4 +98,8 @@ export interface LoginContext extends SessionContext {
   onLoginEnd(login: object): void;
   onSessionStart(session: Session): void;
   nextClientId(): number;
+  /** Whether this is the console's database: its clients need no server, and no place among the others. */
+  isConsole(database: string): boolean;
+  /** Throws OperationError `login.not_allowed` for users who have no business there. */
+  openConsole(identity: SessionIdentity, applicationName: string, transport: Transport): ConsoleStart;
 }

@@ -90,7 +90,7 @@ export class Flow {
 }
 
 /** Not what goes on with COPY or ends a batch, which the server may be waiting for. */
-function beginsUnit(type: number): boolean {
+export function beginsUnit(type: number): boolean {
   switch (type) {
     case Frontend.query:
     case Frontend.functionCall:

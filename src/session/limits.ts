@@ -3,7 +3,7 @@ import { OperationError } from "../base/errors.ts";
 import type { ClientLimits } from "./context.ts";
 
 /** What a client is doing, in milliseconds. */
-export interface Activity {
+export interface Doings {
   /** It waits for a server. */
   readonly waiting: boolean;
   /** Since it last sent something. */
@@ -14,19 +14,19 @@ export interface Activity {
 }
 
 /** The limit that is exceeded, as what the client is told; undefined if none is. */
-export function exceededLimit(limits: ClientLimits, activity: Activity): OperationError | undefined {
-  if (activity.waiting) return undefined;
-  if (activity.runningMs !== undefined) {
-    return limits.queryMs > 0 && activity.runningMs >= limits.queryMs
+export function exceededLimit(limits: ClientLimits, doings: Doings): OperationError | undefined {
+  if (doings.waiting) return undefined;
+  if (doings.runningMs !== undefined) {
+    return limits.queryMs > 0 && doings.runningMs >= limits.queryMs
       ? timeLimit("query timeout", "session.query_timeout")
       : undefined;
   }
-  if (activity.inTransaction) {
-    return limits.idleTransactionMs > 0 && activity.silentMs >= limits.idleTransactionMs
+  if (doings.inTransaction) {
+    return limits.idleTransactionMs > 0 && doings.silentMs >= limits.idleTransactionMs
       ? timeLimit("idle transaction timeout", "session.idle_transaction_timeout")
       : undefined;
   }
-  return limits.idleMs > 0 && activity.silentMs >= limits.idleMs
+  return limits.idleMs > 0 && doings.silentMs >= limits.idleMs
     ? timeLimit("client_idle_timeout", "session.client_idle_timeout")
     : undefined;
 }

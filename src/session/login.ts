@@ -10,11 +10,9 @@
  * learns anything about databases or users without having logged in. A connection that is a *dead end* (see
  * admission.ts) goes the same way up to its startup packet.
  */
-import type { TLSSocket } from "node:tls";
 import type { LoginAction, LoginMachine } from "../auth/login.ts";
 import { saltedPassword } from "../auth/pbkdf2.ts";
-import { assert } from "../base/assert.ts";
-import { Failure, OperationError, PeerError, protocolViolation } from "../base/errors.ts";
+import { Failure, OperationError, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import { ParameterVector, type Welcome } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -23,19 +21,17 @@ import { encodeAuthenticationOk } from "../wire/encode-backend.ts";
 import { Frame, Framer, frontendLoginRules } from "../wire/framer.ts";
 import { encodeV2Error, StartupFramer, type StartupRequest } from "../wire/startup.ts";
 import { admissionFailure } from "./admission.ts";
-import type { ClientTls, LoginContext } from "./context.ts";
+import type { ConsoleStart, LoginContext, SessionIdentity } from "./context.ts";
+import { ClientEncryption } from "./encryption.ts";
 import { greeting, minorMax, negotiation, unsupportedVersion } from "./greeting.ts";
 import { loginMachine } from "./proof.ts";
-import { errorReply, longWaitNotice } from "./replies.ts";
+import { encryptionRequired, errorReply, longWaitNotice } from "./replies.ts";
 import { Session } from "./session.ts";
 import { readStartup, type Startup } from "./startup.ts";
 import { type WelcomeListener, WelcomeRequest } from "./welcome.ts";
 
-const yes = Buffer.from("S");
-const no = Buffer.from("N");
 /** The same for every login. */
 const loginRules = frontendLoginRules();
-const alpnProtocol = "postgresql";
 
 type LoginState = "startup" | "securing" | "authenticating" | "deriving" | "welcoming" | "ended";
 
@@ -44,17 +40,15 @@ export class Login implements TransportListener, WelcomeListener {
   readonly #context: LoginContext;
   readonly #transport: Transport;
   readonly #peer: string;
+  /** Of a TCP client, while it was surely there: a socket that is gone has none, and must not pass for a local one. */
+  readonly #address: string | undefined;
   /** False: a dead end. */
   readonly #counted: boolean;
   readonly #startedAtMs: number;
   #state: LoginState = "startup";
   #startupFramer = new StartupFramer();
   #loginFramer: Framer | undefined;
-  #secureSocket: TLSSocket | undefined;
-  /** What the handshake was done with: a reload may have changed it since. */
-  #tls: ClientTls | undefined;
-  #sslAsked = false;
-  #gssAsked = false;
+  readonly #encryption: ClientEncryption;
   #startup: Startup | undefined;
   #machine: LoginMachine | undefined;
   #welcome: WelcomeRequest | undefined;
@@ -67,7 +61,10 @@ export class Login implements TransportListener, WelcomeListener {
     this.#context = context;
     this.#transport = transport;
     this.#peer = peer;
+    this.#address = transport.remoteAddress;
     this.id = context.nextClientId();
+    const client = { client: this.id, peer };
+    this.#encryption = new ClientEncryption(context, transport, this.#address !== undefined, client);
     this.#startedAtMs = context.tickMs();
     this.#counted = context.admission.beginLogin(this);
     transport.listener = this;
@@ -151,8 +148,10 @@ export class Login implements TransportListener, WelcomeListener {
         client: this.id,
         peer: this.#peer,
         user: this.#startup?.user,
+        database: this.#startup?.database,
         sqlstate: failure.sqlstate,
         reason: failure.message,
+        ageSeconds: Math.round((this.#context.clock.now() - this.#startedAtMs) / 1000),
       },
       "login failed",
     );
@@ -171,8 +170,9 @@ export class Login implements TransportListener, WelcomeListener {
   #readStartup(chunk: Buffer): void {
     const framer = this.#startupFramer;
     framer.feed(chunk);
-    if (framer.firstByteIsTls && this.#secureSocket === undefined && !this.#sslAsked) {
-      this.#acceptDirectTls(framer.takeRest());
+    if (framer.firstByteIsTls && this.#encryption.mayBeginDirectly) {
+      if (this.#encryption.beginDirectly(framer.takeRest(), this.#onSecure)) this.#awaitSecure();
+      else this.destroy();
       return;
     }
     while (this.#state === "startup") {
@@ -199,12 +199,12 @@ export class Login implements TransportListener, WelcomeListener {
   #handleRequest(request: StartupRequest): void {
     switch (request.kind) {
       case "ssl":
-        this.#handleSslRequest();
+        if (this.#encryption.answerSslRequest(() => this.#startupFramer.takeRest(), this.#onSecure)) {
+          this.#awaitSecure();
+        }
         return;
       case "gssenc":
-        if (this.#gssAsked) throw unsupportedVersion(1234, 5680);
-        this.#gssAsked = true;
-        this.#transport.write(no);
+        this.#encryption.answerGssRequest();
         return;
       case "cancel":
         this.#handleCancel(request.pid, request.key);
@@ -221,67 +221,15 @@ export class Login implements TransportListener, WelcomeListener {
     }
   }
 
-  #handleSslRequest(): void {
-    if (this.#sslAsked || this.#secureSocket !== undefined) throw unsupportedVersion(1234, 5679);
-    this.#sslAsked = true;
-    const tls = this.#context.clientTls();
-    if (tls === undefined || this.#transport.remoteAddress === undefined) {
-      this.#transport.write(no);
-      return;
-    }
-    // Bytes in clear behind the request would be taken for encrypted ones (CVE-2021-23214).
-    if (this.#startupFramer.takeRest().length > 0) {
-      throw protocolViolation("received unencrypted data after SSL request");
-    }
-    this.#transport.write(yes);
-    this.#secure(undefined, false);
-  }
-
-  #acceptDirectTls(first: Buffer): void {
-    if (this.#context.clientTls() === undefined || this.#transport.remoteAddress === undefined) {
-      this.destroy();
-      return;
-    }
-    this.#secure(Buffer.from(first), true);
-  }
-
-  #secure(first: Buffer | undefined, direct: boolean): void {
-    const tls = this.#context.clientTls();
-    assert(tls !== undefined, "a handshake needs a certificate");
-    this.#tls = tls;
+  #awaitSecure(): void {
     this.#state = "securing";
     this.#startupFramer = new StartupFramer();
-    this.#transport.acceptTls(
-      {
-        secureContext: tls.context,
-        requestCert: tls.asksForCertificate,
-        rejectUnauthorized: false,
-        ALPNProtocols: [alpnProtocol],
-      },
-      first,
-      (socket) => this.#onSecure(socket, direct),
-    );
   }
 
-  #onSecure(socket: TLSSocket, direct: boolean): void {
-    // Direct TLS demands ALPN, so that no other protocol is mistaken for ours (docs 54.2.12).
-    if (direct && socket.alpnProtocol !== alpnProtocol) {
-      this.destroy();
-      return;
-    }
-    const verifies = this.#tls?.mode === "verify-ca" || this.#tls?.mode === "verify-full";
-    // Node calls a resumed session authorized although nobody showed a certificate in it.
-    if (verifies && (!socket.authorized || socket.getPeerX509Certificate() === undefined)) {
-      this.#context.logger.info(
-        { client: this.id, peer: this.#peer },
-        "client certificate is missing or not trusted",
-      );
-      this.destroy();
-      return;
-    }
-    this.#secureSocket = socket;
-    this.#state = "startup";
-  }
+  readonly #onSecure = (good: boolean): void => {
+    if (good) this.#state = "startup";
+    else this.destroy();
+  };
 
   #handleCancel(pid: number, key: Buffer): void {
     const target = this.#context.cancels.find(pid, key);
@@ -320,22 +268,20 @@ export class Login implements TransportListener, WelcomeListener {
     this.#startup = startup;
     const { user, database } = startup;
     this.#context.logger.debug({ client: this.id, version: `3.${startup.minor}`, user, database }, "startup");
-    const state = this.#context.admission.check(this.#counted);
+    const placed = this.#counted || this.#context.isConsole(database);
+    const state = this.#context.admission.check(placed);
     if (state !== "ok") throw admissionFailure(state);
-    const tls = this.#context.clientTls();
-    const required = tls !== undefined && tls.mode !== "allow" && tls.mode !== "prefer";
-    if (required && this.#secureSocket === undefined && this.#transport.remoteAddress !== undefined) {
-      throw new PeerError("SSL required", {
-        code: "login.ssl_required",
-        sqlstate: "08P01",
-        source: "client",
-      });
-    }
+    if (this.#encryption.isMissing) throw encryptionRequired();
     const negotiated = negotiation(startup.minor, startup.unknownOptions);
     if (negotiated !== undefined) this.#transport.write(negotiated);
     // A client may send on without waiting: what lies behind the packet is the login's, or the session's.
     this.#keep(this.#startupFramer.takeRest());
-    this.#machine = loginMachine(this.#context, startup.user, this.#secureSocket, this.#tls);
+    this.#machine = loginMachine(this.#context, startup, {
+      id: this.id,
+      address: this.#address,
+      socket: this.#encryption.socket,
+      tls: this.#encryption.tls,
+    });
     this.#loginFramer = new Framer(loginRules);
     this.#state = "authenticating";
     this.#act(this.#machine.start());
@@ -405,6 +351,10 @@ export class Login implements TransportListener, WelcomeListener {
     const startup = this.#startup as Startup; // read before the login machine was made
     this.#state = "welcoming";
     this.#context.learnCredential(startup.user, action);
+    if (this.#context.isConsole(startup.database)) {
+      this.#enterConsole(startup);
+      return;
+    }
     const pool = this.#context.poolFor(startup);
     if (pool === undefined) {
       throw new OperationError(`no such database: ${startup.database}`, {
@@ -421,35 +371,50 @@ export class Login implements TransportListener, WelcomeListener {
     this.#welcome.start();
   }
 
+  #enterConsole(startup: Startup): void {
+    const name = startup.tracked.get("application_name") ?? "";
+    const { session, parameters } = this.#context.openConsole(this.#identity(startup), name, this.#transport);
+    this.#become(session, startup, parameters);
+  }
+
   // ---- welcome ----
 
   onWelcome(welcome: Welcome): void {
     this.#welcome = undefined;
     const startup = this.#startup as Startup; // read before
     const context = this.#context;
-    const identity = {
+    const session = new Session(
+      context,
+      this.#transport,
+      this.#pool as Pool,
+      this.#identity(startup),
+      ParameterVector.copyOf(welcome.vector),
+    );
+    context.admission.handOver(this, session);
+    context.onSessionStart(session);
+    this.#become(session, startup, welcome.messages);
+  }
+
+  #identity(startup: Startup): SessionIdentity {
+    return {
       id: this.id,
       user: startup.user,
       database: startup.database,
       peer: this.#peer,
       connectedAtMs: this.#startedAtMs,
+      tls: this.#encryption.description,
     };
-    const session = new Session(
-      context,
-      this.#transport,
-      this.#pool as Pool,
-      identity,
-      ParameterVector.copyOf(welcome.vector),
-    );
-    context.admission.handOver(this, session);
-    const key = context.cancels.register(session, startup.minor >= minorMax);
+  }
+
+  /** The login is over: whatever has come behind it is the session's. */
+  #become(session: ConsoleStart["session"], startup: Startup, parameters: Buffer): void {
+    const key = this.#context.cancels.register(session, startup.minor >= minorMax);
     session.cancelKey = key;
-    this.#transport.write(greeting(key, welcome.messages, this.#authenticationOkSent));
+    this.#transport.write(greeting(key, parameters, this.#authenticationOkSent));
     const rest = this.#takeKept();
     this.#state = "ended";
-    context.admission.endLogin(this);
-    context.onLoginEnd(this);
-    context.onSessionStart(session);
+    this.#context.admission.endLogin(this);
+    this.#context.onLoginEnd(this);
     this.#transport.resume();
     for (const chunk of rest) session.onData(chunk);
   }

@@ -1,5 +1,5 @@
 /** What clients are told in protocol form: failures, notices, and the words for ends that are nobody's fault. */
-import { type Failure, OperationError } from "../base/errors.ts";
+import { type Failure, OperationError, PeerError } from "../base/errors.ts";
 import { encodeErrorResponse, encodeNoticeResponse } from "../wire/encode-backend.ts";
 
 /** PgBouncer's SQLSTATE for everything it says itself. */
@@ -25,6 +25,15 @@ export const longWaitNotice: Buffer = encodeNoticeResponse({
   message: "No server connection available in postgres backend, client being queued",
 });
 
+/** For a client that came without TLS although it is asked for; in PgBouncer's words. */
+export function encryptionRequired(): PeerError {
+  return new PeerError("SSL required", {
+    code: "login.ssl_required",
+    sqlstate: "08P01",
+    source: "client",
+  });
+}
+
 /** As PostgreSQL answers a cancel request (postgres.c ProcessInterrupts). */
 export function canceledByUser(): OperationError {
   return new OperationError("canceling statement due to user request", {
@@ -41,6 +50,15 @@ export function administratorShutdown(): OperationError {
     sqlstate: "57P01",
     source: "internal",
     retrySafe: true,
+  });
+}
+
+/** KILL and KILL_CLIENT of the console, in PgBouncer's words. */
+export function adminForcedDisconnect(): OperationError {
+  return new OperationError("admin forced disconnect", {
+    code: "session.killed",
+    sqlstate: "57P01",
+    source: "internal",
   });
 }
 

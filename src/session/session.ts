@@ -15,19 +15,19 @@ import { assert } from "../base/assert.ts";
 import { Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { CancelKey, CancelTarget } from "../pool/cancel-registry.ts";
-import { type ParameterVector, settingsQueries, trackedName } from "../pool/parameters.ts";
+import { type ParameterVector, trackedName } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
-import { Handling, Request } from "../pool/replies.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/server.ts";
 import type { PoolMode } from "../pool/settings.ts";
 import type { Waiter } from "../pool/waiters.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { encodeReadyForQuery } from "../wire/encode-backend.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
+import { Activity } from "./activity.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
-import { Flow } from "./flow.ts";
+import { beginsUnit, Flow } from "./flow.ts";
+import { applySettings, leaveServer } from "./handover.ts";
 import { Inbox } from "./inbox.ts";
-import { exceededLimit } from "./limits.ts";
 import { Output } from "./output.ts";
 import {
   canceledByUser,
@@ -46,6 +46,7 @@ const readyIdle = encodeReadyForQuery(TransactionStatus.idle);
 export class Session implements TransportListener, ServerOwner, Waiter, CancelTarget {
   readonly identity: SessionIdentity;
   readonly parameters: ParameterVector;
+  readonly activity: Activity;
   /** Given by the login as soon as the session exists; taken back when it ends. */
   cancelKey: CancelKey | undefined;
 
@@ -73,9 +74,6 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #held: Frame | undefined;
   /** Settings were sent to this server and their replies are not all in. */
   #settingsPending = false;
-  /** When the client last sent something, and when its last unit began; to the tick. */
-  #activityAtMs: number;
-  #runningSinceMs: number | undefined;
 
   constructor(
     context: SessionContext,
@@ -91,7 +89,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
     this.#inbox = new Inbox(context.packetBytesMax());
-    this.#activityAtMs = context.tickMs();
+    this.activity = new Activity(pool.statistics, context.tickMs());
     const { mode, preparedMax } = pool.settings;
     this.#mode = mode;
     this.#statements =
@@ -104,14 +102,27 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     transport.listener = this;
   }
 
-  /** Whether the client holds a server now. */
+  /** The server that the client holds now. */
   get server(): Server | undefined {
     return this.#server;
   }
 
+  get pool(): Pool {
+    return this.#pool;
+  }
+
+  get transport(): Transport {
+    return this.#transport;
+  }
+
+  /** Statements of the extended protocol that the client has named, where they are handled here. */
+  get statementCount(): number {
+    return this.#statements?.size ?? 0;
+  }
+
   onData(chunk: Buffer): void {
     if (this.#ended) return;
-    this.#activityAtMs = this.#context.tickMs();
+    this.activity.hear(this.#context.tickMs());
     this.#inbox.push(chunk);
     this.#advance();
   }
@@ -130,15 +141,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** Acts on time limits. `nowMs` is the time of this tick. */
   tick(nowMs: number): void {
     if (this.#ended) return;
-    const replies = this.#server?.replies;
-    if (replies === undefined || replies.settled) this.#runningSinceMs = undefined;
-    else this.#runningSinceMs ??= nowMs;
-    const failure = exceededLimit(this.#context.clientLimits(), {
-      waiting: this.#waiting,
-      silentMs: nowMs - this.#activityAtMs,
-      runningMs: this.#runningSinceMs === undefined ? undefined : nowMs - this.#runningSinceMs,
-      inTransaction: replies !== undefined && replies.status !== TransactionStatus.idle,
-    });
+    const limits = this.#context.clientLimits();
+    const failure = this.activity.exceeded(limits, this.#server, this.#waiting, nowMs);
     if (failure !== undefined) this.fail(failure);
   }
 
@@ -215,8 +219,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     assert(server !== undefined, "replies come from a server that is held");
     if (this.#settingsPending && this.#settingsFailed()) return;
     this.#settingsPending = false;
-    this.#runningSinceMs = undefined;
-    if (!this.#advancing) this.#releaseIfDone();
+    const nowMs = this.#context.clock.now();
+    this.activity.settled(nowMs, server.replies.status);
+    if (!this.#advancing) this.#releaseIfDone(nowMs);
     if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.#advance();
   }
 
@@ -303,7 +308,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       this.#end("client close request", true);
       return;
     }
+    this.activity.countBytes(framer.end - framer.start);
     if (this.#server !== undefined) {
+      if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
       this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
       this.#flushSynthesised(this.#server);
       return;
@@ -317,6 +324,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       return;
     }
     assert(this.#server !== undefined, "a streamed message has a server to go to");
+    this.activity.countBytes(framer.end - framer.start);
     this.#output.append(framer.buffer, framer.start, framer.end, this.#server.transport);
   }
 
@@ -343,7 +351,10 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
         break;
       default:
     }
-    this.#unit ??= takeUnit();
+    if (this.#unit === undefined) {
+      this.#unit = takeUnit();
+      this.activity.begin(this.#context.clock);
+    }
     this.#unit.push(kind, type, framer.buffer, framer.start, framer.end);
     // The parts that follow the first of a long message need somewhere to go.
     if (completesUnit(type) || kind === Frame.head || this.#unit.full) this.#lease();
@@ -352,7 +363,10 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #lease(): void {
     this.#waiting = true;
     const server = this.#pool.lease(this);
-    if (server === undefined) return;
+    if (server === undefined) {
+      if (this.#waiting) this.activity.waitStartMs = this.#context.clock.now();
+      return;
+    }
     this.#waiting = false;
     this.#attach(server);
   }
@@ -363,14 +377,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#server = server;
     server.owner = this;
     server.used = true;
-    if (!server.parameters.tracked.equals(this.parameters)) {
-      for (const query of settingsQueries(server.parameters.tracked, this.parameters)) {
-        server.replies.push(Request.query, Handling.swallow);
-        server.unnamed = undefined;
-        this.#output.append(query, 0, query.length, server.transport);
-        this.#settingsPending = true;
-      }
-    }
+    this.activity.assigned(this.#context.clock);
+    if (applySettings(server, this.parameters, this.#output)) this.#settingsPending = true;
     const unit = this.#unit;
     if (unit === undefined) return;
     for (let i = 0; i < unit.length; i++) {
@@ -409,12 +417,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   /** Gives the server back once nothing is owed, no transaction is open and no message is half sent. */
-  #releaseIfDone(): void {
+  #releaseIfDone(nowMs?: number): void {
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
     if (!server.clean || this.#inbox.framer.streaming) return;
     this.#detach(server);
-    this.#pool.release(server, false);
+    this.#pool.release(server, false, nowMs);
   }
 
   #detach(server: Server): void {
@@ -436,6 +444,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #cancelQueued(): void {
     this.#pool.cancelWait(this);
     this.#waiting = false;
+    this.activity.dropped();
     const unit = this.#unit;
     assert(unit !== undefined && !unit.empty, "a client waits because of a unit");
     const last = unit.length - 1;
@@ -484,17 +493,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (server.closed) return;
     const unfinished = this.#inbox.framer.streaming;
     server.midRequest = unfinished && !this.#dropping;
-    if (server.clean && !unfinished) {
-      this.#pool.release(server, this.#mode === "session");
-      return;
-    }
-    // A Terminate behind what was sent ends the server as the client's own would have.
-    const stops = !orderly && !unfinished && !server.replies.settled && this.#context.cancelsForLostClients();
-    if (!stops) {
-      this.#pool.discard(server, `client left: ${reason}`);
-      return;
-    }
-    // Its statement still runs: stop it, then close the connection.
-    void this.#pool.cancel(server).finally(() => this.#pool.discard(server, `client left: ${reason}`));
+    const stops = !orderly && this.#context.cancelsForLostClients();
+    leaveServer(this.#pool, server, { reason, resets: this.#mode === "session", unfinished, stops });
   }
 }

@@ -191,6 +191,7 @@ export class ClientStatements implements StatementNotes {
     const name = buffer.toString("latin1", start + headerBytes, nameEnd);
     const body = buffer.subarray(nameEnd + 1, end);
     const existing = this.#find(name);
+    if (name !== "") this.#registry.statistics.clientParseCount++;
     if (name === "") this.#parseUnnamed(server, output, buffer, start, end, body);
     else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
     else this.#parseNamed(server, output, name, body);
@@ -268,6 +269,7 @@ export class ClientStatements implements StatementNotes {
    */
   #parseAgain(server: Server, output: Output, name: string, existing: SharedStatement, body: Buffer): void {
     this.#ensure(server, output, existing);
+    this.#registry.statistics.serverParseCount++;
     server.replies.push(Request.parse, Handling.forward, {
       errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, name) },
       onDone: () => {
@@ -304,6 +306,7 @@ export class ClientStatements implements StatementNotes {
       else appendWhole(output, server, withName(buffer, start, end, nameStart, `"${name}"`));
       return;
     }
+    if (request === Request.bind) this.#registry.statistics.bindCount++;
     this.#ensure(server, output, statement);
     server.replies.push(request, Handling.forward);
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));
@@ -325,6 +328,7 @@ export class ClientStatements implements StatementNotes {
     handling: Handling,
     change: NameChange | undefined,
   ): void {
+    this.#registry.statistics.serverParseCount++;
     const evicted = server.prepared.set(statement.name, true);
     const sent = this.#sending(server, statement.name, true, change);
     server.replies.push(Request.parse, handling, sent);

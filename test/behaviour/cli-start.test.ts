@@ -107,7 +107,7 @@ describe("start --upstream", () => {
     expect(await program.exit).toBe(0);
   });
 
-  test("acceptance 6: USR1 closes idle servers and leaves the clients", async () => {
+  test("acceptance 6: USR1 closes idle servers and leaves the clients, who go on with USR2", async () => {
     await using program = new CliProgram(
       "start",
       "--upstream",
@@ -124,6 +124,7 @@ describe("start --upstream", () => {
     expect(await serverPid()).toEqual(before);
     program.signal("SIGUSR1");
     await sleep(300);
+    program.signal("SIGUSR2");
     expect(await serverPid()).not.toEqual(before);
     await client.end();
     program.signal("SIGINT");

@@ -137,7 +137,7 @@ describe("HUP", () => {
   });
 });
 
-test("acceptance 6, 7: USR1 closes idle servers only, and USR2 does nothing", async () => {
+test("acceptance 6, 7: USR1 pauses: idle servers are closed, those in use when they are given back; USR2 resumes", async () => {
   const { program, port } = await started("--mode", "transaction");
   await using _ = program;
   using one = await Client.connect(port);
@@ -145,11 +145,14 @@ test("acceptance 6, 7: USR1 closes idle servers only, and USR2 does nothing", as
   await Promise.all([one.run("begin"), two.run("begin")]);
   const [inUse, idle] = [await one.backendPid(), await two.backendPid()];
   await two.run("commit");
-  program.signal("SIGUSR2");
   program.signal("SIGUSR1");
   await waitUntil(async () => (await backends(place.lab, `pid = ${idle}`)) === 0, "the idle one is closed");
   expect(await one.backendPid()).toBe(inUse);
   expect(await one.run("commit")).toMatchObject({ tags: ["COMMIT"] });
+  await waitUntil(async () => (await backends(place.lab, `pid = ${inUse}`)) === 0, "the other as well");
+  const answer = two.value("select 'goes on'");
+  program.signal("SIGUSR2");
+  expect(await answer).toBe("goes on");
   program.signal("SIGINT");
   one.destroy();
   two.destroy();

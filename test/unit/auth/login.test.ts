@@ -51,11 +51,11 @@ describe("the methods that ask for nothing", () => {
     ["alice", "bob", "fail"],
     ["alice", undefined, "fail"],
     ["", "", "fail"],
-  ])("cert: user %j with a certificate of %j is %s", (name, clientCertificateName, kind) => {
+  ])("cert: user %j with a certificate of %j is %s", (name, certificateUser, kind) => {
     const action = newMachine({
       method: "cert",
       user: name,
-      tls: { secure: true, clientCertificateName },
+      tls: { secure: true, certificateUser },
     }).start();
     expect(action.kind).toBe(kind);
     if (action.kind === "fail") {

@@ -162,9 +162,15 @@ describe("a mistake is named with file, key and a hint", () => {
     expect(problemsOf(`${node}${toml}`)).toContain(problem);
   });
 
-  test.each(["any", "hba", "ldap", "pam"])('auth_type "%s" is refused by name', (method) => {
+  test.each(["any", "ldap", "pam"])('auth_type "%s" is refused by name', (method) => {
     const [problem] = problemsOf(`${node}[pgsluice]\nauth_type = "${method}"`);
     expect(problem).toContain(`pgsluice.auth_type: "${method}" is not supported yet`);
+  });
+
+  test("host-based authentication needs its file", () => {
+    expect(problemsOf(`${node}[pgsluice]\nauth_type = "hba"`)).toEqual([
+      'pgsluice.toml: pgsluice.auth_hba_file: auth_type "hba" needs it',
+    ]);
   });
 
   test("TLS towards clients needs its files", () => {

@@ -3,6 +3,7 @@ import type { Transport, TransportListener } from "../../../src/base/transport.t
 import type { OpenConnection } from "../../../src/client/handshake/driver.ts";
 import type { ReplyQueue, Verdict } from "../../../src/pool/replies.ts";
 import { Server, type ServerOwner } from "../../../src/pool/server.ts";
+import { Statistics } from "../../../src/pool/statistics.ts";
 import { text, typed } from "../wire/bytes.ts";
 
 export class FakeTransport {
@@ -124,6 +125,7 @@ export function fakeServer(options: { preparedMax?: number; parameters?: [string
     nowMs: 0,
     preparedMax: options.preparedMax ?? 100,
     packetBytesMax: Number.POSITIVE_INFINITY,
+    statistics: new Statistics(),
     onClosed: (_server, error) => closed.push(error.message),
   });
   const owner = new RecordingOwner();

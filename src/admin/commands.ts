@@ -1,0 +1,58 @@
+/** Every command of the console. */
+import { type Command, invalidCommand } from "./command.ts";
+import { disable } from "./commands/disable.ts";
+import { enable } from "./commands/enable.ts";
+import { kill } from "./commands/kill.ts";
+import { killClient } from "./commands/kill-client.ts";
+import { pause } from "./commands/pause.ts";
+import { reconnect } from "./commands/reconnect.ts";
+import { reload } from "./commands/reload.ts";
+import { resume } from "./commands/resume.ts";
+import { set } from "./commands/set.ts";
+import { showActiveSockets } from "./commands/show-active-sockets.ts";
+import { showClients } from "./commands/show-clients.ts";
+import { showConfig } from "./commands/show-config.ts";
+import { showDatabases } from "./commands/show-databases.ts";
+import { showDnsHosts } from "./commands/show-dns-hosts.ts";
+import { showDnsZones } from "./commands/show-dns-zones.ts";
+import { showHelp } from "./commands/show-help.ts";
+import { showLists } from "./commands/show-lists.ts";
+import { showMem } from "./commands/show-mem.ts";
+import { showParameters } from "./commands/show-parameter.ts";
+import { showPeerPools } from "./commands/show-peer-pools.ts";
+import { showPeers } from "./commands/show-peers.ts";
+import { showPools } from "./commands/show-pools.ts";
+import { showServers } from "./commands/show-servers.ts";
+import { showSockets } from "./commands/show-sockets.ts";
+import { showState } from "./commands/show-state.ts";
+import { showStats } from "./commands/show-stats.ts";
+import { showStatsAverages } from "./commands/show-stats-averages.ts";
+import { showStatsTotals } from "./commands/show-stats-totals.ts";
+import { showTotals } from "./commands/show-totals.ts";
+import { showUsers } from "./commands/show-users.ts";
+import { showVersion } from "./commands/show-version.ts";
+import { shutdown } from "./commands/shutdown.ts";
+import { waitClose } from "./commands/wait-close.ts";
+import type { Statement } from "./grammar.ts";
+
+const commands = new Map<string, Command>();
+for (const command of [
+  ...[disable, enable, kill, killClient, pause, reconnect, reload, resume, set, shutdown, waitClose],
+  ...[showActiveSockets, showClients, showConfig, showDatabases, showDnsHosts, showDnsZones, showHelp],
+  ...[showLists, showMem, showPeerPools, showPeers, showPools, showServers, showSockets, showState],
+  ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion],
+  ...showParameters,
+]) {
+  commands.set(command.name, command);
+}
+
+/** The command that a statement names. Throws OperationError `console.refused` 42601 if there is none. */
+export function commandFor({ verb, argument, value, text }: Statement): Command {
+  if (verb === "set" && value === undefined) throw invalidCommand(text);
+  // Programs that only know SELECT look, too.
+  const shows = verb === "show" || verb === "select";
+  const name = (shows ? `show ${argument}` : verb).toUpperCase();
+  const command = commands.get(name);
+  if (command === undefined) throw invalidCommand(text);
+  return command;
+}

@@ -1,0 +1,30 @@
+/** SHOW USERS: everybody who has a secret here, or is logged in. Sizes are text, empty if a user has none of his own. */
+import { type Command, showCommand } from "../command.ts";
+import type { AdminContext } from "../context.ts";
+import { columnsOf } from "../result.ts";
+import { countBy } from "./show-databases.ts";
+
+const columns = columnsOf(
+  ["text", "name", "pool_size", "reserve_pool_size", "pool_mode"],
+  ["int4", "max_user_connections", "current_connections"],
+  ["int4", "max_user_client_connections", "current_client_connections"],
+);
+
+export function allUsers(context: AdminContext): string[] {
+  const active = [...context.sessions(), ...context.consoles()].map(({ identity }) => identity.user);
+  return [...new Set([...context.userNames(), ...active])].sort();
+}
+
+export const showUsers: Command<undefined> = showCommand("USERS", columns, (context) => {
+  const { users } = context.config();
+  const servers = countBy(context.pools(), ({ user, pool }) => [user, pool.size]);
+  const clients = countBy([...context.sessions(), ...context.consoles()], ({ identity }) => [
+    identity.user,
+    1,
+  ]);
+  return allUsers(context).map((name) => {
+    const own = Object.hasOwn(users, name) ? users[name] : undefined;
+    const size = own?.pool_size === undefined ? "" : String(own.pool_size);
+    return [name, size, "", own?.pool_mode ?? null, 0, servers.get(name) ?? 0, 0, clients.get(name) ?? 0];
+  });
+});

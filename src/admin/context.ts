@@ -1,0 +1,114 @@
+/** What the console needs of the pooler around it. Composed by server/console. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Config } from "../config/schema.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { PoolMode } from "../pool/settings.ts";
+import type { Statistics } from "../pool/statistics.ts";
+import type { SessionIdentity } from "../session/context.ts";
+import type { Session } from "../session/session.ts";
+
+/** The database whose clients talk to the pooler itself, and another name for it. */
+export const consoleDatabase = "pgbouncer";
+const consoleDatabases: ReadonlySet<string> = new Set([consoleDatabase, "pgsluice"]);
+
+export function isConsoleDatabase(name: string): boolean {
+  return consoleDatabases.has(name);
+}
+
+/** A pool and what it is for. */
+export interface PoolView {
+  readonly pool: Pool;
+  /** As clients call it. */
+  readonly database: string;
+  /** Whose servers they are: the database's own user, or the client's. */
+  readonly user: string;
+  readonly mode: PoolMode;
+  readonly replication: "none" | "physical" | "logical";
+}
+
+/** A database that is configured, or that clients have used. */
+export interface DatabaseView {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  /** Its name on the server. */
+  readonly dbname: string;
+  readonly forceUser: string | undefined;
+  readonly poolSize: number;
+  readonly minPoolSize: number;
+  /** Its own; undefined: it goes by the general setting. */
+  readonly poolMode: PoolMode | undefined;
+  readonly paused: boolean;
+  readonly disabled: boolean;
+}
+
+/** What was counted for one database: until now, and on average in the last whole period. */
+export interface DatabaseStatistics {
+  readonly database: string;
+  readonly totals: Statistics;
+  /** Counts and bytes per second; times in milliseconds per query, transaction or server assignment. */
+  readonly averages: Statistics;
+}
+
+/** Somebody at the console. */
+export interface ConsoleClient {
+  readonly identity: SessionIdentity;
+  readonly administrator: boolean;
+  readonly requestAtMs: number;
+  readonly applicationName: string;
+  readonly address: SocketAddress;
+}
+
+/** Both ends of a connection as the system names them; undefined on a Unix socket. */
+export interface SocketAddress {
+  readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
+  readonly localAddress: string | undefined;
+  readonly localPort: number | undefined;
+}
+
+export type ShutdownWait = "none" | "servers" | "clients";
+
+export interface AdminContext {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** Of this program, as package.json has it. */
+  readonly version: string;
+  config(): Config;
+  pools(): readonly PoolView[];
+  sessions(): Iterable<Session>;
+  consoles(): Iterable<ConsoleClient>;
+  /** Connections that are logging in. */
+  loginCount(): number;
+  databases(): readonly DatabaseView[];
+  /** Whether clients may ask for this database, also one that nobody has asked for yet. */
+  knowsDatabase(name: string): boolean;
+  userNames(): readonly string[];
+  statistics(): readonly DatabaseStatistics[];
+  totalStatistics(): Omit<DatabaseStatistics, "database">;
+
+  /** PAUSE is in force for every database. */
+  readonly paused: boolean;
+  readonly shuttingDown: boolean;
+  /** Closes servers as they come free and gives out none, for one database or for all. Returns at once. */
+  pause(database: string | undefined): void;
+  resume(database: string | undefined): void;
+  setDisabled(database: string, disabled: boolean): void;
+  /** Closes every server when it comes free. */
+  reconnect(database: string | undefined): void;
+  /** Sends away the clients of a database, or of all, and closes their servers. */
+  kill(database: string | undefined): void;
+  /** False: no such client. */
+  killClient(id: number): boolean;
+  /** Servers, open or being opened, of one database or of all; only those that are to be closed, if asked. */
+  serverCount(database: string | undefined, onlyClosing: boolean): number;
+  /** Resolves when `condition` holds; it is looked at whenever a server is closed. Rejects if `signal` aborts. */
+  until(condition: () => boolean, signal: AbortSignal): Promise<void>;
+  /** Reads the configuration again. Rejects if it cannot be put in force. */
+  reload(): Promise<void>;
+  /** Puts one setting in force. Throws Failure if it does not exist, takes a restart or has no such value. */
+  change(name: string, value: string): Promise<void>;
+  /** Begins to shut down. With `none` it ends this console as well. */
+  shutdown(wait: ShutdownWait): void;
+}

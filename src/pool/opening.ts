@@ -1,0 +1,112 @@
+/**
+ * The attempts of one pool to open servers, and what became of the last ones: how many are under way, whether
+ * the way is known to be broken, and when it may be tried again.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/errors.ts";
+import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
+import { encodeTerminate } from "../wire/encode-frontend.ts";
+import { cachedFailure, connectFailure } from "./failures.ts";
+import type { ConnectOptionsSource } from "./settings.ts";
+
+/** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
+const connectingMax = 8;
+/** Bytes that one read from a server may bring. */
+const readBufferBytes = 64 * 1024;
+/** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
+const startingUp = "57P03";
+/** How soon such a server is asked again. */
+const startingUpRetryMs = 500;
+
+/** What became of one attempt. */
+export type Opened =
+  | {
+      readonly kind: "open";
+      readonly connection: OpenConnection;
+      readonly options: ReturnType<ConnectOptionsSource>;
+    }
+  | { readonly kind: "failed"; readonly failure: Failure }
+  /** It was begun before a reload, or a pause: whatever came of it is not what is wanted now. */
+  | { readonly kind: "stale" };
+
+export class Opening {
+  readonly #source: ConnectOptionsSource;
+  readonly #clock: Clock;
+  readonly #attempts = new Set<AbortController>();
+  /** Counts the changes of where and as whom to connect. */
+  #generation = 0;
+  #retryAtMs = 0;
+  #lastFailure: Failure | undefined;
+
+  constructor(source: ConnectOptionsSource, clock: Clock) {
+    this.#source = source;
+    this.#clock = clock;
+  }
+
+  /** Attempts under way. */
+  get size(): number {
+    return this.#attempts.size;
+  }
+
+  /** False while a failure keeps the next attempt waiting. */
+  mayTry(nowMs: number): boolean {
+    return nowMs >= this.#retryAtMs;
+  }
+
+  /** How many may be begun now. After a failure one connection tries the way; the others follow it. */
+  get room(): number {
+    return (this.#lastFailure === undefined ? connectingMax : 1) - this.#attempts.size;
+  }
+
+  /** What clients are told while a failed login is not tried again; undefined if it may be. */
+  get recentFailure(): Failure | undefined {
+    const failure = this.#lastFailure;
+    if (failure === undefined || this.#attempts.size > 0 || failure.sqlstate === startingUp) return undefined;
+    return this.mayTry(this.#clock.now()) ? undefined : cachedFailure(failure);
+  }
+
+  /** Makes one attempt; never rejects. */
+  async open(): Promise<Opened> {
+    const attempt = new AbortController();
+    const generation = this.#generation;
+    this.#attempts.add(attempt);
+    let opened: Opened;
+    try {
+      const options = this.#source();
+      const connection = await openConnection(options, { signal: attempt.signal, readBufferBytes });
+      opened = { kind: "open", connection, options };
+    } catch (error) {
+      opened = { kind: "failed", failure: connectFailure(error) };
+    }
+    this.#attempts.delete(attempt);
+    if (generation === this.#generation) return opened;
+    if (opened.kind === "open") opened.connection.transport.end(encodeTerminate());
+    return { kind: "stale" };
+  }
+
+  noteSuccess(): void {
+    this.#lastFailure = undefined;
+    this.#retryAtMs = 0;
+  }
+
+  /** Returns whether clients need not hear of it, since the server will be there soon. */
+  noteFailure(failure: Failure, serverLoginRetryMs: number): boolean {
+    const transient = failure.sqlstate === startingUp;
+    const retryMs = transient ? Math.min(startingUpRetryMs, serverLoginRetryMs) : serverLoginRetryMs;
+    this.#lastFailure = failure;
+    // A node that is starting is asked again soon; any other failure is not hammered.
+    this.#retryAtMs = this.#clock.now() + Math.max(1, retryMs);
+    return transient;
+  }
+
+  /** Gives up the attempts under way, and forgets what failed: from now on another way is tried. */
+  restart(): void {
+    this.#generation++;
+    this.abort();
+    this.noteSuccess();
+  }
+
+  abort(): void {
+    for (const attempt of this.#attempts) attempt.abort();
+  }
+}

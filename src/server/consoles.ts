@@ -1,0 +1,276 @@
+/** The console's view of the pooler, and its hands: everything that its commands see and do, and who is there. */
+import { readFileSync } from "node:fs";
+import { type ConsoleHost, ConsoleSession } from "../admin/console.ts";
+import type {
+  AdminContext,
+  DatabaseStatistics,
+  DatabaseView,
+  PoolView,
+  ShutdownWait,
+} from "../admin/context.ts";
+import { consoleDatabase } from "../admin/context.ts";
+import type { Clock } from "../base/clock.ts";
+import { OperationError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import type { Transport } from "../base/transport.ts";
+import { withSetting } from "../config/changes.ts";
+import type { Config } from "../config/schema.ts";
+import type { CancelRegistry } from "../pool/cancel-registry.ts";
+import type { SessionIdentity } from "../session/context.ts";
+import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
+import type { Session } from "../session/session.ts";
+import { encodeParameterStatus } from "../wire/encode-backend.ts";
+import type { Pools } from "./pools.ts";
+
+/** The pooler, as far as the console goes. */
+export interface ConsoleOwner {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly cancels: CancelRegistry;
+  readonly config: Config;
+  readonly pools: Pools;
+  readonly sessions: ReadonlySet<Session>;
+  readonly loginCount: number;
+  readonly userNames: readonly string[];
+  readonly shuttingDown: boolean;
+  asPgbouncer(): boolean;
+  /** Reads the configuration again, wherever it came from. */
+  reloadFromSource(): Promise<void>;
+  reload(config: Config): Promise<void>;
+  beginShutdown(wait: ShutdownWait): void;
+}
+
+interface Waiting {
+  readonly condition: () => boolean;
+  readonly resolve: () => void;
+}
+
+export class Consoles implements ConsoleHost {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly version: string = packageVersion();
+  /** What the welcome tells, in PgBouncer's order. */
+  readonly parameters: Buffer = Buffer.concat([
+    encodeParameterStatus("server_version", `${this.version}/bouncer`),
+    encodeParameterStatus("client_encoding", "UTF8"),
+    encodeParameterStatus("server_encoding", "UTF8"),
+    encodeParameterStatus("DateStyle", "ISO"),
+    encodeParameterStatus("TimeZone", "GMT"),
+    encodeParameterStatus("standard_conforming_strings", "on"),
+    encodeParameterStatus("is_superuser", "on"),
+  ]);
+  readonly #owner: ConsoleOwner;
+  readonly #consoles = new Set<ConsoleSession>();
+  readonly #disabled = new Set<string>();
+  readonly #waiting = new Set<Waiting>();
+
+  constructor(owner: ConsoleOwner) {
+    this.#owner = owner;
+    this.logger = owner.logger;
+    this.clock = owner.clock;
+    owner.pools.onServerGone = () => this.lookAgain();
+  }
+
+  /** A client of the console. Throws OperationError `login.not_allowed` for users who are neither its administrators nor its watchers. */
+  open(identity: SessionIdentity, applicationName: string, transport: Transport): ConsoleSession {
+    const { admin_users: administrators, stats_users: watchers } = this.config().pgsluice;
+    const administrator = administrators.includes(identity.user);
+    if (!administrator && !watchers.includes(identity.user)) {
+      throw new OperationError("not allowed", {
+        code: "login.not_allowed",
+        sqlstate: "42501",
+        source: "client",
+      });
+    }
+    const statistics = this.#owner.pools.statistics.of(consoleDatabase);
+    statistics.clientLoginCount++;
+    const console = new ConsoleSession(this, transport, {
+      identity,
+      administrator,
+      applicationName,
+      statistics,
+    });
+    this.#consoles.add(console);
+    return console;
+  }
+
+  onConsoleEnd(console: ConsoleSession, reason: string): void {
+    this.#consoles.delete(console);
+    if (console.cancelKey !== undefined) this.#owner.cancels.unregister(console.cancelKey);
+    if (!this.config().pgsluice.log_disconnections) return;
+    const { id, user, database, peer, connectedAtMs } = console.identity;
+    const ageSeconds = Math.round((this.clock.now() - connectedAtMs) / 1000);
+    this.logger.info({ client: id, user, database, peer, reason, ageSeconds }, "closing client");
+  }
+
+  /** Throws OperationError `login.database_disabled` for a database that DISABLE has closed to new clients. */
+  checkEnabled(database: string): void {
+    if (!this.#disabled.has(database)) return;
+    throw new OperationError(`database "${database}" is disabled`, {
+      code: "login.database_disabled",
+      sqlstate: "08P01",
+      source: "internal",
+    });
+  }
+
+  /** What commands wait for may have come about. */
+  lookAgain(): void {
+    for (const waiting of this.#waiting) if (waiting.condition()) waiting.resolve();
+  }
+
+  /** The pooler is gone. `silently`: nobody is told. */
+  close(silently: boolean): void {
+    for (const console of [...this.#consoles]) {
+      if (silently) console.destroy();
+      else console.fail(administratorShutdown());
+    }
+  }
+
+  // ---- for the commands ----
+
+  config(): Config {
+    return this.#owner.config;
+  }
+
+  asPgbouncer(): boolean {
+    return this.#owner.asPgbouncer();
+  }
+
+  pools(): readonly PoolView[] {
+    return this.#owner.pools.views();
+  }
+
+  sessions(): Iterable<Session> {
+    return this.#owner.sessions;
+  }
+
+  consoles(): Iterable<ConsoleSession> {
+    return this.#consoles;
+  }
+
+  loginCount(): number {
+    return this.#owner.loginCount;
+  }
+
+  userNames(): readonly string[] {
+    return this.#owner.userNames;
+  }
+
+  databases(): readonly DatabaseView[] {
+    const { pools } = this.#owner;
+    const names = new Set([...pools.databaseNames(), ...this.#disabled]);
+    return [...names].sort().flatMap((name) => {
+      const view = pools.databaseView(name);
+      return view === undefined ? [] : [{ ...view, disabled: this.#disabled.has(name) }];
+    });
+  }
+
+  knowsDatabase(name: string): boolean {
+    return this.#owner.pools.databaseView(name) !== undefined;
+  }
+
+  statistics(): readonly DatabaseStatistics[] {
+    const { statistics } = this.#owner.pools;
+    return statistics.databases.flatMap((database) => {
+      const counted = statistics.get(database);
+      return counted === undefined ? [] : [{ database, ...counted }];
+    });
+  }
+
+  totalStatistics(): ReturnType<AdminContext["totalStatistics"]> {
+    return this.#owner.pools.statistics.total();
+  }
+
+  get paused(): boolean {
+    return this.#owner.pools.allPaused;
+  }
+
+  get shuttingDown(): boolean {
+    return this.#owner.shuttingDown;
+  }
+
+  pause(database: string | undefined): void {
+    this.#owner.pools.pause(database);
+  }
+
+  resume(database: string | undefined): void {
+    this.#owner.pools.resume(database);
+  }
+
+  setDisabled(database: string, disabled: boolean): void {
+    if (disabled) this.#disabled.add(database);
+    else this.#disabled.delete(database);
+  }
+
+  reconnect(database: string | undefined): void {
+    for (const pool of this.#owner.pools.poolsOf(database)) pool.retireServers("RECONNECT");
+  }
+
+  kill(database: string | undefined): void {
+    const { pools, sessions } = this.#owner;
+    const databases = new Set(
+      database === undefined ? pools.views().map((view) => view.database) : [database],
+    );
+    for (const name of databases) pools.pause(name);
+    for (const session of [...sessions]) {
+      if (databases.has(session.identity.database)) session.fail(adminForcedDisconnect());
+    }
+    for (const name of databases) {
+      for (const pool of pools.poolsOf(name)) pool.kill(adminForcedDisconnect());
+    }
+  }
+
+  killClient(id: number): boolean {
+    const client = [...this.#owner.sessions, ...this.#consoles].find(({ identity }) => identity.id === id);
+    client?.fail(adminForcedDisconnect());
+    return client !== undefined;
+  }
+
+  serverCount(database: string | undefined, onlyClosing: boolean): number {
+    let count = 0;
+    for (const pool of this.#owner.pools.poolsOf(database)) {
+      count += onlyClosing
+        ? [...pool.servers].filter((server) => server.closeReason !== undefined).length
+        : pool.size;
+    }
+    return count;
+  }
+
+  async until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (condition()) return;
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.delete(waiting);
+        reject(signal.reason as Error);
+      };
+      const waiting = {
+        condition,
+        resolve: (): void => {
+          this.#waiting.delete(waiting);
+          signal.removeEventListener("abort", onAbort);
+          resolve();
+        },
+      };
+      this.#waiting.add(waiting);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  reload(): Promise<void> {
+    return this.#owner.reloadFromSource();
+  }
+
+  async change(name: string, value: string): Promise<void> {
+    await this.#owner.reload(withSetting(this.#owner.config, name, value));
+  }
+
+  shutdown(wait: ShutdownWait): void {
+    this.#owner.beginShutdown(wait);
+  }
+}
+
+function packageVersion(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}

@@ -1,0 +1,41 @@
+/** What a configuration means to those who act on it: the files that it names, read, and its limits in their units. */
+import type { HostBasedRules } from "../auth/hba/hba.ts";
+import type { Secret } from "../auth/secret.ts";
+import type { Config } from "../config/schema.ts";
+import type { AdmissionLimits } from "../session/admission.ts";
+import type { ClientLimits, ClientTls } from "../session/context.ts";
+import { Credentials } from "./credentials.ts";
+import { loadHostBasedRules } from "./hba.ts";
+import { loadClientTls } from "./tls.ts";
+
+/** What a configuration names and that has to be read. */
+export interface Files {
+  readonly secrets: Map<string, Secret>;
+  readonly tls: ClientTls | undefined;
+  readonly rules: HostBasedRules | undefined;
+}
+
+/** Throws OperationError F0000 for what cannot be read or used. */
+export async function readFiles(config: Config): Promise<Files> {
+  return {
+    secrets: await Credentials.secretsOf(config),
+    tls: await loadClientTls(config.pgsluice),
+    rules: await loadHostBasedRules(config.pgsluice),
+  };
+}
+
+export function clientLimitsOf(config: Config): ClientLimits {
+  const settings = config.pgsluice;
+  return {
+    idleMs: settings.client_idle_timeout * 1000,
+    idleTransactionMs: settings.idle_transaction_timeout * 1000,
+    queryMs: settings.query_timeout * 1000,
+  };
+}
+
+export function admissionLimitsOf(config: Config): AdmissionLimits {
+  return {
+    sessionsMax: config.pgsluice.max_client_conn,
+    reserved: config.pgsluice.superuser_reserved_connections,
+  };
+}

@@ -1,0 +1,47 @@
+/** The two ends of a lease: a server is brought to its client's settings, and is left in a state that is known. */
+import { type ParameterVector, settingsQueries } from "../pool/parameters.ts";
+import type { Pool } from "../pool/pool.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { Server } from "../pool/server.ts";
+import type { Output } from "./output.ts";
+
+/** Brings the server's settings to the client's, in the same write as what follows. Returns whether that takes anything. */
+export function applySettings(server: Server, parameters: ParameterVector, output: Output): boolean {
+  const { tracked } = server.parameters;
+  if (tracked.equals(parameters)) return false;
+  const queries = settingsQueries(tracked, parameters);
+  for (const query of queries) {
+    server.replies.push(Request.query, Handling.swallow);
+    server.unnamed = undefined;
+    output.append(query, 0, query.length, server.transport);
+  }
+  return queries.length > 0;
+}
+
+/**
+ * The client of `server` is gone: it is given back if it is clean, else closed. `resets`: the client had it for its
+ * whole session. `unfinished`: the client's last message has not come to its end. `stops`: what still runs is
+ * cancelled first; without it a Terminate behind what was sent ends the server as the client's own would have.
+ */
+export function leaveServer(
+  pool: Pool,
+  server: Server,
+  left: {
+    readonly reason: string;
+    readonly resets: boolean;
+    readonly unfinished: boolean;
+    readonly stops: boolean;
+  },
+): void {
+  if (server.clean && !left.unfinished) {
+    pool.release(server, left.resets);
+    return;
+  }
+  const reason = `client left: ${left.reason}`;
+  if (!left.stops || left.unfinished || server.replies.settled) {
+    pool.discard(server, reason);
+    return;
+  }
+  // Its statement still runs: stop it, then close the connection.
+  void pool.cancel(server).finally(() => pool.discard(server, reason));
+}
