@@ -29,9 +29,12 @@ export async function startInBackground(settings: Settings): Promise<void> {
   const report = await new Promise<Report>((resolve, reject) => {
     child.once("message", (message) => resolve(message as Report));
     child.once("error", (error) => reject(daemonFailed(`could not start: ${error.message}`)));
-    child.once("exit", (code, signal) =>
-      resolve({ message: `the process in the background ended with ${signal ?? `exit code ${code}`}` }),
-    );
+    child.once("exit", (code, signal) => {
+      const message = `the process in the background ended with ${signal ?? `exit code ${code}`}`;
+      // What it had to say may still be on its way: the channel ends behind it.
+      if (child.connected) child.once("disconnect", () => resolve({ message }));
+      else resolve({ message });
+    });
   });
   child.unref();
   if ("message" in report) throw daemonFailed(report.message, report.hint);

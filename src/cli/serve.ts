@@ -81,7 +81,7 @@ function takePossession(settings: Settings, logFile: LogFile): void {
 
 function warn(logger: Logger, config: Config, notices: readonly string[]): void {
   if (process.getuid?.() === 0)
-    logger.warn({}, "running as root; an ordinary user is enough: see the setting user");
+    logger.info({}, "running as root; an ordinary user is enough: see the setting user");
   if (notices.length > 0) logger.warn({ settings: notices }, "these settings have no effect here");
   if (nobodyCanLogIn(config)) logger.warn({}, "no user has a password: give auth_file or [users.NAME]");
 }

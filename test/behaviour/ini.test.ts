@@ -306,7 +306,7 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
     expect(code).toBe(1);
     expect(stderr).toContain('cannot become user "no-such-user": there is no such user');
     await using program = new CliProgram(place.file);
-    await program.printed("stderr", /WARNING running as root/);
+    await program.printed("stderr", /LOG running as root/);
   });
 });
 
