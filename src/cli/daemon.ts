@@ -27,13 +27,19 @@ export async function startInBackground(settings: Settings): Promise<void> {
     stdio: ["ignore", "ignore", "ignore", "ipc"],
   });
   const report = await new Promise<Report>((resolve, reject) => {
-    child.once("message", (message) => resolve(message as Report));
+    let said: Report | undefined;
+    child.once("message", (message) => {
+      said = message as Report;
+      if ("ready" in said) resolve(said);
+    });
     child.once("error", (error) => reject(daemonFailed(`could not start: ${error.message}`)));
+    // A start that has failed is over when its process has ended, and its pid file is gone with it.
     child.once("exit", (code, signal) => {
-      const message = `the process in the background ended with ${signal ?? `exit code ${code}`}`;
+      const end = `the process in the background ended with ${signal ?? `exit code ${code}`}`;
+      const settle = (): void => resolve(said ?? { message: end });
       // What it had to say may still be on its way: the channel ends behind it.
-      if (child.connected) child.once("disconnect", () => resolve({ message }));
-      else resolve({ message });
+      if (child.connected) child.once("disconnect", settle);
+      else settle();
     });
   });
   child.unref();
