@@ -102,6 +102,8 @@ class Demo {
     const config = configFromUpstream(upstreams, {
       log_format: "text",
       max_client_conn: 10_000,
+      // Whoever tries it may look into the console.
+      admin_users: [user],
       ...settingsOfFlags(this.#flags),
     });
     this.#progress("starting the pooler");

@@ -36,6 +36,7 @@ describe("demo", () => {
     expect(nodes.map((node) => node.role)).toEqual(["primary", "standby"]);
 
     expect(await valueOf(url, "select 6 * 7")).toBe(42);
+    expect(await valueOf(url.replace(/\/postgres$/, "/pgbouncer"), "show version")).toMatch(/^pgsluice/i);
     expect(await valueOf(nodes[0]?.url ?? "", "select pg_is_in_recovery()")).toBe(false);
     expect(await valueOf(nodes[1]?.url ?? "", "select pg_is_in_recovery()")).toBe(true);
     expect(program.leftovers()).not.toEqual([]);
