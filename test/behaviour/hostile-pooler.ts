@@ -2,7 +2,7 @@
  * The watched pooler of the hostile tests: a process of its own in front of a real PostgreSQL or a server
  * that a test plays, and somebody innocent who works through it while it is attacked.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -55,15 +55,20 @@ export class PoolerProcess implements AsyncDisposable {
       databases: config.databases ?? { "*": {} },
       users: config.users ?? {},
     };
-    const node = [process.execPath, "--no-warnings", "--import", "tsx", program, JSON.stringify(tables)];
+    const args = ["--no-warnings", "--import", "tsx", program, JSON.stringify(tables)];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const ended = once(child, "exit").then(() => {
+      throw new Error("the pooler ended before it listened");
+    });
+    ended.catch(() => undefined);
+    const [first] = (await within(
+      Promise.race([once(child, "message"), ended]),
+      "the pooler listens",
+      patienceMs,
+    )) as [{ listening: { host: string; port: number } }];
     const limit = config.openFilesMax;
-    const command =
-      limit === undefined ? node : ["sh", "-c", `ulimit -n ${limit} && exec "$@"`, "sh", ...node];
-    const [file, ...args] = command as [string, ...string[]];
-    const child = spawn(file, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-    const [first] = (await within(once(child, "message"), "the pooler listens", patienceMs)) as [
-      { listening: { host: string; port: number } },
-    ];
+    // Not before: to read its own modules it opens many files at once.
+    if (limit !== undefined) execFileSync("prlimit", [`--pid=${child.pid}`, `--nofile=${limit}:${limit}`]);
     return new PoolerProcess(child, first.listening);
   }
 
