@@ -26,8 +26,8 @@ import {
 import type { ConnectOptions } from "./conninfo/options.ts";
 import { cancelBackend, type OpenConnection } from "./handshake/driver.ts";
 import type { ConnectedEndpoint } from "./handshake/targets.ts";
-import { CopyIn, CopyOut, type CopyResult, type CopySource } from "./query/copy.ts";
-import { copyInto } from "./query/copy-source.ts";
+import { CopyIn, CopyOut, type CopyResult } from "./query/copy.ts";
+import { type CopySource, copyInto } from "./query/copy-source.ts";
 import { Describe, type StatementDescription } from "./query/describe.ts";
 import type { Command } from "./query/exchange.ts";
 import { warnIfThrows } from "./query/faults.ts";

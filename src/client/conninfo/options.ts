@@ -130,7 +130,7 @@ const tlsVersions: readonly string[] = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"
 const applicationName = "application_name";
 
 /** The longest time a timer of Node's can wait: 24 days. */
-const timerMsMax = 2 ** 31 - 1;
+export const timerMsMax: number = 2 ** 31 - 1;
 
 /** Fills in libpq's defaults: sslmode prefer, channel binding prefer, protocol 3.0, the user's own database. */
 export function connectOptions(given: Partial<ConnectOptions> & { readonly user: string }): ConnectOptions {

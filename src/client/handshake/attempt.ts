@@ -16,7 +16,7 @@ import { saltedPassword } from "../../auth/pbkdf2.ts";
 import { assert, unreachable } from "../../base/assert.ts";
 import { Transport, type TransportListener } from "../../base/transport.ts";
 import { encodeTerminate } from "../../wire/encode-frontend.ts";
-import { badOption, type ConnectOptions } from "../conninfo/options.ts";
+import { badOption, type ConnectOptions, timerMsMax } from "../conninfo/options.ts";
 import { ConnectError, type ConnectErrorCode } from "../errors.ts";
 import type { AttemptEnd, AttemptOptions, PollingStatus } from "./attempt-options.ts";
 import type { Demand, HandshakeEvent, HandshakeResult } from "./demands.ts";
@@ -27,8 +27,6 @@ import type { ConnectionStatus } from "./status.ts";
 import { type ConnectedEndpoint, isUnix } from "./targets.ts";
 import { describeTls, loadTlsMaterial, logTlsSecrets, type TlsMaterial, tlsOptions } from "./tls.ts";
 
-/** The longest time a timer of Node's can wait: 24 days. */
-const timerMsMax = 2 ** 31 - 1;
 const readBufferBytesDefault = 16 * 1024;
 /** More than a login brings; of one that brings more, the rest waits in the kernel for the next poll. */
 const inboxBytesMax = 64 * 1024;

@@ -3,6 +3,8 @@
  * the state that polling is in, and the text of what went wrong. Whatever is asked after `finish` is answered,
  * and nothing is done twice.
  */
+
+import { timerMsMax } from "../conninfo/options.ts";
 import type { Attempt } from "../handshake/attempt.ts";
 import type { AttemptEnd, PollingStatus } from "../handshake/attempt-options.ts";
 import type { ConnectionStatus } from "../handshake/status.ts";
@@ -22,9 +24,6 @@ export interface ReadyOptions {
   /** Ends the wait at this time of `performance.now()`, in milliseconds. None if not given. */
   readonly endTimeMs?: number | undefined;
 }
-
-/** The longest time a timer of Node's can wait: 24 days. */
-const timerMsMax = 2 ** 31 - 1;
 
 export abstract class Polled {
   /** @internal The attempt that polls drive, or that has ended last. */

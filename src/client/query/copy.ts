@@ -9,8 +9,6 @@ import type { QueryHost } from "./query.ts";
 import { parseTag } from "./result.ts";
 import { SimpleCommand } from "./simple-command.ts";
 
-export type { CopySource } from "./copy-source.ts";
-
 export interface CopyResult {
   /** Rows copied; null from servers that do not say. */
   readonly rowCount: number | null;

@@ -372,7 +372,7 @@ export class Query<Row> implements Command, Promise<Result<Row>>, AsyncIterable<
     const { command, rowCount } = parseTag(buffer, start, end);
     this.#command = command;
     this.#rowCount = rowCount;
-    if (command === "DISCARD ALL" || command === "DEALLOCATE ALL") this.#host.statements.clear();
+    this.#host.statements.note(command);
   }
 
   /** @internal */

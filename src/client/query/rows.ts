@@ -7,7 +7,7 @@ import { headerBytes } from "../../wire/constants.ts";
 import { decodeBackend } from "../../wire/decode-backend.ts";
 import { decodeText } from "../../wire/text.ts";
 import type { Decode, TypeCodec } from "../types/codec.ts";
-import type { TypeRegistry } from "../types/registry.ts";
+import { copyBytes, type TypeRegistry } from "../types/registry.ts";
 
 /** A column of a result, as RowDescription tells it (docs 54.7). */
 export interface Column {
@@ -127,12 +127,10 @@ export class RowReader {
   }
 }
 
-const copyOf: Decode = (buffer, start, end) => Buffer.from(buffer.subarray(start, end));
-
 function decodersOf(columns: readonly Column[], options: RowOptions): Decode[] {
   if (options.columns !== undefined) return checkedDecoders(columns, options.columns, options.format);
   return columns.map(({ typeOid }) => {
-    if (options.rowMode === "raw") return copyOf;
+    if (options.rowMode === "raw") return copyBytes;
     if (options.rowMode === "text" && options.format === "text") return decodeText;
     return options.format === "binary"
       ? options.types.binaryDecoder(typeOid)

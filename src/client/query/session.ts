@@ -7,6 +7,7 @@ import type { Transport, TransportListener } from "../../base/transport.ts";
 import { headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import type { ErrorFields } from "../../wire/fields.ts";
 import type { Tracer } from "../../wire/trace.ts";
+import { connectionClosed } from "../connection-options.ts";
 import type { OpenConnection } from "../handshake/driver.ts";
 import { Cancelling } from "./cancelling.ts";
 import type { CopyHost } from "./copy.ts";
@@ -93,7 +94,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
       return;
     }
     if (this.#closing && this.#exchange.failure === undefined) {
-      command.fail(closedByUs());
+      command.fail(connectionClosed());
       command.end(false);
       return;
     }
@@ -249,7 +250,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
   /** @internal */
   onClose(error: Error | undefined): void {
     const expected = this.#closing && this.#exchange.idle;
-    this.#end(expected ? closedByUs() : this.#lost(error), expected);
+    this.#end(expected ? connectionClosed() : this.#lost(error), expected);
     for (const resolve of this.#whenClosed) resolve();
     this.#whenClosed = [];
   }
@@ -342,7 +343,7 @@ export class Session implements TransportListener, ExchangeListener, CopyHost {
   /** Ends at once: what runs is lost, and the server finds out by itself. */
   destroy(): void {
     this.#closing = true;
-    this.#end(closedByUs(), true);
+    this.#end(connectionClosed(), true);
     this.#transport.destroy();
   }
 }
@@ -356,13 +357,5 @@ function unreadable(encoding: string): OperationError {
     sqlstate: "0A000",
     source: "internal",
     hint: "Leave client_encoding at UTF8; the server converts.",
-  });
-}
-
-function closedByUs(): OperationError {
-  return new OperationError("the connection is closed", {
-    code: "client.connection_closed",
-    sqlstate: "08003",
-    source: "internal",
   });
 }

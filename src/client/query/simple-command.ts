@@ -139,7 +139,7 @@ export class MultipleStatements<Row> extends SimpleCommand {
         return false;
       case Backend.commandComplete: {
         const { command, rowCount } = parseTag(buffer, start, end);
-        if (command === "DISCARD ALL" || command === "DEALLOCATE ALL") this.host.statements.clear();
+        this.host.statements.note(command);
         this.#finishStatement(command, rowCount);
         return false;
       }

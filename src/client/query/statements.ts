@@ -109,8 +109,12 @@ export class StatementCache {
     this.#evicted.push(...names);
   }
 
-  /** The server has dropped all prepared statements. */
-  clear(): void {
+  /** A command has been completed; some drop all prepared statements of the server. */
+  note(command: string): void {
+    if (command === "DISCARD ALL" || command === "DEALLOCATE ALL") this.#clear();
+  }
+
+  #clear(): void {
     for (const text of this.#statements.keys()) {
       const statement = this.#statements.peek(text);
       // A name that is not confirmed yet was sent later, and will be there.

@@ -10,8 +10,8 @@ import { multirangeOf, rangeOf } from "./ranges.ts";
 import { text } from "./spans.ts";
 import { encodeUntyped } from "./untyped.ts";
 
-/** A type that is not known, from its binary format: a Buffer of its own. */
-const copyBytes: Decode<Buffer> = (buffer, start, end) => Buffer.from(buffer.subarray(start, end));
+/** The bytes themselves, in a Buffer of their own: what a type that is not known is in its binary format. */
+export const copyBytes: Decode<Buffer> = (buffer, start, end) => Buffer.from(buffer.subarray(start, end));
 
 export class TypeRegistry {
   /** The types that every PostgreSQL has, with the codecs that lose nothing. */
