@@ -1,0 +1,60 @@
+/** Who may log in. */
+export const authentication = {
+  auth_type: {
+    type: "choice",
+    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "hba"],
+    aliases: { plain: "password" },
+    notYet: ["any", "ldap", "pam"],
+    default: "scram-sha-256",
+    reloadable: true,
+    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
+  },
+  auth_hba_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "File of rules in the format of PostgreSQL's pg_hba.conf; needed if `auth_type` is `hba`, else not read. The first rule that fits a client decides; a client that none fits is refused. Read again at a reload. [What is supported](operations.md#rules-of-access).",
+  },
+  auth_ident_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "File of maps in the format of PostgreSQL's pg_ident.conf, for rules of the method `cert` with `map=NAME`: which users a certificate stands for. Read again at a reload.",
+  },
+  auth_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: 'File of users and secrets in PgBouncer\'s format: lines `"user" "secret"`, where the secret is a password, `md5…` or `SCRAM-SHA-256$…`. Read again at a reload. [users.NAME] has precedence.',
+  },
+  scram_iterations: {
+    type: "integer",
+    default: 4096,
+    minimum: 1,
+    maximum: 1_000_000,
+    unit: "iterations",
+    reloadable: true,
+    doc: "Iterations of the SCRAM secrets that are made here from passwords.",
+  },
+  admin_users: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "Users who administer the pooler: the console obeys all their commands, and `superuser_reserved_connections` are theirs.",
+  },
+  stats_users: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "Users who may log in to the console and look, with SHOW, but change nothing.",
+  },
+  pgbouncer_sqlstate: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether every error of the pooler itself carries the SQLSTATE 08P01, as PgBouncer's do, instead of the one that PostgreSQL would use.",
+  },
+} as const;

@@ -1,0 +1,60 @@
+/** TLS on both sides, with libpq's level names. */
+export const encryption = {
+  client_tls_sslmode: {
+    type: "choice",
+    values: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    default: "disable",
+    reloadable: true,
+    doc: "TLS towards clients: `disable` offers none; `allow` and `prefer` leave it to the client; `require` insists; `verify-ca` and `verify-full` also insist on a client certificate signed by `client_tls_ca_file`.",
+  },
+  client_tls_ca_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Certificates (PEM) of those who may sign client certificates.",
+  },
+  client_tls_cert_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Certificate (PEM) shown to clients; needed unless `client_tls_sslmode` is `disable`.",
+  },
+  client_tls_key_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Private key (PEM) of `client_tls_cert_file`.",
+  },
+  server_tls_sslmode: {
+    type: "choice",
+    values: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    default: "prefer",
+    reloadable: true,
+    doc: "TLS towards PostgreSQL, with the meanings of libpq's `sslmode`. Not used on Unix sockets.",
+  },
+  server_tls_ca_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    word: "system",
+    reloadable: true,
+    doc: "Certificates (PEM) of those who may sign the certificates of servers; `system`: the well-known authorities that Node brings. If given, certificates are checked in every mode that uses TLS, as in libpq.",
+  },
+  server_tls_cert_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Certificate (PEM) shown to servers that ask for one.",
+  },
+  server_tls_key_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Private key (PEM) of `server_tls_cert_file`.",
+  },
+} as const;
