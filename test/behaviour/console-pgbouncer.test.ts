@@ -7,9 +7,9 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ordinaryAccount } from "../../src/lab/account.ts";
-import { freePort } from "../../src/lab/ports.ts";
 import { ByteStream } from "../kit/byte-stream.ts";
 import { useLab } from "../kit/lab.ts";
+import { type OwnAddress, ownAddress } from "../kit/own-address.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
@@ -30,25 +30,25 @@ function installedVersion(): string | undefined {
 }
 
 class Peer implements AsyncDisposable {
-  readonly port: number;
+  readonly #address: OwnAddress;
   readonly #folder: TempFolder;
   readonly #end: () => Promise<void>;
 
-  constructor(port: number, folder: TempFolder, end: () => Promise<void>) {
-    this.port = port;
+  constructor(address: OwnAddress, folder: TempFolder, end: () => Promise<void>) {
+    this.#address = address;
     this.#folder = folder;
     this.#end = end;
   }
 
   static async start(): Promise<Peer> {
     const folder = await tempFolder();
-    const port = await freePort();
+    const address = await ownAddress();
     const { host, port: upstream } = place.lab.primary;
     await writeFile(path.join(folder.path, "users.txt"), '"postgres" ""\n"watcher" ""\n');
     const file = path.join(folder.path, "pgbouncer.ini");
     const settings = [
-      "listen_addr = 127.0.0.1",
-      `listen_port = ${port}`,
+      `listen_addr = ${address.host}`,
+      `listen_port = ${address.port}`,
       "unix_socket_dir =",
       "auth_type = trust",
     ];
@@ -61,18 +61,18 @@ class Peer implements AsyncDisposable {
     const child = spawn(program, [file], { cwd: folder.path, stdio: "ignore", ...as });
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     await waitUntil(async () => {
-      const stream = await ByteStream.connect(port).catch(() => undefined);
+      const stream = await ByteStream.connect(address).catch(() => undefined);
       stream?.destroy();
       return stream !== undefined;
     }, "pgbouncer listens");
-    return new Peer(port, folder, async () => {
+    return new Peer(address, folder, async () => {
       child.kill("SIGKILL");
       await gone;
     });
   }
 
   connect(database: string, user = "postgres"): Promise<Client> {
-    return Client.connect(this.port, { database, user });
+    return Client.connect(this.#address, { database, user });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

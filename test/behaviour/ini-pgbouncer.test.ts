@@ -1,12 +1,13 @@
 /**
  * Files that PgBouncer itself takes or refuses, side by side: what the installed PgBouncer starts with, pgsluice
- * starts with, and what it refuses, pgsluice refuses. Both run as an ordinary user, on free ports.
+ * starts with, and what it refuses, pgsluice refuses. PgBouncer runs as an ordinary user; both listen where no
+ * other program on this machine can come upon them.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type OwnAddress, ownAddress } from "../kit/own-address.ts";
 import { openTemporaryFolder } from "./cli-program.ts";
 
 const pgbouncer: string = "pgbouncer";
@@ -16,21 +17,27 @@ if (version === undefined)
   process.stderr.write("pgbouncer is not installed: the files are not compared with it\n");
 
 const folder = openTemporaryFolder();
-let port = 0;
+let own: OwnAddress;
 beforeAll(async () => {
   const nobody = idOfNobody();
   if (process.getuid?.() === 0) chownSync(folder, nobody.uid, nobody.gid);
   chmodSync(folder, 0o777);
-  port = await freePort();
+  own = await ownAddress();
   writeFileSync(path.join(folder, "included.ini"), "listen_backlog = 9\n");
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 type Answer = "starts" | "refuses";
 
+interface Heard {
+  readonly answer: Answer;
+  /** What the pooler wrote until then. */
+  readonly words: string;
+}
+
 /** Lines that make a file work; a case stands before or behind them. */
 function main(): string {
-  return `[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = trust\n`;
+  return `[pgbouncer]\nlisten_addr = ${own.host}\nlisten_port = ${own.port}\nunix_socket_dir =\nauth_type = trust\n`;
 }
 
 const cases: readonly (readonly [string, Answer, () => string])[] = [
@@ -87,14 +94,15 @@ describe.skipIf(version === undefined)(`PgBouncer ${version ?? ""} and pgsluice`
   test.each(cases)("%s", async (name, expected, text) => {
     const file = path.join(folder, `${name.replaceAll(" ", "-")}.ini`);
     writeFileSync(file, text(), { mode: 0o644 });
-    expect(await answerOf(pgbouncer, [file], asNobody())).toBe(expected);
-    const ours = ["--import", "tsx", "src/cli/main.ts", file];
-    expect(await answerOf(process.execPath, ours, {})).toBe(expected);
+    const theirs = await hear(pgbouncer, [file], asNobody());
+    expect(theirs.answer, theirs.words).toBe(expected);
+    const ours = await hear(process.execPath, ["--import", "tsx", "src/cli/main.ts", file], {});
+    expect(ours.answer, ours.words).toBe(expected);
   });
 });
 
 /** Runs a pooler until it listens or ends. */
-async function answerOf(command: string, args: string[], identity: object): Promise<Answer> {
+async function hear(command: string, args: string[], identity: object): Promise<Heard> {
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], ...identity });
   try {
     return await heardFrom(child);
@@ -107,16 +115,16 @@ async function answerOf(command: string, args: string[], identity: object): Prom
   }
 }
 
-function heardFrom(child: ChildProcess): Promise<Answer> {
+function heardFrom(child: ChildProcess): Promise<Heard> {
   return new Promise((resolve, reject) => {
     let text = "";
     child.stderr?.on("data", (chunk: Buffer) => {
       text += chunk.toString();
-      if (text.includes("process up")) resolve("starts");
+      if (text.includes("process up")) resolve({ answer: "starts", words: text });
     });
     child.once("error", reject);
     child.once("close", (code) => {
-      if (code === 1) resolve("refuses");
+      if (code === 1) resolve({ answer: "refuses", words: text });
       else reject(new Error(`ended with ${code}:\n${text}`));
     });
   });
@@ -130,15 +138,4 @@ function asNobody(): object {
 function idOfNobody(): { readonly uid: number; readonly gid: number } {
   const id = (flag: string): number => Number(spawnSync("id", [flag, "nobody"], { encoding: "utf8" }).stdout);
   return { uid: id("-u"), gid: id("-g") };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }
