@@ -1,7 +1,7 @@
 /**
- * Writes docs/config.md from the declarations of the settings, what becomes of PgBouncer's settings into
- * docs/migrating.md, the table of connection parameters into docs/client.md, and examples of the client into that page and README.md: `npm run docs`. Unit tests require no
- * difference.
+ * Writes docs/config.md and docs/pgsluice.schema.json from the declarations of the settings, what becomes of
+ * PgBouncer's settings into docs/migrating.md, the table of connection parameters into docs/client.md, and examples
+ * of the client into that page and README.md: `npm run docs`. Unit tests require no difference.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -10,6 +10,7 @@ import { parametersMarkdown } from "../src/client/conninfo/parameters.ts";
 import { type Declaration, type DeclarationTable, describeValues } from "../src/config/declare.ts";
 import { tableKinds } from "../src/config/schema.ts";
 import { settingGroups } from "../src/config/settings.ts";
+import { configJsonSchema } from "./config-json-schema.ts";
 import { withExamples } from "./example-blocks.ts";
 import { migratingDocs } from "./migrating-docs.ts";
 
@@ -28,6 +29,9 @@ port = 5432
 [users.app]
 password = "secret"
 \`\`\`
+
+An editor that knows TOML checks and completes the file by [pgsluice.schema.json](pgsluice.schema.json), which comes
+with the package, if the file's first line names it: \`#:schema ./node_modules/pgsluice/docs/pgsluice.schema.json\`.
 
 Settings have the names, meanings and defaults of PgBouncer; where one differs, its text says so. Times are
 seconds, decimals allowed. Lists are arrays, or one string with commas. Relative paths start at the folder of
@@ -83,6 +87,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   mkdirSync(path.join(root, "docs"), { recursive: true });
   writeFileSync(path.join(root, "docs", "config.md"), configDocs());
+  writeFileSync(path.join(root, "docs", "pgsluice.schema.json"), configJsonSchema());
   const migratingPage = path.join(root, "docs", "migrating.md");
   writeFileSync(migratingPage, migratingDocs(readFileSync(migratingPage, "utf8")));
   const clientPage = path.join(root, "docs", "client.md");

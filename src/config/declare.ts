@@ -91,7 +91,7 @@ export type ValuesOf<T> = {
 };
 
 /** Node's timers hold at most 2^31 - 1 milliseconds; longer ones would fire at once. */
-const secondsMax = 2_147_483;
+export const secondsMax = 2_147_483;
 
 /** The zod schema of one table: checks values, fills in defaults. Unknown keys are reported by load.ts. */
 export function schemaOfTable(table: DeclarationTable): z.ZodType<Record<string, unknown>> {
