@@ -87,7 +87,7 @@ export function cachedFailure(failure: Failure): OperationError {
 export function queryWaitTimeout(): OperationError {
   return new OperationError("query_wait_timeout", {
     code: "pool.query_wait_timeout",
-    sqlstate: "08P01",
+    sqlstate: "53300",
     source: "internal",
     retrySafe: true,
   });

@@ -315,7 +315,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   }
 
   asPgbouncer(): boolean {
-    return this.#config.pgsluice.pgbouncer_sqlstate;
+    return this.#config.pgsluice.sqlstate_compat === "pgbouncer";
   }
 
   cancelsForLostClients(): boolean {

@@ -108,7 +108,7 @@ export class Consoles implements ConsoleHost {
     if (!this.#disabled.has(database)) return;
     throw new OperationError(`database "${database}" is disabled`, {
       code: "login.database_disabled",
-      sqlstate: "08P01",
+      sqlstate: "55000",
       source: "internal",
     });
   }

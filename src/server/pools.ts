@@ -332,7 +332,7 @@ function replicationOf({ replication, otherParameters }: LoginRequest): PoolView
 function databaseRemoved(): OperationError {
   return new OperationError("database removed", {
     code: "pool.database_removed",
-    sqlstate: "08P01",
+    sqlstate: "3D000",
     source: "internal",
   });
 }

@@ -1,4 +1,4 @@
-/** The time limits on one client, in PgBouncer's names and words. */
+/** The time limits on one client, in PgBouncer's names and words, with the SQLSTATEs of PostgreSQL's own limits. */
 import { OperationError } from "../base/errors.ts";
 import type { ClientLimits } from "./context.ts";
 
@@ -18,19 +18,27 @@ export function exceededLimit(limits: ClientLimits, doings: Doings): OperationEr
   if (doings.waiting) return undefined;
   if (doings.runningMs !== undefined) {
     return limits.queryMs > 0 && doings.runningMs >= limits.queryMs
-      ? timeLimit("query timeout", "session.query_timeout")
+      ? new OperationError("query timeout", {
+          code: "session.query_timeout",
+          sqlstate: "57014",
+          source: "client",
+        })
       : undefined;
   }
   if (doings.inTransaction) {
     return limits.idleTransactionMs > 0 && doings.silentMs >= limits.idleTransactionMs
-      ? timeLimit("idle transaction timeout", "session.idle_transaction_timeout")
+      ? new OperationError("idle transaction timeout", {
+          code: "session.idle_transaction_timeout",
+          sqlstate: "25P03",
+          source: "client",
+        })
       : undefined;
   }
   return limits.idleMs > 0 && doings.silentMs >= limits.idleMs
-    ? timeLimit("client_idle_timeout", "session.client_idle_timeout")
+    ? new OperationError("client_idle_timeout", {
+        code: "session.client_idle_timeout",
+        sqlstate: "57P05",
+        source: "client",
+      })
     : undefined;
-}
-
-function timeLimit(message: string, code: string): OperationError {
-  return new OperationError(message, { code, sqlstate: "08P01", source: "client" });
 }

@@ -359,7 +359,7 @@ export class Login implements TransportListener, WelcomeListener {
     if (pool === undefined) {
       throw new OperationError(`no such database: ${startup.database}`, {
         code: "login.no_such_database",
-        sqlstate: "08P01",
+        sqlstate: "3D000",
         source: "client",
       });
     }

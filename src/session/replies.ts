@@ -4,8 +4,12 @@ import { encodeErrorResponse, encodeNoticeResponse } from "../wire/encode-backen
 
 /** PgBouncer's SQLSTATE for everything it says itself. */
 const pgbouncerSqlstate = "08P01";
-/** A server's own refusals: their SQLSTATEs are passed on even if all others look like PgBouncer's. */
-const relayedCodes: ReadonlySet<string> = new Set(["pool.server_refused", "session.startup_parameter"]);
+/** What keeps its SQLSTATE even if all others look like PgBouncer's: a server's own refusals, and the one code that PgBouncer has besides. */
+const relayedCodes: ReadonlySet<string> = new Set([
+  "pool.server_refused",
+  "session.startup_parameter",
+  "console.reload_failed",
+]);
 
 /** An ErrorResponse for a failure. `asPgbouncer`: with the SQLSTATE that PgBouncer would use. */
 export function errorReply(severity: "ERROR" | "FATAL", failure: Failure, asPgbouncer: boolean): Buffer {
@@ -29,7 +33,7 @@ export const longWaitNotice: Buffer = encodeNoticeResponse({
 export function encryptionRequired(): PeerError {
   return new PeerError("SSL required", {
     code: "login.ssl_required",
-    sqlstate: "08P01",
+    sqlstate: "28000",
     source: "client",
   });
 }

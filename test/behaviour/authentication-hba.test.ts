@@ -74,7 +74,7 @@ describe("what clients are told", () => {
   test("with PgBouncer's SQLSTATE, if that is wanted", async () => {
     await using folder = await tempFolder();
     await using pooler = await startPooler(
-      await config(folder, "local all all trust", { pgbouncer_sqlstate: true }),
+      await config(folder, "local all all trust", { sqlstate_compat: "pgbouncer" }),
     );
     expect(await pooler.refusal({ user: "alice" })).toMatchObject({
       code: "08P01",

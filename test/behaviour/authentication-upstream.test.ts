@@ -191,11 +191,11 @@ describe("when the server refuses", () => {
     await works(pooler, "by_scram");
   });
 
-  test("acceptance 97: pgbouncer_sqlstate leaves the server's own SQLSTATEs as they are, and only those", async () => {
+  test("acceptance 97: sqlstate_compat leaves the server's own SQLSTATEs as they are, and only those", async () => {
     const base = config("by_scram", wrong);
     await using pooler = await startPooler({
       ...base,
-      settings: { ...base.settings, pgbouncer_sqlstate: true },
+      settings: { ...base.settings, sqlstate_compat: "pgbouncer" },
     });
     const login = { user: "by_scram", database: "app", password: wrong };
     expect(await pooler.refusal(login)).toMatchObject({ code: "28P01" });

@@ -200,7 +200,7 @@ describe("what a stranger learns", () => {
       expect(await pooler.refusal({ user: "nobody", database: "nowhere", password })).toEqual(refusal);
       expect(await pooler.refusal({ user: "plain", database: "nowhere", password })).toEqual({
         severity: "FATAL",
-        code: "08P01",
+        code: "3D000",
         message: "no such database: nowhere",
       });
     },

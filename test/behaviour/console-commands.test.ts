@@ -246,7 +246,7 @@ describe("DISABLE and ENABLE", () => {
     const workers = new Workers(pooled);
     await workers.start(20);
     expect((await console.run("disable postgres")).tags).toEqual(["DISABLE"]);
-    await expect(pooled.connect()).rejects.toThrow('FATAL 08P01: database "postgres" is disabled');
+    await expect(pooled.connect()).rejects.toThrow('FATAL 55000: database "postgres" is disabled');
     await workers.untilAnswered(100);
     expect(
       (await table(console, "show databases")).map(({ name, disabled }) => [name, disabled]),

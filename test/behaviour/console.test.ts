@@ -133,7 +133,7 @@ describe("the simple protocol", () => {
   });
 
   test("with PgBouncer's SQLSTATE if that is asked for", async () => {
-    await using pooled = await startPooled(place.lab, { settings: { pgbouncer_sqlstate: true } });
+    await using pooled = await startPooled(place.lab, { settings: { sqlstate_compat: "pgbouncer" } });
     using console = await openConsole(pooled);
     expect((await console.run("nonsense")).error).toMatchObject({ code: "08P01" });
   });

@@ -106,8 +106,8 @@ describe("sessions", () => {
     next.destroy();
   });
 
-  test("pgbouncer_sqlstate makes every refusal of the pooler look like PgBouncer's", async () => {
-    await using pooler = await startPooler(limited(1, 0, { pgbouncer_sqlstate: true }));
+  test("sqlstate_compat makes every refusal of the pooler look like PgBouncer's", async () => {
+    await using pooler = await startPooler(limited(1, 0, { sqlstate_compat: "pgbouncer" }));
     const { client } = await pooler.login();
     expect(await pooler.refusal()).toEqual({ ...full, code: "08P01" });
     const nameless = await pooler.open();
@@ -138,7 +138,11 @@ describe("sessions", () => {
     });
     expect((await pooler.refusal({ database: "app" })).message).toBe("no such database: app");
     client.send({ kind: "Query", sql: "select 1" });
-    expect(await fatal(client)).toMatchObject({ severity: "FATAL", message: "database removed" });
+    expect(await fatal(client)).toMatchObject({
+      severity: "FATAL",
+      code: "3D000",
+      message: "database removed",
+    });
     expect(await value(other, "select 1")).toBe("1");
     leave([other, running]);
   });

@@ -188,7 +188,7 @@ describe("values", () => {
   ])("a startup value that PostgreSQL refuses is refused in its words: %s=%s", async (name, text) => {
     await using pooler = await startPooler({
       node: place.lab.primary,
-      settings: { ...oneServer, pgbouncer_sqlstate: true },
+      settings: { ...oneServer, sqlstate_compat: "pgbouncer" },
     });
     const refusals = [];
     for (const port of [pooler.port, place.lab.primary.port]) {

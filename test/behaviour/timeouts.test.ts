@@ -158,7 +158,7 @@ describe("waiting for a server", () => {
     clock.advance(1);
     expect(await fatal(client)).toMatchObject({
       severity: "FATAL",
-      code: "08P01",
+      code: "53300",
       message: "query_wait_timeout",
     });
     await first.rows("commit");
@@ -264,9 +264,16 @@ describe("waiting for a server", () => {
 });
 
 describe("clients that are logged in", () => {
+  /** SQLSTATEs of PostgreSQL's own limits: statement_timeout, idle_in_transaction_session_timeout, idle_session_timeout. */
+  const sqlstates = {
+    "query timeout": "57014",
+    "idle transaction timeout": "25P03",
+    client_idle_timeout: "57P05",
+  } as const;
+
   /** The client is told why and its connection closed; nobody else notices anything. */
-  async function endsWith(client: RawClient, message: string): Promise<void> {
-    expect(await fatal(client)).toMatchObject({ severity: "FATAL", code: "08P01", message });
+  async function endsWith(client: RawClient, message: keyof typeof sqlstates): Promise<void> {
+    expect(await fatal(client)).toMatchObject({ severity: "FATAL", code: sqlstates[message], message });
   }
 
   test.each(["transaction", "session"])("client_idle_timeout, in mode %s", async (mode) => {
@@ -363,8 +370,8 @@ describe("clients that are logged in", () => {
     open.destroy();
   });
 
-  test("pgbouncer_sqlstate and the logs: a time limit is told to the client and to the log", async () => {
-    await using running = await timed({ client_idle_timeout: 10, pgbouncer_sqlstate: true });
+  test("sqlstate_compat and the logs: a time limit is told to the client and to the log", async () => {
+    await using running = await timed({ client_idle_timeout: 10, sqlstate_compat: "pgbouncer" });
     const { pooler, clock } = running;
     const { client } = await pooler.login();
     clock.advance(10_000);

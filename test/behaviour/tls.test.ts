@@ -104,7 +104,7 @@ describe("levels", () => {
     await using pooler = await startPooler(config(mode));
     expect(await pooler.refusal({ user: "alice", database: "postgres" })).toEqual({
       severity: "FATAL",
-      code: "08P01",
+      code: "28000",
       message: "SSL required",
     });
     (await secured(pooler, alice)).destroy();

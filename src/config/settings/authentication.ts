@@ -51,10 +51,11 @@ export const authentication = {
     reloadable: true,
     doc: "Users who may log in to the console and look, with SHOW, but change nothing.",
   },
-  pgbouncer_sqlstate: {
-    type: "boolean",
-    default: false,
+  sqlstate_compat: {
+    type: "choice",
+    values: ["postgres", "pgbouncer"],
+    default: "postgres",
     reloadable: true,
-    doc: "Whether every error of the pooler itself carries the SQLSTATE 08P01, as PgBouncer's do, instead of the one that PostgreSQL would use.",
+    doc: "Which SQLSTATEs the errors of the pooler itself carry: `postgres`, those that PostgreSQL would use, so that programs can act on them; `pgbouncer`, 08P01 for all of them. (PgBouncer has no such setting.)",
   },
 } as const;

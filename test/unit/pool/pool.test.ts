@@ -158,7 +158,7 @@ test("a client that has waited too long is told so", async () => {
   expect(second.failure).toBeUndefined();
   clock.advance(1);
   pool.tick();
-  expect(second.failure).toMatchObject({ message: "query_wait_timeout", sqlstate: "08P01" });
+  expect(second.failure).toMatchObject({ message: "query_wait_timeout", sqlstate: "53300" });
 });
 
 describe("pools that share a budget", () => {
