@@ -2,6 +2,7 @@
  * Every setting that PgBouncer 1.25 and 1.26 know in [pgbouncer], with its default and what becomes of it here.
  * Order and defaults are those of PgBouncer's manual (config.md); what is `same` has its declaration in ../settings.ts.
  */
+import { authenticationVerdicts } from "./authentication.ts";
 import { fileMode, logLevel } from "./values.ts";
 import type { VerdictTable } from "./verdicts.ts";
 
@@ -130,42 +131,6 @@ const sessions: VerdictTable = {
     kind: "text",
     doc: "No notice is sent after a login.",
   },
-};
-
-const authentication: VerdictTable = {
-  auth_type: {
-    verdict: "same",
-    default: "md5",
-    doc: "The methods that are not there yet are refused by name.",
-  },
-  auth_file: { verdict: "same", doc: "A file that cannot be read ends the start; PgBouncer only logs it." },
-  auth_hba_file: { verdict: "same", default: "" },
-  auth_ident_file: { verdict: "same" },
-  auth_query: {
-    verdict: "inert",
-    default:
-      "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
-  },
-  auth_user: {
-    verdict: "unsupported",
-    kind: "text",
-    doc: "Put the users and their secrets into `auth_file`.",
-  },
-  auth_dbname: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
-  },
-  auth_ldap_options: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with LDAP, which is not supported yet.",
-  },
-  scram_iterations: { verdict: "same", default: "4096" },
-  admin_users: { verdict: "same", default: "" },
-  stats_users: { verdict: "same", default: "" },
 };
 
 const clientTls: VerdictTable = {
@@ -352,7 +317,7 @@ export const globalVerdicts: VerdictTable = {
   ...listening,
   ...pools,
   ...sessions,
-  ...authentication,
+  ...authenticationVerdicts,
   ...clientTls,
   ...serverTls,
   ...times,
