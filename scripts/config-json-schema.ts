@@ -51,7 +51,7 @@ function valueSchema(declaration: Declaration): JsonSchema {
 function formOf(declaration: Declaration): JsonSchema {
   switch (declaration.type) {
     case "text":
-      return { type: "string" };
+      return declaration.secret ? { anyOf: [text, elsewhere("env"), elsewhere("file")] } : text;
     case "integer":
       return { type: "integer", minimum: declaration.minimum, maximum: declaration.maximum };
     case "seconds":
@@ -63,6 +63,13 @@ function formOf(declaration: Declaration): JsonSchema {
     case "list":
       return { anyOf: [{ type: "array", items: { type: "string" } }, { type: "string" }] };
   }
+}
+
+const text: JsonSchema = { type: "string" };
+
+function elsewhere(name: string): JsonSchema {
+  const properties = { [name]: { type: "string", minLength: 1 } };
+  return { type: "object", additionalProperties: false, required: [name], properties };
 }
 
 /** Without the marks of Markdown: links by their text. */

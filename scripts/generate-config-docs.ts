@@ -37,6 +37,11 @@ Settings have the names, meanings and defaults of PgBouncer; where one differs, 
 seconds, decimals allowed. Lists are arrays, or one string with commas. Relative paths start at the folder of
 the file. An unknown name is an error.
 
+A secret can stand elsewhere: \`password = { env = "APP_PASSWORD" }\` takes it from an environment variable,
+\`password = { file = "app.secret" }\` from a file, whose last line end is not part of it. Both are read at the start
+and at every reload. A variable that is not set, a file that cannot be read, and an empty one are errors; a file that
+every user of the machine can read is warned of. Secrets are never printed.
+
 A reload (signal HUP) reads the file again, checks all of it, and applies it at once; if anything in it is
 wrong, the old configuration stays in force and the log says why. Settings marked **restart** keep their old
 value until the next start.

@@ -9,6 +9,7 @@ import { Failure } from "../base/errors.ts";
 import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import type { LoadedConfig } from "../config/file.ts";
 import type { Config, Settings } from "../config/schema.ts";
+import { exposedFiles, type SecretFile } from "../config/secrets.ts";
 import { Pooler } from "../server/app.ts";
 import { LogFile } from "./log-file.ts";
 import { createLogger } from "./logger.ts";
@@ -30,7 +31,7 @@ export interface ServeOptions {
 
 /** Resolves when a signal has ended the pooler. Rejects if the start fails. */
 export async function serve({ read, version, quiet = false, onReady }: ServeOptions): Promise<void> {
-  const { config, notices } = await read();
+  const { config, notices, secretFiles } = await read();
   const logFile = new LogFile();
   const logger = createLogger(config.pgsluice, { quiet, file: logFile });
   let stopped: Promise<void> = Promise.resolve();
@@ -49,6 +50,7 @@ export async function serve({ read, version, quiet = false, onReady }: ServeOpti
   await starting;
   logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
   warn(logger, config, notices);
+  warnOfExposedSecrets(logger, secretFiles);
   onReady?.();
   await stopped;
 }
@@ -84,6 +86,11 @@ function warn(logger: Logger, config: Config, notices: readonly string[]): void 
     logger.info({}, "running as root; an ordinary user is enough: see the setting user");
   if (notices.length > 0) logger.warn({ settings: notices }, "these settings have no effect here");
   if (nobodyCanLogIn(config)) logger.warn({}, "no user has a password: give auth_file or [users.NAME]");
+}
+
+function warnOfExposedSecrets(logger: Logger, files: readonly SecretFile[]): void {
+  const exposed = exposedFiles(files);
+  if (exposed.length > 0) logger.warn({ files: exposed }, "secrets are open to every user of this machine");
 }
 
 function nobodyCanLogIn(config: Config): boolean {
@@ -130,11 +137,12 @@ class Reloader {
     // Even if nothing else comes of it: the file may have been moved away.
     this.#openLog(this.#config.pgsluice.logfile);
     try {
-      const { config: read, notices } = await this.#read();
+      const { config: read, notices, secretFiles } = await this.#read();
       const next = withoutRestartChanges(this.#config, read);
       await pooler.reload(next);
       if (next.pgsluice.logfile !== this.#config.pgsluice.logfile) this.#openLog(next.pgsluice.logfile);
       this.#logChanges(read, notices);
+      warnOfExposedSecrets(this.#logger, secretFiles);
       this.#logger.level = next.pgsluice.log_level;
       this.#config = next;
     } catch (error) {

@@ -63,7 +63,11 @@ async function configOf(flags: StartFlags): Promise<LoadedConfig> {
   if (flags.listen !== undefined) settings["listen_addr"] = flags.listen;
   if (flags.config !== undefined) return loadConfigFile(flags.config, settings);
   if (flags.upstream !== undefined) {
-    return { config: configFromUpstream(flags.upstream.flatMap(upstreamsOf), settings), notices: [] };
+    return {
+      config: configFromUpstream(flags.upstream.flatMap(upstreamsOf), settings),
+      notices: [],
+      secretFiles: [],
+    };
   }
   throw new OperationError("no PostgreSQL to connect to", {
     code: "cli.no_upstream",

@@ -14,7 +14,7 @@ interface Common {
 
 /**
  * One string. `path`: a file or folder, resolved against the folder of the config file; `output` is a file that
- * is written, and so need not be there. `secret`: never printed.
+ * is written, and so need not be there. `secret`: never printed, and may stand elsewhere (secrets.ts).
  */
 interface TextDeclaration extends Common {
   readonly type: "text";
@@ -107,6 +107,7 @@ export function schemaOfTable(table: DeclarationTable): z.ZodType<Record<string,
 export function describeValues(declaration: Declaration): string {
   switch (declaration.type) {
     case "text":
+      if (declaration.secret) return 'a string, { env = "NAME" } or { file = "path" }';
       if (declaration.path === undefined) return "a string";
       return `the path of a ${declaration.path === "folder" ? "folder" : "file"}`;
     case "integer": {
@@ -128,9 +129,9 @@ function schemaOfValue(declaration: Declaration): z.ZodType {
   const error = `must be ${describeValues(declaration)}`;
   switch (declaration.type) {
     case "text":
-      return z
-        .string({ error })
-        .refine((text) => !text.includes("\0"), { error: "must not contain a NUL character" });
+      return declaration.secret
+        ? z.union([textSchema(error), elsewhereSchema], { error })
+        : textSchema(error);
     case "integer":
       return z.int({ error }).min(declaration.minimum, { error }).max(declaration.maximum, { error });
     case "seconds":
@@ -147,6 +148,18 @@ function schemaOfValue(declaration: Declaration): z.ZodType {
       return z.preprocess(splitList, z.array(z.string({ error }), { error }));
   }
 }
+
+function textSchema(error: string): z.ZodType {
+  return z
+    .string({ error })
+    .refine((text) => !text.includes("\0"), { error: "must not contain a NUL character" });
+}
+
+/** Where a secret stands, if not in the file itself. */
+const elsewhereSchema: z.ZodType = z.union([
+  z.strictObject({ env: z.string().min(1) }),
+  z.strictObject({ file: z.string().min(1) }),
+]);
 
 function choiceSchema(declaration: ChoiceDeclaration, error: string): z.ZodType {
   return z.string({ error }).transform((text, context) => {

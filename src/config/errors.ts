@@ -26,3 +26,11 @@ export class ConfigError extends OperationError {
     this.problems = problems;
   }
 }
+
+/** Why a file cannot be read, in words. */
+export function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "ENOENT") return "there is no such file";
+  if (code === "EACCES") return "permission denied";
+  return code ?? (error instanceof Error ? error.message : String(error));
+}

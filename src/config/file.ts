@@ -2,13 +2,16 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { loadIni } from "./ini/load.ts";
-import { loadConfig } from "./load.ts";
+import { loadToml } from "./load.ts";
 import type { Config } from "./schema.ts";
+import type { SecretFile } from "./secrets.ts";
 
 export interface LoadedConfig {
   readonly config: Config;
   /** What is set in the file and has no effect here. */
   readonly notices: readonly string[];
+  /** The files that its secrets were read from. */
+  readonly secretFiles: readonly SecretFile[];
 }
 
 /**
@@ -20,8 +23,8 @@ export async function loadConfigFile(
   file: string,
   overrides: Readonly<Record<string, unknown>> = {},
 ): Promise<LoadedConfig> {
-  if (await isIni(file)) return loadIni(file, overrides);
-  return { config: await loadConfig(file, overrides), notices: [] };
+  if (await isIni(file)) return { ...(await loadIni(file, overrides)), secretFiles: [] };
+  return { ...(await loadToml(file, overrides)), notices: [] };
 }
 
 async function isIni(file: string): Promise<boolean> {

@@ -1,8 +1,8 @@
 /**
  * From TOML text to a checked {@link Config}, or to a {@link ConfigError} that names every mistake.
  *
- * In order: TOML's grammar, the tables, each key and value (zod), then what several settings must agree on.
- * Paths are made absolute against the folder of the file. Nothing is changed in place: a reload parses the
+ * In order: TOML's grammar, the tables, each key and value (zod), secrets that stand elsewhere, then what several
+ * settings must agree on. Paths are made absolute against the folder of the file. Nothing is changed in place: a reload parses the
  * whole file anew and swaps the result in, or keeps the old one.
  */
 import { access, constants, readFile } from "node:fs/promises";
@@ -10,7 +10,7 @@ import path from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { agreementProblems } from "./agreement.ts";
 import type { DeclarationTable } from "./declare.ts";
-import { ConfigError, type ConfigProblem } from "./errors.ts";
+import { ConfigError, type ConfigProblem, reasonOf } from "./errors.ts";
 import { suggestion } from "./nearest.ts";
 import {
   type Config,
@@ -21,6 +21,7 @@ import {
   tableKinds,
   type UserConfig,
 } from "./schema.ts";
+import { type SecretFile, SecretReader, type SecretSource } from "./secrets.ts";
 
 /**
  * Reads and checks a config file, and that the files named in it can be read. `overrides` are settings of
@@ -31,6 +32,21 @@ export async function loadConfig(
   file: string,
   overrides: Readonly<Record<string, unknown>> = {},
 ): Promise<Config> {
+  return (await loadToml(file, overrides)).config;
+}
+
+/** What {@link loadToml} and {@link checkTables} give. */
+export interface CheckedConfig {
+  readonly config: Config;
+  /** The files that its secrets were read from. */
+  readonly secretFiles: readonly SecretFile[];
+}
+
+/** As {@link loadConfig}, with what is of interest to a person besides the configuration. */
+export async function loadToml(
+  file: string,
+  overrides: Readonly<Record<string, unknown>> = {},
+): Promise<CheckedConfig> {
   const absolute = path.resolve(file);
   let toml: string;
   try {
@@ -41,10 +57,10 @@ export async function loadConfig(
   const raw = parseToml(toml, file);
   const settings = raw["pgsluice"] ?? {};
   if (isTable(settings)) raw["pgsluice"] = { ...settings, ...overrides };
-  const config = checkConfig(raw, path.dirname(absolute), file);
-  const problems = await unreadableFiles(config);
+  const checked = checkTables(raw, path.dirname(absolute), file, false);
+  const problems = await unreadableFiles(checked.config);
   if (problems.length > 0) throw new ConfigError(file, problems);
-  return config;
+  return checked;
 }
 
 /**
@@ -67,9 +83,20 @@ export function checkConfig(
   file: string = "the configuration",
   onlyNamedDatabases: boolean = false,
 ): Config {
+  return checkTables(raw, baseFolder, file, onlyNamedDatabases).config;
+}
+
+function checkTables(
+  raw: Readonly<Record<string, unknown>>,
+  baseFolder: string,
+  file: string,
+  onlyNamedDatabases: boolean,
+): CheckedConfig {
   const problems: ConfigProblem[] = unknownTables(raw);
+  const secrets = new SecretReader(baseFolder);
   const checked: Record<string, Record<string, unknown>> = {};
-  for (const kind of tableKinds) checked[kind.name] = checkKind(kind, raw[kind.name], baseFolder, problems);
+  for (const kind of tableKinds)
+    checked[kind.name] = checkKind(kind, raw[kind.name], { baseFolder, problems, secrets });
   if (problems.length > 0) throw new ConfigError(file, problems);
 
   const nodes = checked["nodes"] as Record<string, NodeConfig>;
@@ -85,7 +112,7 @@ export function checkConfig(
   };
   const disagreements = agreementProblems(config);
   if (disagreements.length > 0) throw new ConfigError(file, disagreements);
-  return config;
+  return { config, secretFiles: secrets.files };
 }
 
 /** One upstream server, as `pgsluice start --upstream` or a program names it. */
@@ -186,41 +213,42 @@ function unknownTables(raw: Readonly<Record<string, unknown>>): ConfigProblem[] 
     .map((name) => ({ key: quoteKey(name), problem: unknownProblem("table", name, known) }));
 }
 
-/** Checks one kind of table; what is wrong is added to `problems`. Returns values by name, defaults filled in. */
-function checkKind(
-  kind: TableKind,
-  raw: unknown,
-  baseFolder: string,
-  problems: ConfigProblem[],
-): Record<string, unknown> {
-  if (!kind.named) return checkTable(kind, kind.name, raw ?? {}, baseFolder, problems);
+/** Where the tables of one configuration are checked. */
+interface Checking {
+  readonly baseFolder: string;
+  /** What is wrong is added to them. */
+  readonly problems: ConfigProblem[];
+  readonly secrets: SecretReader;
+}
+
+/** Checks one kind of table. Returns values by name, defaults filled in. */
+function checkKind(kind: TableKind, raw: unknown, checking: Checking): Record<string, unknown> {
+  if (!kind.named) return checkTable(kind, kind.name, raw ?? {}, checking);
   // Without a prototype, so that a database called "__proto__" or "constructor" is just a name.
   const tables: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   if (raw === undefined) return tables;
   if (!isTable(raw)) {
-    problems.push({ key: kind.name, problem: `must be tables, [${kind.name}.NAME]` });
+    checking.problems.push({ key: kind.name, problem: `must be tables, [${kind.name}.NAME]` });
     return tables;
   }
   for (const [name, table] of Object.entries(raw)) {
-    tables[name] = checkTable(kind, `${kind.name}.${quoteKey(name)}`, table, baseFolder, problems);
+    tables[name] = checkTable(kind, `${kind.name}.${quoteKey(name)}`, table, checking);
   }
   return tables;
 }
 
-function checkTable(
-  kind: TableKind,
-  key: string,
-  raw: unknown,
-  baseFolder: string,
-  problems: ConfigProblem[],
-): Record<string, unknown> {
+function checkTable(kind: TableKind, key: string, raw: unknown, checking: Checking): Record<string, unknown> {
+  const { problems } = checking;
   if (!isTable(raw)) {
     const form = kind.named ? `a table of its own, [${key}]` : `the table [${key}]`;
     problems.push({ key, problem: `must be ${form}` });
     return {};
   }
   const result = kind.schema.safeParse(raw);
-  if (result.success) return resolvePaths(kind.declarations, result.data, baseFolder);
+  if (result.success) {
+    const paths = resolvePaths(kind.declarations, result.data, checking.baseFolder);
+    return resolveSecrets(kind.declarations, paths, key, checking);
+  }
   const known = Object.keys(kind.declarations);
   for (const issue of result.error.issues) {
     if (issue.code === "unrecognized_keys") {
@@ -249,6 +277,25 @@ function resolvePaths(
     if (typeof value !== "string" || value === "" || value.startsWith("@") || value === declaration.word)
       continue;
     resolved[name] = path.resolve(baseFolder, value);
+  }
+  return resolved;
+}
+
+/** Reads the secrets that stand elsewhere. */
+function resolveSecrets(
+  declarations: DeclarationTable,
+  values: Readonly<Record<string, unknown>>,
+  key: string,
+  { secrets, problems }: Checking,
+): Record<string, unknown> {
+  const resolved = { ...values };
+  for (const [name, declaration] of Object.entries(declarations)) {
+    const value = values[name];
+    if (declaration.type !== "text" || declaration.secret === undefined || !isTable(value)) continue;
+    const setting = `${key}.${name}`;
+    const result = secrets.read(setting, value as SecretSource);
+    if ("secret" in result) resolved[name] = result.secret;
+    else problems.push({ key: setting, problem: result.problem });
   }
   return resolved;
 }
@@ -309,12 +356,4 @@ function quoteKey(name: string): string {
 
 function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
-}
-
-/** Why a file cannot be read, in words. */
-export function reasonOf(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === "ENOENT") return "there is no such file";
-  if (code === "EACCES") return "permission denied";
-  return code ?? (error instanceof Error ? error.message : String(error));
 }

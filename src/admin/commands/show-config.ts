@@ -1,4 +1,4 @@
-/** SHOW CONFIG: every setting of [pgsluice], as it is in force. Truth values are 1 and 0, as PgBouncer writes them. */
+/** SHOW CONFIG: every setting of [pgsluice], as it is in force, but for secrets. Truth values are 1 and 0, as PgBouncer writes them. */
 import type { DeclarationTable } from "../../config/declare.ts";
 import { settings } from "../../config/settings.ts";
 import { type Command, showCommand } from "../command.ts";
@@ -12,8 +12,10 @@ export const showConfig: Command<undefined> = showCommand("CONFIG", columns, (co
   return Object.keys(declarations)
     .sort()
     .map((name) => {
-      const { default: initial, reloadable } = declarations[name] ?? { default: "", reloadable: false };
-      return [name, textOf(values[name]), textOf(initial), reloadable ? "yes" : "no"];
+      const declaration = declarations[name];
+      const isSecret = declaration?.type === "text" && declaration.secret === true;
+      const value = isSecret && values[name] !== undefined ? "********" : textOf(values[name]);
+      return [name, value, textOf(declaration?.default), declaration?.reloadable === true ? "yes" : "no"];
     });
 });
 

@@ -5,8 +5,8 @@
  * told with the file and line that they come from. Relative paths start at the working directory, as in PgBouncer.
  */
 import { readFile } from "node:fs/promises";
-import { ConfigError, type ConfigProblem } from "../errors.ts";
-import { checkConfig, reasonOf, unreadableFiles } from "../load.ts";
+import { ConfigError, type ConfigProblem, reasonOf } from "../errors.ts";
+import { checkConfig, unreadableFiles } from "../load.ts";
 import type { Config } from "../schema.ts";
 import { type IniLine, parseIni, placeText } from "./grammar.ts";
 import { type Finding, type MappedIni, mapIni } from "./mapping.ts";

@@ -45,7 +45,22 @@ describe.each(exampleFiles)("%s", (file) => {
 /** Values of every kind, with what each declaration makes of them: both must agree on each one. */
 const values: readonly unknown[] = [
   ...["", "x", "session", "plain", "any", "auto", "a, b", [], ["a"], ["a", 1], [["a"]], {}, { env: 1 }],
-  ...[{ env: "A", file: "b" }, true, false, -1, 0, 1, 0.5, 1.5, 65_535, 65_536, 3_000_000_000],
+  ...[
+    { env: "A", file: "b" },
+    { env: "A" },
+    { file: "b" },
+    { file: "" },
+    true,
+    false,
+    -1,
+    0,
+    1,
+    0.5,
+    1.5,
+    65_535,
+    65_536,
+    3_000_000_000,
+  ],
 ];
 
 describe.each(tableKinds)("[$name]", ({ name, named, declarations, schema: zod }) => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -8,9 +8,12 @@ import {
   configFromUpstream,
   listensOnLoopbackOnly,
   loadConfig,
+  loadToml,
   parseConfig,
 } from "../../../src/config/load.ts";
+import { exposureOf } from "../../../src/config/permissions.ts";
 import { defaultSettings } from "../../../src/config/schema.ts";
+import { exposedFiles } from "../../../src/config/secrets.ts";
 
 const node = '[nodes.main]\nhost = "db"\n';
 
@@ -245,6 +248,87 @@ describe("loadConfig", () => {
         `${file}: nodes.main.server_tls_ca_file: ${folder}/ca.pem cannot be read: there is no such file`,
       ].join("\n"),
     );
+  });
+});
+
+describe("secrets that stand elsewhere", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(tmpdir(), "pgsluice-config-"));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true, force: true });
+    delete process.env["PGSLUICE_TEST_SECRET"];
+  });
+
+  function passwordOf(source: string): string | undefined {
+    return parseConfig(`${node}[users.app]\npassword = ${source}`, folder).users["app"]?.password;
+  }
+
+  test.each([
+    ["without a line end", "s3cret", "s3cret"],
+    ["with one", "s3cret\n", "s3cret"],
+    ["with Windows' line end", "s3cret\r\n", "s3cret"],
+    ["with two, of which one is its own", "s3cret\n\n", "s3cret\n"],
+    ["with blanks, which are its own", " s3cret ", " s3cret "],
+  ])("a file %s", (_, content, secret) => {
+    writeFileSync(path.join(folder, "app.secret"), content);
+    expect(passwordOf('{ file = "app.secret" }')).toBe(secret);
+    expect(passwordOf(`{ file = ${JSON.stringify(path.join(folder, "app.secret"))} }`)).toBe(secret);
+  });
+
+  test("an environment variable", () => {
+    process.env["PGSLUICE_TEST_SECRET"] = "from outside ";
+    expect(passwordOf('{ env = "PGSLUICE_TEST_SECRET" }')).toBe("from outside ");
+  });
+
+  test.each([
+    ['{ env = "PGSLUICE_TEST_SECRET" }', "the environment variable PGSLUICE_TEST_SECRET is not set"],
+    ['{ env = "PGSLUICE_TEST_EMPTY" }', "the environment variable PGSLUICE_TEST_EMPTY is empty"],
+    ['{ file = "none" }', "FOLDER/none cannot be read: there is no such file"],
+    ['{ file = "." }', "FOLDER cannot be read: it is no ordinary file"],
+    ['{ file = "/dev/zero" }', "/dev/zero cannot be read: it is no ordinary file"],
+    ['{ file = "empty" }', "FOLDER/empty is empty"],
+    ['{ file = "large" }', "FOLDER/large holds more than 16384 bytes: that is no secret"],
+    ['{ file = "nul" }', "FOLDER/nul holds a NUL character"],
+    ['{ env = "A", file = "b" }', 'must be a string, { env = "NAME" } or { file = "path" }'],
+    ["{}", 'must be a string, { env = "NAME" } or { file = "path" }'],
+    ["{ env = 1 }", 'must be a string, { env = "NAME" } or { file = "path" }'],
+  ])("%s is refused", (source, problem) => {
+    writeFileSync(path.join(folder, "empty"), "\n");
+    writeFileSync(path.join(folder, "large"), "x".repeat(16_385));
+    writeFileSync(path.join(folder, "nul"), "se\0cret");
+    process.env["PGSLUICE_TEST_EMPTY"] = "";
+    expect(() => passwordOf(source)).toThrow(`users.app.password: ${problem.replace("FOLDER", folder)}`);
+    delete process.env["PGSLUICE_TEST_EMPTY"];
+  });
+
+  test.each([
+    [0o600, "nobody"],
+    [0o400, "nobody"],
+    [0o644, "everybody"],
+    [0o602, "everybody"],
+    [0o660, "group"],
+  ])("a file of mode %o is open to %s besides its owner", async (mode, exposure) => {
+    writeFileSync(path.join(folder, "app.secret"), "s3cret");
+    chmodSync(path.join(folder, "app.secret"), mode);
+    const file = path.join(folder, "a.toml");
+    writeFileSync(file, `${node}[users.app]\npassword = { file = "app.secret" }`);
+    const { secretFiles } = await loadToml(file);
+    expect(secretFiles).toEqual([
+      { key: "users.app.password", file: path.join(folder, "app.secret"), exposure },
+    ]);
+    expect(exposedFiles(secretFiles)).toEqual(
+      exposure === "everybody"
+        ? [`users.app.password: every user of this machine can read ${folder}/app.secret; chmod 600`]
+        : [],
+    );
+  });
+
+  test("a file of root may be read by its group, as PostgreSQL allows it for keys", () => {
+    expect(exposureOf({ mode: 0o100640, uid: 0 })).toBe("nobody");
+    expect(exposureOf({ mode: 0o100640, uid: 1000 })).toBe("group");
+    expect(exposureOf({ mode: 0o100660, uid: 0 })).toBe("group");
   });
 });
 
