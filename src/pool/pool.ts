@@ -1,15 +1,9 @@
 /**
  * The servers of one (node, database, user, startup options), and the clients that wait for one.
  *
- * Every server is in exactly one state, and `#move` is the only door between states: it keeps the lists and
- * the counts. A server that is given back goes straight to the client that has waited longest, in the same
- * turn; else to the top of the idle stack. Only a server that owes nothing, is outside a transaction and is
- * not the target of a cancel request that is still under way is ever handed on.
- *
- *     connecting -> active <-> idle -> checking -> active
- *                   active -> resetting -> idle
- *                   active -> being_canceled -> idle
- *                   any -> closed
+ * A server that is given back goes straight to the client that has waited longest, in the same turn; else to the
+ * idle ones. Only a server that owes nothing, is outside a transaction and is not the target of a cancel request
+ * that is still under way is ever handed on. Which states there are, and the one door between them: server-set.ts.
  *
  * `tick` is called a few times a second and does everything that depends on time.
  */
@@ -27,7 +21,8 @@ import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { sendOwnQuery } from "./reset.ts";
 import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
-import { Server, type ServerState } from "./server.ts";
+import { Server } from "./server.ts";
+import { ServerSet } from "./server-set.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
 import { Statistics } from "./statistics.ts";
 import { type Waiter, WaitQueue } from "./waiters.ts";
@@ -55,11 +50,9 @@ export class Pool implements BudgetMember {
   readonly #budget: ServerBudget;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #servers = new Set<Server>();
-  readonly #idle: Server[] = [];
+  readonly #servers: ServerSet;
   readonly #waiting = new WaitQueue();
   readonly #opening: Opening;
-  readonly #resetDeadlines = new Map<Server, number>();
   /** Servers that are about to be handed on. */
   readonly #offered: Server[] = [];
   #offering = false;
@@ -88,6 +81,7 @@ export class Pool implements BudgetMember {
     this.#budget = options.budget;
     this.#budget.join(this);
     this.#onServerGone = options.onServerGone ?? ((): void => undefined);
+    this.#servers = new ServerSet(this.#onServerGone);
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.cancels = new CancelRequests(options.name, options.logger);
@@ -117,11 +111,11 @@ export class Pool implements BudgetMember {
   }
 
   get coming(): number {
-    return this.#opening.size + this.#resetDeadlines.size + this.#offered.length;
+    return this.#opening.size + this.#servers.ownQueryCount + this.#offered.length;
   }
 
   get idleSinceMs(): number | undefined {
-    return this.#idle[0]?.lastUsedAtMs;
+    return this.#servers.idle[0]?.lastUsedAtMs;
   }
 
   get empty(): boolean {
@@ -175,7 +169,7 @@ export class Pool implements BudgetMember {
     }
     if (server.cancelsInFlight > 0) {
       server.resetsAfterCancel = willReset;
-      this.#move(server, "being_canceled");
+      this.#servers.move(server, "being_canceled");
       return;
     }
     if (willReset) this.#reset(server);
@@ -195,12 +189,12 @@ export class Pool implements BudgetMember {
       "closing server",
     );
     server.owner = undefined;
-    this.#move(server, "closed");
+    this.#servers.move(server, "closed");
     server.terminate();
   }
 
   closeOldestIdle(): void {
-    const [server] = this.#idle;
+    const [server] = this.#servers.idle;
     assert(server !== undefined, "asked only where a server is idle");
     // Its place is taken by the sibling that asks.
     this.#close(server, "evicted");
@@ -220,7 +214,7 @@ export class Pool implements BudgetMember {
   async cancel(server: Server): Promise<void> {
     await this.cancels.send(server, this.settings.cancelWaitTimeoutMs);
     if (server.state !== "being_canceled" || server.cancelsInFlight > 0) return;
-    this.#move(server, "active");
+    this.#servers.move(server, "active");
     this.release(server, server.resetsAfterCancel);
   }
 
@@ -262,7 +256,7 @@ export class Pool implements BudgetMember {
 
   /** Closes idle servers. */
   closeIdle(reason: string = "closing idle connections"): void {
-    for (const server of [...this.#idle]) this.discard(server, reason);
+    for (const server of [...this.#servers.idle]) this.discard(server, reason);
   }
 
   /** Refuses everybody from now on and closes every server. */
@@ -279,16 +273,14 @@ export class Pool implements BudgetMember {
     const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.settings;
     this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
     this.#tickServers(nowMs);
-    for (const [server, deadlineMs] of this.#resetDeadlines) {
-      if (nowMs >= deadlineMs) this.discard(server, "server_reset_timeout");
-    }
+    for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
   }
 
   /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
   #tickServers(nowMs: number): void {
     const sizeMin = this.clients > 0 ? this.settings.sizeMin : 0;
-    for (const server of [...this.#idle]) {
+    for (const server of [...this.#servers.idle]) {
       const spare = this.#servers.size > sizeMin;
       const reason = reasonToRetire(server, this.settings, this.#budget.exceeded, spare, nowMs);
       if (reason !== undefined) this.discard(server, reason);
@@ -323,10 +315,10 @@ export class Pool implements BudgetMember {
     }
     const next = this.#waiting.shift();
     if (next === undefined) {
-      this.#move(server, "idle");
+      this.#servers.move(server, "idle");
       return;
     }
-    if (server.state !== "active") this.#move(server, "active");
+    if (server.state !== "active") this.#servers.move(server, "active");
     try {
       next.onLeased(server);
     } catch (error) {
@@ -338,9 +330,9 @@ export class Pool implements BudgetMember {
 
   /** The most recently used idle server; if it has to be checked first, that is begun. */
   #takeIdle(): Server | undefined {
-    let server = this.#idle.at(-1);
+    let server = this.#servers.idle.at(-1);
     // What a server said while it was idle, its last words perhaps, was heard by nobody.
-    for (; server !== undefined && !server.fit; server = this.#idle.at(-1)) {
+    for (; server !== undefined && !server.fit; server = this.#servers.idle.at(-1)) {
       this.discard(server, server.closeReason ?? "unclean server");
     }
     if (server === undefined) return undefined;
@@ -350,7 +342,7 @@ export class Pool implements BudgetMember {
       this.#check(server);
       return undefined;
     }
-    this.#move(server, "active");
+    this.#servers.move(server, "active");
     return server;
   }
 
@@ -365,15 +357,20 @@ export class Pool implements BudgetMember {
     this.#runOwnQuery(server, "resetting", resetQuery, resetTimeoutMs, "server_reset_query failed");
   }
 
-  #runOwnQuery(server: Server, state: ServerState, query: string, limitMs: number, problem: string): void {
-    this.#move(server, state);
-    this.#resetDeadlines.set(server, this.#clock.now() + limitMs);
+  #runOwnQuery(
+    server: Server,
+    state: "resetting" | "checking",
+    query: string,
+    limitMs: number,
+    problem: string,
+  ): void {
+    this.#servers.moveUntil(server, state, this.#clock.now() + limitMs);
     sendOwnQuery(server, query, (failed) => this.#afterOwnQuery(server, failed ? problem : undefined));
   }
 
   #afterOwnQuery(server: Server, problem: string | undefined): void {
     if (server.closed) return;
-    this.#resetDeadlines.delete(server);
+    this.#servers.ownQueryDone(server);
     server.lastUsedAtMs = this.#clock.now();
     server.owner = undefined;
     const reason = problem ?? this.#reasonToClose(server, false, server.lastUsedAtMs);
@@ -467,7 +464,7 @@ export class Pool implements BudgetMember {
     if (error.source === "internal") this.#logger.error({ ...names, err: error.cause }, "internal error");
     if (!server.closed) {
       this.#logger.warn({ ...names, reason: error.message }, "server lost");
-      this.#move(server, "closed");
+      this.#servers.move(server, "closed");
     }
     this.#onPlaceFree();
   }
@@ -475,25 +472,5 @@ export class Pool implements BudgetMember {
   #onPlaceFree(): void {
     this.#budget.onPlaceFree();
     this.openServers();
-  }
-
-  /** The one door of membership. */
-  #move(server: Server, state: ServerState): void {
-    assert(server.state !== state, `a server moves to another state than ${state}`);
-    assert(!server.closed, "a closed server stays closed");
-    if (server.state === "idle") {
-      const index = this.#idle.lastIndexOf(server);
-      assert(index >= 0, "an idle server is on the idle stack");
-      this.#idle.splice(index, 1);
-    }
-    this.#resetDeadlines.delete(server);
-    server.state = state;
-    if (state === "idle") {
-      assert(server.clean && server.owner === undefined, "an idle server is clean and nobody's");
-      this.#idle.push(server);
-    } else if (state === "closed") {
-      this.#servers.delete(server);
-      this.#onServerGone();
-    }
   }
 }
