@@ -1,0 +1,131 @@
+/**
+ * What the configuration says about one pool: where its servers are and as whom they log in, how many there may be,
+ * and how they are shared. Asked anew whenever it matters, because a reload may have changed it.
+ */
+import { OperationError } from "../base/errors.ts";
+import { type ConnectOptions, connectOptions } from "../client/conninfo/options.ts";
+import type { Config, DatabaseConfig, NodeConfig, UserConfig } from "../config/schema.ts";
+import type { PoolMode, PoolSettings } from "../pool/settings.ts";
+import type { LoginRequest } from "../session/context.ts";
+import type { Credentials } from "./credentials.ts";
+
+/**
+ * As whom a pool's servers act, and how they are shared: what the clients of a pool agree on. A reload changes
+ * it for those who come later, who get another pool. Here it stays, or clients would go on as somebody else.
+ */
+export interface Identity {
+  readonly user: string;
+  readonly mode: PoolMode;
+}
+
+export interface Target {
+  readonly nodeName: string;
+  readonly node: NodeConfig;
+  readonly database: DatabaseConfig;
+  /** The database on the server. */
+  readonly dbname: string;
+  /** The user on the server. */
+  readonly user: string;
+}
+
+/** The entry of the configuration that stands for every database without one. */
+export const anyDatabase = "*";
+
+/** Databases that must have no idle connection, or CREATE DATABASE cannot copy them. */
+const neverPooled: ReadonlySet<string> = new Set(["template0", "template1"]);
+
+/** Where a client is led that asks for this; undefined: the database is not known here. */
+export function targetOf(config: Config, request: LoginRequest): Target | undefined {
+  const { databases, nodes } = config;
+  const own = Object.hasOwn(databases, request.database) ? databases[request.database] : undefined;
+  const database = own ?? databases[anyDatabase];
+  const node = database === undefined ? undefined : nodes[database.node];
+  if (database === undefined || node === undefined) return undefined;
+  return {
+    nodeName: database.node,
+    node,
+    database,
+    dbname: database.dbname ?? request.database,
+    user: database.user ?? request.user,
+  };
+}
+
+function userOf(config: Config, name: string): UserConfig | undefined {
+  return Object.hasOwn(config.users, name) ? config.users[name] : undefined;
+}
+
+export function sizeOf(config: Config, request: LoginRequest): number {
+  const own = userOf(config, request.user)?.pool_size ?? targetOf(config, request)?.database.pool_size;
+  return own ?? config.pgsluice.default_pool_size;
+}
+
+export function modeOf(config: Config, request: LoginRequest): PoolMode {
+  if (request.replication) return "session";
+  const own = userOf(config, request.user)?.pool_mode ?? targetOf(config, request)?.database.pool_mode;
+  return own ?? config.pgsluice.pool_mode;
+}
+
+export function settingsOf(config: Config, request: LoginRequest, mode: PoolMode): PoolSettings {
+  const settings = config.pgsluice;
+  const target = targetOf(config, request);
+  return {
+    mode,
+    sizeMin: target?.database.min_pool_size ?? settings.min_pool_size,
+    serverLifetimeMs: settings.server_lifetime * 1000,
+    serverIdleTimeoutMs: settings.server_idle_timeout * 1000,
+    serverConnectTimeoutMs: settings.server_connect_timeout * 1000,
+    serverLoginRetryMs: settings.server_login_retry * 1000,
+    queryWaitTimeoutMs: settings.query_wait_timeout * 1000,
+    queryWaitNotifyMs: settings.query_wait_notify * 1000,
+    cancelWaitTimeoutMs: settings.cancel_wait_timeout * 1000,
+    resetQuery: settings.server_reset_query,
+    resetQueryAlways: settings.server_reset_query_always,
+    resetTimeoutMs: settings.server_reset_timeout * 1000,
+    checkQuery: settings.server_check_query,
+    checkDelayMs: settings.server_check_delay * 1000,
+    preparedMax: settings.max_prepared_statements,
+    packetBytesMax: settings.max_packet_size,
+    reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
+  };
+}
+
+/** Throws OperationError `pool.database_removed` if a reload has taken the database away. */
+export function connectOptionsOf(
+  config: Config,
+  credentials: Credentials,
+  request: LoginRequest,
+  user: string,
+): ConnectOptions {
+  const target = targetOf(config, request);
+  if (target === undefined) throw databaseRemoved();
+  const settings = config.pgsluice;
+  const { node } = target;
+  const own = target.user === user ? target.database.password : undefined;
+  return connectOptions({
+    hosts: [{ host: node.host, port: node.port }],
+    user,
+    database: target.dbname,
+    ...(own === undefined ? credentials.forServer(user) : { password: own }),
+    sslmode: node.server_tls_sslmode ?? settings.server_tls_sslmode,
+    sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
+    sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),
+    sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
+    ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
+    parameters: request.otherParameters,
+    connectTimeoutMs: settings.server_connect_timeout * 1000,
+    keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
+  });
+}
+
+/** PgBouncer's words for clients whose database is gone from the configuration. */
+function databaseRemoved(): OperationError {
+  return new OperationError("database removed", {
+    code: "pool.database_removed",
+    sqlstate: "3D000",
+    source: "internal",
+  });
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text === "" ? undefined : text;
+}
