@@ -16,6 +16,7 @@ import { createLogger } from "./logger.ts";
 import { claimPidFile } from "./pid-file.ts";
 import { explainListenError } from "./ports.ts";
 import { becomeUser } from "./privileges.ts";
+import { keepProcessTitle } from "./process-title.ts";
 import { serveUntilSignalled } from "./signals.ts";
 
 export interface ServeOptions {
@@ -47,12 +48,13 @@ export async function serve({ read, version, quiet = false, onReady }: ServeOpti
     throw explainListenError(error, config.pgsluice);
   });
   const reloader = new Reloader(starting, config, read, logger, logFile);
-  await starting;
+  const endTitle = keepProcessTitle(await starting);
   logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
   warn(logger, config, notices);
   warnOfExposedSecrets(logger, secretFiles);
   onReady?.();
   await stopped;
+  endTitle();
 }
 
 /** Resolves when a shutdown is done. What is asked for while the pooler starts is done when it has started. */

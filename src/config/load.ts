@@ -11,6 +11,7 @@ import { parse, TomlError } from "smol-toml";
 import { agreementProblems } from "./agreement.ts";
 import type { DeclarationTable } from "./declare.ts";
 import { ConfigError, type ConfigProblem, reasonOf } from "./errors.ts";
+import { givenUp } from "./given-up.ts";
 import { suggestion } from "./nearest.ts";
 import {
   type Config,
@@ -346,6 +347,8 @@ export async function unreadableFiles(config: Config): Promise<ConfigProblem[]> 
 }
 
 function unknownProblem(what: string, name: string, known: readonly string[]): string {
+  const absent = what === "setting" ? givenUp(name) : undefined;
+  if (absent !== undefined) return absent;
   return `unknown ${what}${suggestion(name, known)}`;
 }
 

@@ -41,6 +41,10 @@ export class CliProgram {
     return { code, stdout: program.stdout, stderr: program.stderr };
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   get stdout(): string {
     return this.#stdout;
   }

@@ -221,7 +221,7 @@ describe("Ctrl-C", () => {
   const canceled = "ERROR:  canceling statement due to user request\n";
 
   for (const way of ["directly", "through a pooler"]) {
-    test(`acceptance 87, 88: ends the statement with 57014 (${way})`, async () => {
+    test(`acceptance 86, 87, 88: ends the statement with 57014 (${way})`, async () => {
       await using pooled = await Pooled.start(place.lab);
       const target = conninfo(way === "directly" ? place.lab.primary : pooled.pooler.address);
       await using program = start([target, "select pg_sleep(60), 'cancel me'"]);

@@ -1,10 +1,12 @@
 /** `pgsluice start` in front of a PostgreSQL of one's own: signals, reload, exit codes. */
+import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import { waitUntil } from "../kit/wait.ts";
 import { CliProgram } from "./cli-program.ts";
 
 let lab: Lab;
@@ -131,6 +133,20 @@ describe("start --upstream", () => {
     expect(await program.exit).toBe(0);
   });
 
+  test("acceptance 15: the process title says what goes on", async () => {
+    await using program = new CliProgram("start", "--upstream", upstream(), "--port", "0");
+    const port = await started(program);
+    const title = (): string =>
+      execFileSync("ps", ["-o", "args=", "-p", String(program.pid)], { encoding: "utf8" }).trim();
+    await waitUntil(() => title() === `pgsluice: ${port}, 0 clients, 0 servers`, "nobody is there");
+    const { client } = await connect(port);
+    await client.query("select 1");
+    await waitUntil(() => title() === `pgsluice: ${port}, 1 clients, 1 servers`, "a client has a server");
+    await client.end();
+    program.signal("SIGINT");
+    expect(await program.exit).toBe(0);
+  });
+
   test("acceptance 8: a port that is taken ends it with 1", async () => {
     await using program = new CliProgram("start", "--upstream", upstream(), "--port", "0");
     const port = String(await started(program));
@@ -191,7 +207,7 @@ describe("start --config", () => {
     expect(program.stderr).not.toContain(password);
   });
 
-  test("acceptance 8: a mistake in the file ends the start with 1", async () => {
+  test("acceptance 8, 10: a mistake in the file ends the start with 1, before anything is opened", async () => {
     await using folder = new CliProgram("--version");
     const { file, write } = configFile(folder.temporaryFolder);
     write('pool_mod = "transaction"');

@@ -1,6 +1,9 @@
 /** Cancel requests by libpq's calls, and ping, against servers that do what the test tells them. */
 import { describe, expect, test } from "vitest";
+import { connect } from "../../src/client/connect.ts";
+import { resolveConninfo } from "../../src/client/conninfo/conninfo.ts";
 import * as libpq from "../../src/client/libpq/index.ts";
+import { SimpleClient } from "../../src/client/simple.ts";
 import { CertificateAuthority } from "../../src/lab/index.ts";
 import { TransactionStatus } from "../../src/wire/constants.ts";
 import { type Script, ScriptedServer } from "../kit/scripted-server.ts";
@@ -37,6 +40,41 @@ describe("a cancel request", () => {
       expect(libpq.status(conn), "the connection itself is not touched").toBe("OK");
       expect(server.accepted).toBe(2);
     });
+  });
+
+  test("acceptance 89: is the same for every face of the client, and ends with the same reason where it fails", async () => {
+    const script: Script = async (peer) => {
+      expect(await peer.expectStartup("cancel")).toMatchObject({ pid: 7, key: Buffer.from("abcd") });
+    };
+    // A connection for each face, then a cancel request of each, then one of each that is not taken.
+    await using server = await ScriptedServer.start([welcome, welcome, welcome, script]);
+    using conn = start(server.port);
+    await follow(conn);
+    const options = resolveConninfo(conninfoFor(server.port));
+    const connection = await connect(options);
+    const simple = await SimpleClient.connect(options);
+    const byPolling = async (): Promise<string> => {
+      using cancel = libpq.cancelCreate(conn);
+      await libpq.cancelBlocking(cancel);
+      return libpq.cancelErrorMessage(cancel).trim();
+    };
+    const reasonOf = (cancelled: Promise<void>): Promise<string> =>
+      cancelled.then(
+        () => "",
+        (error: unknown) => (error as Error).message.trim(),
+      );
+    const all = async (): Promise<string[]> => [
+      await byPolling(),
+      await reasonOf(connection.cancel()),
+      await reasonOf(simple.cancel()),
+    ];
+    expect(await all()).toEqual(["", "", ""]);
+    expect(server.accepted).toBe(6);
+    const { port } = server;
+    server.stopListening();
+    const reasons = await all();
+    expect(new Set(reasons).size, reasons.join("\n")).toBe(1);
+    expect(reasons[0]).toContain(`port ${port} failed: connect ECONNREFUSED`);
   });
 
   test("acceptance 91: is done only when the server has closed; the caller decides how long to wait", async () => {

@@ -288,7 +288,7 @@ test("logins with options that all differ share the servers there are, and leave
   );
 });
 
-test("without a file descriptor left it neither falls nor stays down", async () => {
+test("acceptance 20: without a file descriptor left it neither falls nor stays down", async () => {
   await using pooler = await startPooler(
     { default_pool_size: 2, server_login_retry: 0.2 },
     { openFilesMax: 80 },

@@ -203,7 +203,7 @@ describe("leftovers", () => {
   }
 
   for (const mode of ["smart", "fast", "immediate"] as const) {
-    test(`acceptance 79: no socket and no timer after a ${mode} shutdown`, async () => {
+    test(`acceptance 9, 79: no socket and no timer after a ${mode} shutdown`, async () => {
       await leavesNothing(async () => {
         await using pooled = await Pooled.start(place.lab, { settings: { default_pool_size: 3 } });
         const clients = await Promise.all(Array.from({ length: 10 }, () => pooled.connect()));

@@ -205,7 +205,7 @@ describe("server_login_retry", () => {
 });
 
 describe("how long servers are kept", () => {
-  test("server_idle_timeout closes those that nobody has used for so long", async () => {
+  test("acceptance 18: server_idle_timeout closes those that nobody has used for so long, without any new client", async () => {
     await using here = await onLab({ server_idle_timeout: 60, default_pool_size: 3 });
     const { client: one } = await here.pooler.login();
     const { client: two } = await here.pooler.login();

@@ -79,6 +79,11 @@ export class ScriptedServer {
     );
   }
 
+  /** Refuses further connections; those that there are go on. */
+  stopListening(): void {
+    this.#server.close();
+  }
+
   async stop(): Promise<void> {
     for (const { stream } of this.peers) stream.destroy();
     this.#server.close();

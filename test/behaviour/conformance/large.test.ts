@@ -112,7 +112,7 @@ describe.each(modes)("%s", (mode) => {
     ],
   ];
 
-  test(`300 MB of results to a slow reader, in bounded memory (${mode})`, async () => {
+  test(`acceptance 27: 300 MB of results to a slow reader, in bounded memory (${mode})`, async () => {
     await using pooler = await PoolerProcess.start(place.target("direct"), mode);
     for (const [name, messages] of results) {
       const reader = await SlowReader.connect(pooler.target);
@@ -131,7 +131,7 @@ describe.each(modes)("%s", (mode) => {
     expect(pooler.complaints).toEqual([]);
   });
 
-  test(`300 MB of data to a server that does not take it, in bounded memory (${mode})`, async () => {
+  test(`acceptance 27: 300 MB of data to a server that does not take it, in bounded memory (${mode})`, async () => {
     await using pooler = await PoolerProcess.start(place.target("direct"), mode);
     await using holder = await TraceClient.connect(place.target("direct"));
     await holder.rows(`

@@ -200,7 +200,7 @@ describe("what is refused", () => {
     [AuthenticationCode.gss, "GSSAPI"],
     [AuthenticationCode.sspi, "SSPI"],
     [99, "authentication method 99"],
-  ])("acceptance 76: authentication request %i by its name: %s", (code, name) => {
+  ])("acceptance 76, 84: authentication request %i by its name: %s", (code, name) => {
     const script = begun({ password: "x" });
     script.says(encodeBackend({ kind: "AuthenticationUnsupported", code, data: Buffer.alloc(0) }));
     expect(script.failed().code).toBe("client.login_failed");

@@ -165,6 +165,15 @@ describe("a mistake is named with file, key and a hint", () => {
     expect(problemsOf(`${node}${toml}`)).toContain(problem);
   });
 
+  test.each([
+    ["82", "system_db_hostname", "there is no system database"],
+    ["83", "parallel_mode", "parallel query mode does not exist"],
+    ["83", "replication_mode", "writes are not repeated on several nodes"],
+  ])("acceptance %s: %s is refused in words of its own", (_item, name, reason) => {
+    const [problem] = problemsOf(`${node}[pgsluice]\n${name} = true`);
+    expect(problem).toContain(`pgsluice.${name}: ${reason}`);
+  });
+
   test.each(["any", "ldap", "pam"])('auth_type "%s" is refused by name', (method) => {
     const [problem] = problemsOf(`${node}[pgsluice]\nauth_type = "${method}"`);
     expect(problem).toContain(`pgsluice.auth_type: "${method}" is not supported yet`);

@@ -68,7 +68,7 @@ describe("acceptance 71: only a key that was given matches", () => {
     expect(() => registry.unregister(key)).toThrow(AssertionError);
   });
 
-  test("acceptance 71: 4 bytes for protocol 3.0, more for 3.2, all of them random", () => {
+  test("acceptance 10, 71: 4 bytes for protocol 3.0, more for 3.2, all of them random", () => {
     const registry = new CancelRegistry();
     const secrets = new Set<string>();
     for (let i = 0; i < 500; i++) {
