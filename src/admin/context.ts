@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
+import type { PeerView } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PoolMode } from "../pool/settings.ts";
 import type { Statistics } from "../pool/statistics.ts";
@@ -87,6 +88,8 @@ export interface AdminContext {
   userNames(): readonly string[];
   statistics(): readonly DatabaseStatistics[];
   totalStatistics(): Omit<DatabaseStatistics, "database">;
+  /** Processes that cancel requests are handed on to. */
+  peers(): readonly PeerView[];
 
   /** PAUSE is in force for every database. */
   readonly paused: boolean;

@@ -10,6 +10,7 @@ export function agreementProblems(config: Config): ConfigProblem[] {
     ...poolProblems(config),
     ...tlsProblems(config),
     ...nodeProblems(config),
+    ...peerProblems(config),
   ];
 }
 
@@ -111,6 +112,21 @@ function nodeProblems(config: Config): ConfigProblem[] {
   for (const [name, database] of Object.entries(config.databases)) {
     const problem = databaseNodeProblem(database, config);
     if (problem !== undefined) problems.push({ key: `databases.${JSON.stringify(name)}.node`, problem });
+  }
+  return problems;
+}
+
+/** PgBouncer takes ids up to this in [peers] (loader.c parse_peer). */
+const peerIdMax = 65_535;
+
+function peerProblems(config: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [name, peer] of Object.entries(config.peers)) {
+    const key = `peers.${/^\w+$/.test(name) ? name : JSON.stringify(name)}`;
+    if (!/^[1-9][0-9]{0,4}$/.test(name) || Number(name) > peerIdMax) {
+      problems.push({ key, problem: `ids of peers are integers from 1 to ${peerIdMax}` });
+    }
+    if (peer.host === "") problems.push({ key: `${key}.host`, problem: "must be given" });
   }
   return problems;
 }

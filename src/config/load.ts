@@ -17,6 +17,7 @@ import {
   type Config,
   type DatabaseConfig,
   type NodeConfig,
+  type PeerConfig,
   type Settings,
   type TableKind,
   tableKinds,
@@ -110,6 +111,7 @@ function checkTables(
       onlyNamedDatabases,
     ),
     users: checked["users"] as Record<string, UserConfig>,
+    peers: checked["peers"] as Record<string, PeerConfig>,
   };
   const disagreements = agreementProblems(config);
   if (disagreements.length > 0) throw new ConfigError(file, disagreements);

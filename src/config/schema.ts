@@ -5,7 +5,7 @@
 import type { z } from "zod";
 import { type DeclarationTable, schemaOfTable, type ValuesOf } from "./declare.ts";
 import { settings } from "./settings.ts";
-import { databaseSettings, nodeSettings, userSettings } from "./tables.ts";
+import { databaseSettings, nodeSettings, peerSettings, userSettings } from "./tables.ts";
 
 /** [pgsluice]. */
 export type Settings = ValuesOf<typeof settings>;
@@ -15,6 +15,9 @@ export type NodeConfig = ValuesOf<typeof nodeSettings>;
 export type DatabaseConfig = ValuesOf<typeof databaseSettings> & { readonly node: string };
 /** [users.NAME]. */
 export type UserConfig = ValuesOf<typeof userSettings>;
+
+/** [peers.NAME]; the name is the `peer_id` of that process. */
+export type PeerConfig = ValuesOf<typeof peerSettings>;
 
 export type PoolMode = Settings["pool_mode"];
 export type AuthType = Settings["auth_type"];
@@ -27,6 +30,7 @@ export interface Config {
   /** By the name that clients use; "*" stands for every other name. */
   readonly databases: Readonly<Record<string, DatabaseConfig>>;
   readonly users: Readonly<Record<string, UserConfig>>;
+  readonly peers: Readonly<Record<string, PeerConfig>>;
 }
 
 /** A kind of table in the config file. */
@@ -67,6 +71,13 @@ export const tableKinds: readonly TableKind[] = [
     declarations: userSettings,
     schema: schemaOfTable(userSettings),
     doc: "One user each.",
+  },
+  {
+    name: "peers",
+    named: true,
+    declarations: peerSettings,
+    schema: schemaOfTable(peerSettings),
+    doc: "One process of the same fleet each, its `peer_id` as the name: `[peers.2]`. All of them may have the same tables; the own one is not used.",
   },
 ];
 

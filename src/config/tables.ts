@@ -1,4 +1,4 @@
-/** The settings of the tables [nodes.NAME], [databases.NAME] and [users.NAME]; as plain as settings.ts. */
+/** The settings of the tables [nodes.NAME], [databases.NAME], [users.NAME] and [peers.NAME]; as plain as settings.ts. */
 
 /** One PostgreSQL instance. */
 export const nodeSettings = {
@@ -120,5 +120,31 @@ export const userSettings = {
     unit: "servers",
     reloadable: true,
     doc: "Instead of `pool_size` of the database and of `default_pool_size`.",
+  },
+} as const;
+
+/** Another process of the same fleet, by its `peer_id`. */
+export const peerSettings = {
+  host: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "Host name or address of that process alone, not one that leads to any of them; a folder or `@name` means its Unix socket. It must be given.",
+  },
+  port: {
+    type: "integer",
+    default: 6432,
+    minimum: 1,
+    maximum: 65535,
+    reloadable: true,
+    doc: "Its port.",
+  },
+  pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "connections",
+    reloadable: true,
+    doc: "How many cancel requests may be on their way to it at once, instead of `default_pool_size`; 0 means any number.",
   },
 } as const;

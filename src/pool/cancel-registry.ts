@@ -2,6 +2,16 @@
  * Who a cancel key belongs to. Every client gets a process id and a secret of its own, made here and unknown
  * to any server; a cancel request is looked up by the process id and compared with the secret in constant
  * time. The process id is a positive 32-bit integer, because drivers read it as a signed one.
+ *
+ * With peers the key says whose it is, in PgBouncer's layout (objects.c accept_cancel_request), so that a process
+ * that does not know it can hand it on to the one that does, whichever program that is:
+ *
+ *     byte   0       1        2        3       4 5 6     7
+ *            0rrrrrrr low      high     rrrrrrrr rrr…r    rrrrrrhh      r: random, h: hops that are left, 3 at first
+ *            process id: the peer's id in the middle     secret
+ *
+ * That leaves 45 random bits. PgBouncer drops requests whose key is not of 8 bytes, so with peers clients of
+ * protocol 3.2 get one of 8 bytes as well.
  */
 import { randomBytes, randomInt, timingSafeEqual } from "node:crypto";
 import { assert } from "../base/assert.ts";
@@ -22,34 +32,96 @@ const pidMax = 0x7fff_ffff;
 /** Secret of protocol 3.0, and of 3.2 as PostgreSQL 18 sends it. */
 const secretBytes30 = 4;
 const secretBytes32 = 32;
+/** Where a peer's key has its hops, in the secret, and which bits of that byte they are (bouncer.h CANCELLATION_TTL_MASK). */
+const hopByte = 3;
+const hopBits = 0x03;
+
+/** One client; those whose process ids are the same hang together. */
+interface Entry {
+  readonly secret: Buffer;
+  readonly target: CancelTarget;
+  /** The key went out with hops in it, of which some are used up when it comes back by way of peers. */
+  readonly peered: boolean;
+  next: Entry | undefined;
+}
 
 export class CancelRegistry {
-  readonly #targets = new Map<number, { readonly secret: Buffer; readonly target: CancelTarget }>();
+  /** Among peers, the id of this process; 0: it has none. Keys that were given before keep what they say. */
+  peerId = 0;
+  readonly #targets = new Map<number, Entry>();
+  #size = 0;
 
   get size(): number {
-    return this.#targets.size;
+    return this.#size;
   }
 
   /** A new key for `target`. `longSecret`: the client speaks protocol 3.2. */
   register(target: CancelTarget, longSecret: boolean): CancelKey {
-    let pid = randomInt(1, pidMax);
-    while (this.#targets.has(pid)) pid = randomInt(1, pidMax);
-    const secret = randomSecret(longSecret ? secretBytes32 : secretBytes30);
-    this.#targets.set(pid, { secret, target });
+    const peered = this.peerId !== 0;
+    const secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
+    if (peered) withHops(secret, hopBits);
+    let pid = this.#randomPid();
+    // Among peers a process id has 15 random bits, too few for every client to have one of its own.
+    while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+    this.#targets.set(pid, { secret, target, peered, next: this.#targets.get(pid) });
+    this.#size++;
     return { pid, secret };
   }
 
-  unregister(key: CancelKey): void {
-    const known = this.#targets.delete(key.pid);
-    assert(known, "a cancel key is taken back once");
+  unregister({ pid, secret }: CancelKey): void {
+    let before: Entry | undefined;
+    let entry = this.#targets.get(pid);
+    for (; entry !== undefined && entry.secret !== secret; entry = entry.next) before = entry;
+    assert(entry !== undefined, "a cancel key is taken back once");
+    if (before !== undefined) before.next = entry.next;
+    else if (entry.next !== undefined) this.#targets.set(pid, entry.next);
+    else this.#targets.delete(pid);
+    this.#size--;
   }
 
   /** The client that was given this key, if it is still here. A key that was never given matches nothing. */
   find(pid: number, secret: Buffer): CancelTarget | undefined {
-    const entry = this.#targets.get(pid);
-    if (entry === undefined || entry.secret.length !== secret.length) return undefined;
-    return timingSafeEqual(entry.secret, secret) ? entry.target : undefined;
+    for (let entry = this.#targets.get(pid); entry !== undefined; entry = entry.next) {
+      if (entry.secret.length !== secret.length) continue;
+      const compared = entry.peered ? withHops(Buffer.from(secret), hopBits) : secret;
+      if (timingSafeEqual(entry.secret, compared)) return entry.target;
+    }
+    return undefined;
   }
+
+  #randomPid(): number {
+    if (this.peerId === 0) return randomInt(1, pidMax);
+    const [first, last] = randomBytes(2) as unknown as [number, number];
+    const middle = ((this.peerId & 0xff) << 16) | (this.peerId & 0xff00);
+    return ((first & 0x7f) << 24) | middle | last;
+  }
+
+  #has(pid: number, secret: Buffer): boolean {
+    for (let entry = this.#targets.get(pid); entry !== undefined; entry = entry.next) {
+      if (entry.secret.equals(secret)) return true;
+    }
+    return false;
+  }
+}
+
+/** The peer that a key is of, if it is one among peers: any key can be read so. */
+export function peerOfKey(pid: number): number {
+  return ((pid >>> 16) & 0xff) | (pid & 0xff00);
+}
+
+/** How often the key may still be handed on. */
+export function hopsOfKey(secret: Buffer): number {
+  return (secret[hopByte] ?? 0) & hopBits;
+}
+
+/** The secret to hand on, with `hops` left. */
+export function secretWithHops(secret: Buffer, hops: number): Buffer {
+  return withHops(Buffer.from(secret), hops);
+}
+
+function withHops(secret: Buffer, hops: number): Buffer {
+  secret[hopByte] = ((secret[hopByte] ?? 0) & ~hopBits) | hops;
+  return secret;
 }
 
 /** Never all zeros: what was never filled in matches nobody. */

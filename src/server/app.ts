@@ -18,6 +18,7 @@ import type { Transport } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry } from "../pool/cancel-registry.ts";
+import { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import { nextConnectionId } from "../pool/server.ts";
 import { Admission } from "../session/admission.ts";
@@ -37,7 +38,7 @@ import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
-import { admissionLimitsOf, clientLimitsOf, type Files, readFiles } from "./resolved.ts";
+import { admissionLimitsOf, clientLimitsOf, type Files, peersOf, readFiles } from "./resolved.ts";
 import { statisticsFields } from "./statistics.ts";
 
 export type ShutdownMode = "smart" | "fast" | "immediate";
@@ -144,6 +145,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels = new CancelRegistry();
+  readonly peers: Peers;
   readonly admission: Admission;
   readonly mockKey = randomBytes(32);
 
@@ -179,6 +181,8 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config));
     this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.peers = new Peers(this.logger);
+    this.#configurePeers();
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
     this.ended = new Promise((resolve) => {
@@ -258,6 +262,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.#limits = clientLimitsOf(config);
     this.admission.limits = admissionLimitsOf(config);
     this.pools.reconfigure(config, files.secrets);
+    this.#configurePeers();
     this.#warnOfUselessRules();
   }
 
@@ -288,7 +293,8 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     if (mode === "fast") for (const session of [...this.sessions]) session.fail(administratorShutdown());
     if (mode !== "smart") for (const login of [...this.#logins]) login.destroy();
     await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
-    await this.pools.endCancels(mode === "immediate" ? immediateShutdownMs : fastShutdownMs);
+    const cancelsMs = mode === "immediate" ? immediateShutdownMs : fastShutdownMs;
+    await Promise.all([this.pools.endCancels(cancelsMs), this.peers.end(cancelsMs)]);
     this.#closed = true;
     clearInterval(this.#ticker);
     // A login that was under way may have become a session meanwhile.
@@ -411,6 +417,12 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   }
 
   // ---- within ----
+
+  #configurePeers(): void {
+    const { peer_id: ownId, cancel_wait_timeout: seconds } = this.#config.pgsluice;
+    this.cancels.peerId = ownId;
+    this.peers.configure(ownId, peersOf(this.#config), seconds * 1000);
+  }
 
   #logStart({ id, user, database, peer, tls }: SessionIdentity): void {
     this.logger.info({ client: id, user, database, peer, tls }, "login attempt: authenticated");

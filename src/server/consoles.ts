@@ -16,6 +16,7 @@ import type { Transport } from "../base/transport.ts";
 import { withSetting } from "../config/changes.ts";
 import type { Config } from "../config/schema.ts";
 import type { CancelRegistry } from "../pool/cancel-registry.ts";
+import type { Peers } from "../pool/peers.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
@@ -27,6 +28,7 @@ export interface ConsoleOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels: CancelRegistry;
+  readonly peers: Peers;
   readonly config: Config;
   readonly pools: Pools;
   readonly sessions: ReadonlySet<Session>;
@@ -179,6 +181,10 @@ export class Consoles implements ConsoleHost {
 
   totalStatistics(): ReturnType<AdminContext["totalStatistics"]> {
     return this.#owner.pools.statistics.total();
+  }
+
+  peers(): ReturnType<AdminContext["peers"]> {
+    return this.#owner.peers.views();
   }
 
   get paused(): boolean {

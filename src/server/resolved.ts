@@ -2,6 +2,7 @@
 import type { HostBasedRules } from "../auth/hba/hba.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Config } from "../config/schema.ts";
+import type { PeerSettings } from "../pool/peers.ts";
 import type { AdmissionLimits } from "../session/admission.ts";
 import type { ClientLimits, ClientTls } from "../session/context.ts";
 import { Credentials } from "./credentials.ts";
@@ -38,4 +39,13 @@ export function admissionLimitsOf(config: Config): AdmissionLimits {
     sessionsMax: config.pgsluice.max_client_conn,
     reserved: config.pgsluice.superuser_reserved_connections,
   };
+}
+
+export function peersOf({ pgsluice, peers }: Config): PeerSettings[] {
+  return Object.entries(peers).map(([id, { host, port, pool_size: size }]) => ({
+    id: Number(id),
+    host,
+    port,
+    poolSize: size ?? pgsluice.default_pool_size,
+  }));
 }

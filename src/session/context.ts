@@ -9,6 +9,7 @@ import type { Logger } from "../base/log.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
+import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
 import type { Session } from "./session.ts";
@@ -75,6 +76,7 @@ export interface LoginRequest {
 
 export interface LoginContext extends SessionContext {
   readonly cancels: CancelRegistry;
+  readonly peers: Peers;
   readonly admission: Admission;
   /** Undefined: TLS is off. */
   clientTls(): ClientTls | undefined;

@@ -232,7 +232,7 @@ export class Login implements TransportListener, WelcomeListener {
   };
 
   #handleCancel(pid: number, key: Buffer): void {
-    const target = this.#context.cancels.find(pid, key);
+    const target = this.#context.cancels.find(pid, key) ?? this.#context.peers.targetOf(pid, key);
     if (target === undefined) {
       this.#context.logger.info({ client: this.id, peer: this.#peer }, "failed cancel request");
       this.#transport.end();

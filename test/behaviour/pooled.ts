@@ -25,6 +25,7 @@ export interface PooledOptions {
   /** [databases] */
   readonly databases?: Readonly<Record<string, Table>>;
   readonly users?: Readonly<Record<string, Table>>;
+  readonly peers?: Readonly<Record<string, Table>>;
 }
 
 export interface LogLine {
@@ -266,6 +267,7 @@ function configOf(lab: Lab, options: PooledOptions): Config {
       nodes: { main: { host, port, ...options.node } },
       databases: options.databases ?? { "*": {} },
       users: options.users ?? {},
+      peers: options.peers ?? {},
     },
     process.cwd(),
   );

@@ -1,6 +1,6 @@
 /**
  * SHOW LISTS: how many there are of what. The free ones are memory that PgBouncer keeps for connections to come;
- * nothing is kept here. Nor are there peers, and names are the system's to resolve.
+ * nothing is kept here. Names are the system's to resolve.
  */
 import { type Command, showCommand } from "../command.ts";
 import { columnsOf } from "../result.ts";
@@ -11,14 +11,15 @@ const columns = columnsOf(["text", "list"], ["int4", "items"]);
 
 export const showLists: Command<undefined> = showCommand("LISTS", columns, (context) => {
   const pools = context.pools();
+  const peers = context.peers();
   const consoles = [...context.consoles()].length;
   const servers = pools.reduce((sum, { pool }) => sum + pool.size, 0);
   return [
     ["databases", context.databases().length + 1],
     ["users", allUsers(context).length],
-    ["peers", 0],
+    ["peers", peers.length],
     ["pools", groupPools(pools).length + 1],
-    ["peer_pools", 0],
+    ["peer_pools", peers.filter(({ used }) => used).length],
     ["free_clients", 0],
     ["used_clients", [...context.sessions()].length + consoles + context.loginCount()],
     ["login_clients", context.loginCount()],

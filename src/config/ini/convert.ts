@@ -34,6 +34,7 @@ function tablesOf(config: Config): Record<string, unknown> {
       ([name, value]) => JSON.stringify(value) !== JSON.stringify(defaults[name]),
     ),
   );
-  const { nodes, databases, users } = config;
-  return { pgsluice, nodes: { ...nodes }, databases: { ...databases }, users: { ...users } };
+  const { nodes, databases, users, peers } = config;
+  const named = { nodes: { ...nodes }, databases: { ...databases }, users: { ...users } };
+  return { pgsluice, ...named, ...(Object.keys(peers).length === 0 ? {} : { peers: { ...peers } }) };
 }

@@ -24,12 +24,7 @@ const listening: VerdictTable = {
     kind: "integer",
     doc: "One process has the port; use another port for a second one.",
   },
-  peer_id: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Cancel requests are not handed to other processes; let one process have the port.",
-  },
+  peer_id: { verdict: "same", default: "0" },
   user: { verdict: "same" },
   pidfile: { verdict: "same", default: "" },
   conffile: {

@@ -27,7 +27,9 @@ export interface Finding {
 
 export interface MappedIni {
   /** The tables of pgsluice.toml. */
-  readonly raw: Readonly<Record<"pgsluice" | "nodes" | "databases" | "users", Record<string, unknown>>>;
+  readonly raw: Readonly<
+    Record<"pgsluice" | "nodes" | "databases" | "users" | "peers", Record<string, unknown>>
+  >;
   /** Where the keys of `raw` were written, and under which name if not their own. */
   readonly origins: ReadonlyMap<string, Origin>;
   readonly findings: readonly Finding[];
@@ -72,9 +74,10 @@ class Mapping {
     for (const [name, entry] of this.#named.databases) databases[name] = this.#database(name, entry, nodes);
     const users = emptyTable();
     for (const [name, entry] of this.#named.users) users[name] = this.#user(name, entry);
-    for (const [name, entry] of this.#named.peers) this.#examineAll("peers", name, entry);
+    const peers = emptyTable();
+    for (const [name, entry] of this.#named.peers) peers[name] = this.#peer(name, entry);
     return {
-      raw: { pgsluice, nodes, databases, users },
+      raw: { pgsluice, nodes, databases, users, peers },
       origins: this.#origins,
       findings: this.#findings,
       problems: this.#problems,
@@ -209,6 +212,19 @@ class Mapping {
   #user(name: string, entry: NamedEntry): Record<string, unknown> {
     this.#examineAll("users", name, entry);
     return this.#commonValues("users", name, entry);
+  }
+
+  #peer(name: string, entry: NamedEntry): Record<string, unknown> {
+    const result = this.#commonValues("peers", name, entry);
+    const host = entry.values.get("host");
+    if (host !== undefined) result["host"] = host;
+    for (const quoted of [name, JSON.stringify(name)]) {
+      this.#origins.set(`peers.${quoted}`, { key: JSON.stringify(name), place: entry.place });
+      this.#origins.set(`peers.${quoted}.host`, { key: `${JSON.stringify(name)}: host`, place: entry.place });
+    }
+    const port = entry.values.get("port");
+    if (port !== undefined) result["port"] = readCount(port) ?? port;
+    return result;
   }
 
   /** Pool mode and sizes; also notes where the table stands. */

@@ -115,11 +115,9 @@ export const userVerdicts: VerdictTable = {
   client_idle_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
 };
 
-const ofPeers = "Peers count only with `peer_id`, which is not supported yet.";
-
 /** [peers] id = … */
 export const peerVerdicts: VerdictTable = {
-  host: { verdict: "inert", kind: "text", doc: ofPeers },
-  port: { verdict: "inert", kind: "integer", doc: ofPeers },
-  pool_size: { verdict: "inert", kind: "integer", doc: ofPeers },
+  host: { verdict: "same" },
+  port: { verdict: "same" },
+  pool_size: { verdict: "same" },
 };

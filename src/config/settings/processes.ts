@@ -1,5 +1,13 @@
 /** The process itself. */
 export const processes = {
+  peer_id: {
+    type: "integer",
+    default: 0,
+    minimum: 0,
+    maximum: 16_383,
+    reloadable: true,
+    doc: "The number of this process among several that clients reach under one address, each with another one. A cancel request that comes to the wrong one is handed on to the right one, which [peers.NAME] tells how to reach. 0: it has no peers. Connections that exist when it changes cannot be cancelled by way of peers any more.",
+  },
   pidfile: {
     type: "text",
     default: "",

@@ -347,7 +347,7 @@ describe("[databases], [users], [peers]", () => {
 
   test("each host and port is a node; names, sizes and modes are ours", async () => {
     const { config, notices } = await load(
-      "[databases]\na = host=db port=5433 dbname=x user=u password='p w' pool_size=5 min_pool_size=1 pool_mode=Statement\nb = host=db port=5433 pool_size=-1\n* = host=::1\nc =\n[users]\nbob = pool_mode=transaction pool_size=3\n[peers]\n1 = host=x",
+      "[databases]\na = host=db port=5433 dbname=x user=u password='p w' pool_size=5 min_pool_size=1 pool_mode=Statement\nb = host=db port=5433 pool_size=-1\n* = host=::1\nc =\n[users]\nbob = pool_mode=transaction pool_size=3\n[peers]\n1 = host=x port=7000 pool_size=4\n2 = host=/tmp/two pool_size=-1",
     );
     expect(config.nodes).toMatchObject({
       "db:5433": { host: "db", port: 5433, role: "primary" },
@@ -369,7 +369,22 @@ describe("[databases], [users], [peers]", () => {
       c: { node: "/tmp:5432" },
     });
     expect({ ...config.users }).toEqual({ bob: { pool_mode: "transaction", pool_size: 3 } });
-    expect(notices.join()).toContain('host of peer "1"');
+    expect({ ...config.peers }).toEqual({
+      1: { host: "x", port: 7000, pool_size: 4 },
+      2: { host: "/tmp/two", port: 6432 },
+    });
+    expect(notices).toEqual([]);
+  });
+
+  test.each([
+    ["[peers]\n0 = host=x", "ids of peers are integers from 1 to 65535"],
+    ["[peers]\n70000 = host=x", "ids of peers are integers from 1 to 65535"],
+    ["[peers]\nnext = host=x", "ids of peers are integers from 1 to 65535"],
+    ["[peers]\n2 = port=6432", "host: must be given"],
+    ["[peers]\n2 = host=x port=0", "port: must be an integer from 1 to 65535"],
+  ])("%j is refused", async (text, problem) => {
+    await expect(load(text)).rejects.toThrow(problem);
+    await expect(load(text)).rejects.toThrow(/pgbouncer\.ini:2/);
   });
 
   test("the last line of a name counts, and only that", async () => {

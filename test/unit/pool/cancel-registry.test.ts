@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { AssertionError } from "../../../src/base/assert.ts";
-import { type CancelKey, CancelRegistry, type CancelTarget } from "../../../src/pool/cancel-registry.ts";
+import {
+  type CancelKey,
+  CancelRegistry,
+  type CancelTarget,
+  hopsOfKey,
+  peerOfKey,
+  secretWithHops,
+} from "../../../src/pool/cancel-registry.ts";
 
 const target = (): CancelTarget => ({ cancel: async () => {} });
 
@@ -94,4 +101,90 @@ test("process ids are positive 32-bit integers, all different, spread over the w
   const parts = Array.from({ length: 16 }, () => 0);
   for (const pid of pids) parts[pid >>> 27] = (parts[pid >>> 27] ?? 0) + 1;
   expect(Math.min(...parts)).toBeGreaterThan(150);
+});
+
+describe("acceptance 92: keys among peers are in PgBouncer's layout", () => {
+  const bytesOf = ({ pid, secret }: CancelKey): Buffer => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32BE(pid);
+    return Buffer.concat([bytes, secret]);
+  };
+
+  test.each([1, 2, 255, 256, 0x1234, 16_383])(
+    "acceptance 92: peer %i stands in the second and third byte, three hops in the last two bits",
+    (id) => {
+      const registry = new CancelRegistry();
+      registry.peerId = id;
+      for (let i = 0; i < 100; i++) {
+        const key = registry.register(target(), i % 2 === 0);
+        const bytes = bytesOf(key);
+        expect(bytes).toHaveLength(8);
+        expect(bytes.readUInt16LE(1)).toBe(id);
+        expect(bytes.readUInt8(7) & 3).toBe(3);
+        expect(bytes.readUInt8(0)).toBeLessThan(0x80);
+        expect(peerOfKey(key.pid)).toBe(id);
+        expect(hopsOfKey(key.secret)).toBe(3);
+      }
+    },
+  );
+
+  test("the other 45 bits are random", () => {
+    const registry = new CancelRegistry();
+    registry.peerId = 0x0102;
+    const ones = Array.from({ length: 64 }, () => 0);
+    for (let i = 0; i < 4000; i++) {
+      const bytes = bytesOf(registry.register(target(), false));
+      for (let bit = 0; bit < 64; bit++) {
+        if ((bytes.readUInt8(bit >> 3) & (0x80 >> (bit & 7))) !== 0) ones[bit] = (ones[bit] ?? 0) + 1;
+      }
+    }
+    // Half of 4000 with a standard deviation of 32.
+    const random = ones.filter((count) => count > 1600 && count < 2400);
+    expect(random).toHaveLength(45);
+    expect(ones.filter((count) => count === 0 || count === 4000)).toHaveLength(64 - 45);
+  });
+
+  test("a key is known by its random bits, however many of its hops are used up", () => {
+    const registry = new CancelRegistry();
+    registry.peerId = 7;
+    const mine = target();
+    const { pid, secret } = registry.register(mine, false);
+    for (const hops of [0, 1, 2, 3]) expect(registry.find(pid, secretWithHops(secret, hops))).toBe(mine);
+    for (let bit = 0; bit < 30; bit++) {
+      const wrong = Buffer.from(secret);
+      wrong.writeUInt8(wrong.readUInt8(bit >> 3) ^ (0x80 >> (bit & 7)), bit >> 3);
+      expect(registry.find(pid, wrong)).toBeUndefined();
+    }
+  });
+
+  test("more clients than there are process ids: each is found and taken back", () => {
+    const registry = new CancelRegistry();
+    registry.peerId = 3;
+    const clients = Array.from({ length: 70_000 }, () => {
+      const one = target();
+      return { one, key: registry.register(one, false) };
+    });
+    expect(registry.size).toBe(70_000);
+    for (const { one, key } of clients) expect(registry.find(key.pid, key.secret)).toBe(one);
+    const [left, stay] = [clients.filter((_, i) => i % 2 === 0), clients.filter((_, i) => i % 2 === 1)];
+    for (const { key } of left) registry.unregister(key);
+    for (const { key } of left) expect(registry.find(key.pid, key.secret)).toBeUndefined();
+    for (const { one, key } of stay) expect(registry.find(key.pid, key.secret)).toBe(one);
+    for (const { key } of stay) registry.unregister(key);
+    expect(registry.size).toBe(0);
+  });
+
+  test("keys that were given before there were peers go on", () => {
+    const registry = new CancelRegistry();
+    const [first, second] = [target(), target()];
+    const before = registry.register(first, true);
+    registry.peerId = 9;
+    const after = registry.register(second, true);
+    registry.peerId = 0;
+    expect(registry.find(before.pid, before.secret)).toBe(first);
+    expect(registry.find(after.pid, after.secret)).toBe(second);
+    expect(
+      registry.find(before.pid, secretWithHops(before.secret, hopsOfKey(before.secret) ^ 1)),
+    ).toBeUndefined();
+  });
 });
