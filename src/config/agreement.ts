@@ -2,6 +2,7 @@
 import type { ConfigProblem } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
 import type { Config, DatabaseConfig, Settings } from "./schema.ts";
+import { tlsLimitProblems } from "./tls.ts";
 
 /** Every disagreement between the settings of a configuration whose single values are all right. */
 export function agreementProblems(config: Config): ConfigProblem[] {
@@ -69,6 +70,7 @@ function tlsProblems(config: Config): ConfigProblem[] {
   if (settings.auth_type === "hba" && settings.auth_hba_file === "") {
     problems.push({ key: "pgsluice.auth_hba_file", problem: 'auth_type "hba" needs it' });
   }
+  problems.push(...within("pgsluice", tlsLimitProblems(settings, "client")));
   for (const [name, node] of Object.entries(config.nodes)) {
     problems.push(...serverTlsProblems(`nodes.${name}`, { ...settings, ...node }));
   }
@@ -77,7 +79,7 @@ function tlsProblems(config: Config): ConfigProblem[] {
 
 /** Checks what is in force for one node: its own settings, or else those of [pgsluice]. */
 function serverTlsProblems(key: string, settings: Settings): ConfigProblem[] {
-  const problems: ConfigProblem[] = [];
+  const problems = within(key, tlsLimitProblems(settings, "server"));
   const { server_tls_cert_file: certificate, server_tls_key_file: privateKey } = settings;
   if ((certificate === "") !== (privateKey === "")) {
     const missing = certificate === "" ? "server_tls_cert_file" : "server_tls_key_file";
@@ -97,6 +99,10 @@ function serverTlsProblems(key: string, settings: Settings): ConfigProblem[] {
     });
   }
   return problems;
+}
+
+function within(table: string, problems: readonly ConfigProblem[]): ConfigProblem[] {
+  return problems.map(({ key, problem }) => ({ key: `${table}.${key}`, problem }));
 }
 
 function nodeProblems(config: Config): ConfigProblem[] {

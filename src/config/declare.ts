@@ -53,6 +53,8 @@ interface ChoiceDeclaration extends Common {
   readonly aliases?: Readonly<Record<string, string>>;
   /** Values that PgBouncer or a later version knows: refused by name. */
   readonly notYet?: readonly string[];
+  /** Values that PgBouncer knows and that are refused, with the reason. */
+  readonly refused?: Readonly<Record<string, string>>;
 }
 
 /** Names; in the file an array, or one string with commas as PgBouncer writes it. */
@@ -166,6 +168,11 @@ function choiceSchema(declaration: ChoiceDeclaration, error: string): z.ZodType 
     const value = declaration.aliases?.[text] ?? text;
     if (declaration.values.includes(value)) return value;
     const known = declaration.notYet?.includes(text) === true;
+    const reason = declaration.refused?.[text];
+    if (reason !== undefined) {
+      context.addIssue({ code: "custom", message: `"${text}" is refused: ${reason}; ${error}` });
+      return z.NEVER;
+    }
     context.addIssue({ code: "custom", message: known ? `"${text}" is not supported yet; ${error}` : error });
     return z.NEVER;
   });

@@ -48,6 +48,21 @@ export const nodeSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  server_tls_protocols: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_tls_ciphers: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_tls13_ciphers: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
 } as const;
 
 /** One database as clients name it. */

@@ -4,7 +4,8 @@
  */
 import { OperationError } from "../base/errors.ts";
 import { type ConnectOptions, connectOptions } from "../client/conninfo/options.ts";
-import type { Config, DatabaseConfig, NodeConfig, UserConfig } from "../config/schema.ts";
+import type { Config, DatabaseConfig, NodeConfig, Settings, UserConfig } from "../config/schema.ts";
+import { serverTlsLimits } from "../config/tls.ts";
 import type { PoolMode, PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
@@ -110,11 +111,22 @@ export function connectOptionsOf(
     sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
     sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),
     sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
+    ...tlsOptionsOf({ ...settings, ...node }),
     ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
     parameters: request.otherParameters,
     connectTimeoutMs: settings.server_connect_timeout * 1000,
     keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
   });
+}
+
+/** Which TLS servers are spoken to in. */
+function tlsOptionsOf(settings: Settings): Partial<ConnectOptions> {
+  const { minVersion, maxVersion, ciphers } = serverTlsLimits(settings);
+  return {
+    sslMinProtocolVersion: minVersion,
+    sslMaxProtocolVersion: maxVersion,
+    ...(ciphers === undefined ? {} : { tlsCiphers: ciphers }),
+  };
 }
 
 /** PgBouncer's words for clients whose database is gone from the configuration. */

@@ -5,6 +5,7 @@ import { createSecureContext } from "node:tls";
 import { tlsServerEndPoint } from "../auth/channel-binding.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Settings } from "../config/schema.ts";
+import { clientTlsLimits } from "../config/tls.ts";
 import type { ClientTls } from "../session/context.ts";
 
 /** Reads and checks everything; throws OperationError F0000 that names the file. Undefined: TLS is off. */
@@ -17,6 +18,7 @@ export async function loadClientTls(settings: Settings): Promise<ClientTls | und
     settings.client_tls_ca_file === ""
       ? undefined
       : await readSetting("client_tls_ca_file", settings.client_tls_ca_file);
+  const limits = clientTlsLimits(settings);
   try {
     return {
       mode,
@@ -24,9 +26,14 @@ export async function loadClientTls(settings: Settings): Promise<ClientTls | und
         cert: certificate,
         key,
         ...(authorities === undefined ? {} : { ca: authorities }),
-        minVersion: "TLSv1.2",
+        minVersion: limits.minVersion,
+        maxVersion: limits.maxVersion,
+        ecdhCurve: limits.ecdhCurve,
+        ...(limits.ciphers === undefined ? {} : { ciphers: limits.ciphers }),
+        ...(limits.dhparam === undefined ? {} : { dhparam: limits.dhparam }),
         // No resumed sessions (as be-secure-openssl.c): a certificate is shown and checked every time.
-        secureOptions: constants.SSL_OP_NO_TICKET,
+        secureOptions:
+          limits.secureOptions | constants.SSL_OP_NO_TICKET | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
       }),
       endPoint: tlsServerEndPoint(new X509Certificate(certificate).raw),
       asksForCertificate: authorities !== undefined,

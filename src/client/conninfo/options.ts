@@ -91,6 +91,8 @@ export interface ConnectOptions {
   readonly sslMinProtocolVersion?: TlsVersion | undefined;
   /** The highest that Node brings if not given. */
   readonly sslMaxProtocolVersion?: TlsVersion | undefined;
+  /** Ciphers as Node takes them: those of TLS 1.3 and OpenSSL's list in one; Node's own if not given. */
+  readonly tlsCiphers?: string | undefined;
   /** Path of a file that TLS's secrets are appended to in NSS's format: whoever reads it reads the session. */
   readonly sslkeylogfile?: string | undefined;
   /** Whether the host's name is told to the server in the TLS handshake; true if not given. */

@@ -177,10 +177,12 @@ function reasonOf(error: unknown): string {
 function secureContext(options: ConnectOptions, material: TlsMaterial): tls.SecureContext {
   const { ca, cert, key, crl } = material;
   const { sslpassword: passphrase, sslMaxProtocolVersion: maxVersion } = options;
+  const { tlsCiphers: ciphers } = options;
   try {
     return tls.createSecureContext({
       minVersion: options.sslMinProtocolVersion ?? defaultTlsVersion,
       ...(maxVersion === undefined ? {} : { maxVersion }),
+      ...(ciphers === undefined ? {} : { ciphers }),
       ...(ca === undefined ? {} : { ca }),
       ...(cert === undefined ? {} : { cert }),
       ...(key === undefined ? {} : { key }),

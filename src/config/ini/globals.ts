@@ -133,39 +133,15 @@ const clientTls: VerdictTable = {
   client_tls_ca_file: { verdict: "same", default: "" },
   client_tls_cert_file: { verdict: "same", default: "" },
   client_tls_key_file: { verdict: "same", default: "" },
-  client_tls_protocols: {
-    verdict: "unsupported",
-    default: "secure",
-    harmless: ["tlsv1.2,tlsv1.3", "tlsv1.2:tlsv1.3"],
-    kind: "text",
-    doc: "TLS 1.2 and 1.3 are spoken.",
-  },
+  client_tls_protocols: { verdict: "same", default: "secure" },
   client_tls_ciphers: {
-    verdict: "unsupported",
+    verdict: "same",
     default: "default",
-    harmless: ["fast"],
-    kind: "text",
-    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+    doc: "The words for the default mean Node's list instead of the system's.",
   },
-  client_tls13_ciphers: {
-    verdict: "unsupported",
-    default: "",
-    kind: "text",
-    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
-  },
-  client_tls_ecdhcurve: {
-    verdict: "unsupported",
-    default: "auto",
-    kind: "text",
-    doc: "Curves are agreed on with the client.",
-  },
-  client_tls_dheparams: {
-    verdict: "unsupported",
-    default: "auto",
-    harmless: ["none"],
-    kind: "text",
-    doc: "Only key exchange over elliptic curves is offered.",
-  },
+  client_tls13_ciphers: { verdict: "same", default: "" },
+  client_tls_ecdhcurve: { verdict: "same", default: "auto", doc: "`none` is refused." },
+  client_tls_dheparams: { verdict: "same", default: "auto", doc: "`legacy`, with 1024 bits, is refused." },
 };
 
 const serverTls: VerdictTable = {
@@ -173,26 +149,13 @@ const serverTls: VerdictTable = {
   server_tls_ca_file: { verdict: "same", default: "" },
   server_tls_cert_file: { verdict: "same", default: "" },
   server_tls_key_file: { verdict: "same", default: "" },
-  server_tls_protocols: {
-    verdict: "unsupported",
-    default: "secure",
-    harmless: ["tlsv1.2,tlsv1.3", "tlsv1.2:tlsv1.3"],
-    kind: "text",
-    doc: "TLS 1.2 and 1.3 are spoken.",
-  },
+  server_tls_protocols: { verdict: "same", default: "secure" },
   server_tls_ciphers: {
-    verdict: "unsupported",
+    verdict: "same",
     default: "default",
-    harmless: ["fast"],
-    kind: "text",
-    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
+    doc: "The words for the default mean Node's list instead of the system's.",
   },
-  server_tls13_ciphers: {
-    verdict: "unsupported",
-    default: "",
-    kind: "text",
-    doc: "Node's list is used; `NODE_OPTIONS=--tls-cipher-list=…` changes it.",
-  },
+  server_tls13_ciphers: { verdict: "same", default: "" },
 };
 
 const times: VerdictTable = {

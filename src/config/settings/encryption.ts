@@ -28,6 +28,40 @@ export const encryption = {
     reloadable: true,
     doc: "Private key (PEM) of `client_tls_cert_file`.",
   },
+  client_tls_protocols: {
+    type: "text",
+    default: "secure",
+    reloadable: true,
+    doc: "Versions of TLS towards clients: `tlsv1.0`, `tlsv1.1`, `tlsv1.2`, `tlsv1.3`, separated by commas; `secure` is 1.2 and 1.3, `all` and `legacy` are every version, `!` takes one away. OpenSSL speaks the two oldest only if `client_tls_ciphers` ends in `:@SECLEVEL=0`.",
+  },
+  client_tls_ciphers: {
+    type: "text",
+    default: "default",
+    reloadable: true,
+    doc: "Ciphers towards clients up to TLS 1.2, as OpenSSL writes them; `default`, `secure`, `fast` and `normal` are Node's list, `legacy` adds old ones, `all` is everything with encryption. The order is ours, not the client's.",
+  },
+  client_tls13_ciphers: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "Ciphers towards clients in TLS 1.3, separated by colons; empty: OpenSSL's choice.",
+  },
+  client_tls_ecdhcurve: {
+    type: "text",
+    default: "auto",
+    reloadable: true,
+    doc: "Elliptic curves for the exchange of keys with clients, by OpenSSL's names with colons between; `auto`: whatever both sides know. (PgBouncer's `none` is refused.)",
+  },
+  client_tls_dheparams: {
+    type: "choice",
+    values: ["auto", "none"],
+    refused: {
+      legacy: "keys exchanged over 1024 bits can be recovered (Logjam)",
+    },
+    default: "auto",
+    reloadable: true,
+    doc: "Exchange of keys over finite fields, for clients up to TLS 1.2 that know no elliptic curves: `auto`, with parameters as strong as the certificate; `none`, not at all. (PgBouncer's `legacy`, with 1024 bits, is refused.)",
+  },
   server_tls_sslmode: {
     type: "choice",
     values: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -56,5 +90,23 @@ export const encryption = {
     path: "file",
     reloadable: true,
     doc: "Private key (PEM) of `server_tls_cert_file`.",
+  },
+  server_tls_protocols: {
+    type: "text",
+    default: "secure",
+    reloadable: true,
+    doc: "Versions of TLS towards PostgreSQL, written as in `client_tls_protocols`.",
+  },
+  server_tls_ciphers: {
+    type: "text",
+    default: "default",
+    reloadable: true,
+    doc: "Ciphers towards PostgreSQL up to TLS 1.2, written as in `client_tls_ciphers`.",
+  },
+  server_tls13_ciphers: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "Ciphers towards PostgreSQL in TLS 1.3, separated by colons; empty: OpenSSL's choice.",
   },
 } as const;

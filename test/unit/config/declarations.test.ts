@@ -33,6 +33,8 @@ describe.each(tableKinds.map((kind) => [kind.name, Object.entries(kind.declarati
       if (declaration.type === "choice") {
         for (const target of Object.values(declaration.aliases ?? {}))
           expect(declaration.values).toContain(target);
+        for (const refused of Object.keys(declaration.refused ?? {}))
+          expect(declaration.values).not.toContain(refused);
         for (const later of declaration.notYet ?? []) expect(declaration.values).not.toContain(later);
       }
     });
