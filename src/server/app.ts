@@ -1,9 +1,6 @@
 /**
  * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
- * be ended. No decisions about clients or servers are made here.
- *
- * Shutdown (PostgreSQL's three modes): *smart* stops listening and waits until the clients have left;
- * *fast* tells each of them 57P01 and closes; *immediate* closes sockets as they are.
+ * be ended, in the way that shutdown.ts says. No decisions about clients or servers are made here.
  */
 import { randomBytes } from "node:crypto";
 import { consoleDatabase, isConsoleDatabase, type ShutdownWait } from "../admin/context.ts";
@@ -31,7 +28,6 @@ import type {
   SessionIdentity,
 } from "../session/context.ts";
 import { Login } from "../session/login.ts";
-import { administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
@@ -39,9 +35,10 @@ import { uselessRules } from "./hba.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
 import { admissionLimitsOf, clientLimitsOf, type Files, peersOf, readFiles } from "./resolved.ts";
+import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { statisticsFields } from "./statistics.ts";
 
-export type ShutdownMode = "smart" | "fast" | "immediate";
+export type { ShutdownMode } from "./shutdown.ts";
 
 export interface PoolerOptions {
   readonly logger?: Logger;
@@ -57,10 +54,6 @@ export interface PoolerOptions {
 
 /** All time limits are checked this often: they are right to a tick. */
 const tickIntervalMs = 250;
-/** A fast shutdown gives its last messages this long to leave. */
-const fastShutdownMs = 2000;
-/** Statements of clients that were cut off are cancelled, if PostgreSQL takes that in this time. */
-const immediateShutdownMs = 250;
 /** Dead ends have less time than those who may become sessions. */
 const deadEndMs = 10_000;
 
@@ -165,10 +158,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   /** Those of them that will be refused unless they turn out to be cancel requests. */
   readonly #deadEnds = new Set<Login>();
   readonly #ticker: NodeJS.Timeout;
-  #onEmpty: (() => void) | undefined;
-  #closed = false;
-  readonly ended: Promise<void>;
-  #onEnded: () => void = () => undefined;
+  readonly #shutdown: Shutdown;
 
   constructor(config: Config, files: Files, options: PoolerOptions) {
     this.logger = options.logger ?? silentLogger;
@@ -185,9 +175,6 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.#configurePeers();
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
-    this.ended = new Promise((resolve) => {
-      this.#onEnded = resolve;
-    });
     this.#listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
@@ -195,6 +182,21 @@ class PoolerCore implements LoginContext, ConsoleOwner {
       () => this.#makeRoom(),
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
+    this.#shutdown = new Shutdown({
+      admission: this.admission,
+      listener: this.#listener,
+      logins: this.#logins,
+      sessions: this.sessions,
+      pools: this.pools,
+      peers: this.peers,
+      consoles: this.#consoles,
+      logger: this.logger,
+      onClosed: () => clearInterval(this.#ticker),
+    });
+  }
+
+  get ended(): Promise<void> {
+    return this.#shutdown.ended;
   }
 
   get address(): { readonly host: string; readonly port: number } {
@@ -241,7 +243,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   }
 
   get shuttingDown(): boolean {
-    return this.admission.state === "shutting_down";
+    return this.#shutdown.begun;
   }
 
   /** One after the other. Rejects, and changes nothing, if something cannot be read. */
@@ -271,39 +273,11 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   }
 
   beginShutdown(wait: ShutdownWait): void {
-    const done = wait === "servers" ? this.#shutdownWithoutServers() : undefined;
-    void (done ?? this.shutdown(wait === "clients" ? "smart" : "immediate"));
+    void this.#shutdown.asCommanded(wait);
   }
 
-  /** Whoever needs a server is sent away; the end comes when the servers that are in use have come free. */
-  async #shutdownWithoutServers(): Promise<void> {
-    this.admission.state = "shutting_down";
-    await this.#listener.close();
-    this.pools.drain();
-    const { signal } = new AbortController();
-    await this.#consoles.until(() => this.#consoles.serverCount(undefined, false) === 0, signal);
-    await this.shutdown("fast");
-  }
-
-  async shutdown(mode: ShutdownMode): Promise<void> {
-    if (this.#closed) return;
-    this.admission.state = "shutting_down";
-    await this.#listener.close();
-    if (mode === "immediate") for (const session of [...this.sessions]) session.destroy();
-    if (mode === "fast") for (const session of [...this.sessions]) session.fail(administratorShutdown());
-    if (mode !== "smart") for (const login of [...this.#logins]) login.destroy();
-    await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
-    const cancelsMs = mode === "immediate" ? immediateShutdownMs : fastShutdownMs;
-    await Promise.all([this.pools.endCancels(cancelsMs), this.peers.end(cancelsMs)]);
-    this.#closed = true;
-    clearInterval(this.#ticker);
-    // A login that was under way may have become a session meanwhile.
-    for (const session of [...this.sessions]) session.fail(administratorShutdown());
-    this.pools.close();
-    for (const login of this.#logins) login.destroy();
-    this.#consoles.close(mode === "immediate");
-    this.logger.info({ mode }, "shut down");
-    this.#onEnded();
+  shutdown(mode: ShutdownMode): Promise<void> {
+    return this.#shutdown.begin(mode);
   }
 
   // ---- for logins and sessions ----
@@ -409,7 +383,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.sessions.delete(session);
     this.admission.endSession(session);
     if (session.cancelKey !== undefined) this.cancels.unregister(session.cancelKey);
-    if (this.sessions.size === 0) this.#onEmpty?.();
+    if (this.sessions.size === 0) this.#shutdown.onSessionsGone();
     if (!this.#config.pgsluice.log_disconnections) return;
     const { id, user, database, peer, connectedAtMs } = session.identity;
     const ageSeconds = Math.round((this.#tickMs - connectedAtMs) / 1000);
@@ -475,24 +449,5 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     if (averages === undefined) return;
     this.pools.forgetStatistics(consoleDatabase);
     if (logs) this.logger.info(statisticsFields(averages), "stats");
-  }
-
-  /** Resolves when no session is left, or after `limitMs` with those that are left closed by force. */
-  #sessionsGone(limitMs: number | undefined): Promise<void> {
-    if (this.sessions.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer =
-        limitMs === undefined
-          ? undefined
-          : setTimeout(() => {
-              for (const session of [...this.sessions]) session.destroy();
-            }, limitMs);
-      const before = this.#onEmpty;
-      this.#onEmpty = () => {
-        clearTimeout(timer);
-        before?.();
-        resolve();
-      };
-    });
   }
 }
