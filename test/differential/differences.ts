@@ -1,0 +1,116 @@
+/**
+ * Differences between a direct and a pooled connection that are meant, each with its reason. Whoever adds one
+ * has asked first whether the pooler could not be right instead. What varies between any two runs is not here but
+ * in test/kit/differential/normalise.ts.
+ */
+import type { Rewrite } from "../kit/differential/transcript.ts";
+
+export interface Difference {
+  readonly name: string;
+  readonly reason: string;
+  /** Pool modes in which it is to be expected. */
+  readonly modes: readonly string[];
+  /** Scripts in which it is; all if not given. */
+  readonly scripts?: RegExp;
+  /** Applied to both transcripts: takes out what differs. */
+  readonly rewrite: Rewrite;
+}
+
+const pooled = ["session", "transaction", "statement", "auto"];
+
+const differences: readonly Difference[] = [
+  {
+    name: "place of the key",
+    reason:
+      "Clients of a pooler are greeted in the order Ok, key, parameters, ready, as PgBouncer does it and the manual allows; " +
+      "PostgreSQL sends the key behind the parameters.",
+    modes: pooled,
+    rewrite: (message) => (message.kind === "BackendKeyData" ? undefined : message),
+  },
+  {
+    name: "invented pids",
+    reason:
+      "Outside auto mode a client is told a pid of the pooler's own, by which its cancel requests are found; pg_backend_pid() " +
+      "and notifications name the server's process.",
+    modes: ["session", "transaction", "statement"],
+    rewrite: (message, columns) => {
+      if (message.kind === "NotificationResponse") return { ...message, pid: 0 };
+      if (message.kind !== "DataRow") return message;
+      const isPid = (at: number): boolean => columns[at]?.name.endsWith("pid") ?? false;
+      return {
+        ...message,
+        values: message.values.map((value, at) =>
+          value !== null && isPid(at) ? Buffer.from("<pid>") : value,
+        ),
+      };
+    },
+  },
+  {
+    name: "empty custom parameters",
+    reason:
+      "A custom parameter that was ever set on a server exists there until its end, as an empty text where it was NULL " +
+      "(guc.c keeps the placeholder through RESET and DISCARD).",
+    modes: ["session", "transaction", "statement"],
+    scripts: /^parameters\//,
+    rewrite: (message, columns) => {
+      if (message.kind !== "DataRow") return message;
+      const empty = (value: Buffer | null, at: number): boolean =>
+        columns[at]?.name === "current_setting" && value?.length === 0;
+      return { ...message, values: message.values.map((value, at) => (empty(value, at) ? null : value)) };
+    },
+  },
+  {
+    name: "refused startup parameters",
+    reason:
+      "Outside auto mode the pooler finds out about wrong startup parameters before it lets a client in, and repeats the server's " +
+      "words without the place in the server's source.",
+    modes: ["session", "transaction", "statement"],
+    scripts: /^parameters\/startup-/,
+    rewrite: (message) => {
+      if (message.kind === "AuthenticationOk") return undefined;
+      if (message.kind !== "ErrorResponse" || message.fields.severity !== "FATAL") return message;
+      const { severity, code, message: text, detail } = message.fields;
+      return {
+        kind: "ErrorResponse",
+        fields: { severity, code, message: text, ...(detail === undefined ? {} : { detail }) },
+      };
+    },
+  },
+];
+
+/** Scripts that are not the same in a mode, and need not be. */
+interface Unequal {
+  readonly scripts: readonly string[];
+  readonly modes: readonly string[];
+  readonly reason: string;
+}
+
+const unequal: readonly Unequal[] = [
+  {
+    scripts: [
+      "parameters/discard-all",
+      "parameters/reset-to-startup-value",
+      "parameters/startup-application-name",
+      "parameters/startup-encoding",
+    ],
+    modes: ["session", "transaction", "statement"],
+    reason:
+      "Outside auto mode a server is shared by clients of different startup parameters, which are set on it; RESET goes to the " +
+      "default of the server's own startup, as it does behind PgBouncer.",
+  },
+];
+
+/** Whether a script is compared in this mode. */
+export function compares(mode: string, { name, modes }: { name: string; modes: readonly string[] }): boolean {
+  return (
+    modes.includes(mode) &&
+    !unequal.some((entry) => entry.modes.includes(mode) && entry.scripts.includes(name))
+  );
+}
+
+/** Those of a run. */
+export function rewritesFor(mode: string, script: string): Rewrite[] {
+  return differences
+    .filter(({ modes, scripts }) => modes.includes(mode) && (scripts?.test(script) ?? true))
+    .map(({ rewrite }) => rewrite);
+}

@@ -1,0 +1,10 @@
+set work_mem = '5MB';
+begin;
+reset work_mem;
+show work_mem;
+rollback;
+show work_mem;
+begin;
+reset work_mem;
+commit;
+show work_mem;

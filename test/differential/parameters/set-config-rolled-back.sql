@@ -1,0 +1,11 @@
+begin;
+select set_config('work_mem', '5MB', false);
+rollback;
+show work_mem;
+begin;
+select set_config('work_mem', '6MB', false);
+savepoint s;
+select set_config('work_mem', '7MB', false);
+rollback to s;
+commit;
+show work_mem;

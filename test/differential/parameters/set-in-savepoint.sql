@@ -1,0 +1,11 @@
+begin;
+set work_mem = '5MB';
+savepoint s;
+set work_mem = '6MB';
+show work_mem;
+rollback to s;
+show work_mem;
+set work_mem = '7MB';
+release s;
+commit;
+show work_mem;

@@ -1,0 +1,11 @@
+begin;
+savepoint a;
+set local work_mem = '5MB';
+savepoint b;
+set local work_mem = '6MB';
+rollback to b;
+show work_mem;
+release a;
+show work_mem;
+commit;
+show work_mem;
