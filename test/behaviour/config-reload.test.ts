@@ -136,7 +136,8 @@ test("a reload applies all of a file or nothing: of several changes beside a mis
 test("a database that a reload removes drains: its transactions end, nobody new comes in, then its pool goes", async () => {
   await using temporary = await tempFolder();
   const folder = new Folder(temporary);
-  const base = 'auth_type = "trust"\nadmin_users = ["postgres"]\npool_mode = "transaction"';
+  const base =
+    'auth_type = "trust"\nadmin_users = ["postgres"]\npool_mode = "transaction"\nserver_login_retry = 0.1';
   const others = "[databases.other]\ndbname = 'postgres'";
   await folder.write(base, `${others}\n[databases.leaving]\ndbname = 'postgres'`);
   await using program = new CliProgram("start", "--config", folder.file);
@@ -155,9 +156,9 @@ test("a database that a reload removes drains: its transactions end, nobody new 
   expect((await client.run("commit")).tags).toEqual(["COMMIT"]);
   expect(await serverCount()).toBe(0);
   await expect(client.run("select 2")).rejects.toThrow("3D000: database removed");
-  await expect
-    .poll(async () => (await table(console, "show pools")).map(({ database }) => database))
-    .not.toContain("leaving");
+  const pools = async (): Promise<unknown[]> =>
+    (await table(console, "show pools")).map(({ database }) => database);
+  await expect.poll(pools, { timeout: 30_000 }).not.toContain("leaving");
   using other = await Client.connect(at, { database: "other" });
   expect(await other.value("select 3")).toBe("3");
 });
