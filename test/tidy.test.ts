@@ -26,8 +26,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   session: ["base", "wire", "config", "auth", "client", "pool"],
   admin: ["base", "wire", "config", "pool", "session"],
   server: ["base", "wire", "config", "auth", "client", "pool", "session", "admin"],
+  check: ["base", "config", "client", "session", "server"],
   lab: ["base", "client"],
-  cli: ["base", "config", "client", "server", "lab"],
+  cli: ["base", "config", "client", "server", "check", "lab"],
   src: ["base", "config", "client", "server"],
 };
 

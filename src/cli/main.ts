@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { Failure } from "../base/errors.ts";
 import { registerBench } from "./bench.ts";
+import { registerCheck } from "./check.ts";
 import { registerDemo } from "./demo.ts";
 import { Exit } from "./exit.ts";
 import { registerIni } from "./ini.ts";
@@ -36,6 +37,7 @@ function commandLine(): Command {
     .configureHelp({ showGlobalOptions: false });
   registerIni(program);
   registerStart(program);
+  registerCheck(program);
   registerDemo(program);
   registerQuery(program);
   registerBench(program);
