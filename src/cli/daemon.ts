@@ -1,7 +1,7 @@
 /**
  * Running in the background (`--daemon`). The process that was called starts another one in a session of its own
  * and stays until that one can be connected to, so that what is wrong is told to whoever called; PgBouncer leaves
- * at once. As with PgBouncer there must be a pid file and a log file.
+ * at once. As with PgBouncer there must be a pid file, and a log file or syslog.
  */
 import { spawn } from "node:child_process";
 import { Failure, OperationError } from "../base/errors.ts";
@@ -18,9 +18,9 @@ type Report = { readonly ready: true } | { readonly message: string; readonly hi
  * that process ends before clients can connect.
  */
 export async function startInBackground(settings: Settings): Promise<void> {
-  for (const name of ["pidfile", "logfile"] as const) {
-    if (settings[name] === "") throw daemonFailed(`--daemon needs the setting ${name}`);
-  }
+  if (settings.pidfile === "") throw daemonFailed("--daemon needs the setting pidfile");
+  if (settings.logfile === "" && !settings.syslog)
+    throw daemonFailed("--daemon needs the setting logfile or syslog");
   const [, script = "", ...args] = process.argv;
   const child = spawn(process.execPath, [...process.execArgv, script, ...args, detachedFlag], {
     detached: true,

@@ -23,6 +23,16 @@ const levelWords: Readonly<Record<number, string>> = {
 const log = 30;
 const warning = 40;
 
+/** A line as it is written. */
+export interface LogLine {
+  /** As in pino. */
+  readonly level: number;
+  /** What stands before it unless somebody else notes the time. */
+  readonly prefix: string;
+  /** Ends with a line break. */
+  readonly text: string;
+}
+
 /** A line without its prefix. */
 interface Line {
   readonly level: number;
@@ -41,13 +51,15 @@ export class PgbouncerLines {
   /** Of our own sockets: how PgBouncer calls clients that come by the Unix socket. */
   #port = "";
 
-  /** The lines for one line of pino's JSON; each ends with a line break. */
-  format(json: string): string {
+  /** The lines for one line of pino's JSON. */
+  format(json: string): readonly LogLine[] {
     const fields = JSON.parse(json) as Fields;
     const { time, pid } = fields;
-    return this.#linesOf(fields)
-      .map(({ level, text }) => `${linePrefix(time, pid, level)}${text.replaceAll("\n", "\n\t")}\n`)
-      .join("");
+    return this.#linesOf(fields).map(({ level, text }) => ({
+      level,
+      prefix: linePrefix(time, pid, level),
+      text: `${text.replaceAll("\n", "\n\t")}\n`,
+    }));
   }
 
   #linesOf(fields: Fields): readonly Line[] {

@@ -18,6 +18,7 @@ import { explainListenError } from "./ports.ts";
 import { becomeUser } from "./privileges.ts";
 import { keepProcessTitle } from "./process-title.ts";
 import { serveUntilSignalled } from "./signals.ts";
+import { Syslog } from "./syslog.ts";
 
 export interface ServeOptions {
   /** Reads and checks the configuration, at the start and at every reload. */
@@ -34,20 +35,21 @@ export interface ServeOptions {
 export async function serve({ read, version, quiet = false, onReady }: ServeOptions): Promise<void> {
   const { config, notices, secretFiles } = await read();
   const logFile = new LogFile();
-  const logger = createLogger(config.pgsluice, { quiet, file: logFile });
+  const syslog = new Syslog();
+  const logger = createLogger(config.pgsluice, { quiet, file: logFile, syslog });
   let stopped: Promise<void> = Promise.resolve();
   const starting: Promise<Pooler> = Pooler.start(config, {
     logger,
     beforeListening: () => {
       // From now on others can find us, by the pid file or the log: a signal must neither be lost nor kill.
       stopped = obeySignals(starting, reloader);
-      takePossession(config.pgsluice, logFile);
+      takePossession(config.pgsluice, logFile, syslog);
     },
     onReload: () => reloader.reload(),
   }).catch((error: unknown) => {
     throw explainListenError(error, config.pgsluice);
   });
-  const reloader = new Reloader(starting, config, read, logger, logFile);
+  const reloader = new Reloader(starting, config, read, logger, { logFile, syslog });
   const endTitle = keepProcessTitle(await starting);
   logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
   warn(logger, config, notices);
@@ -77,10 +79,11 @@ function obeySignals(starting: Promise<Pooler>, reloader: Reloader): Promise<voi
 
 const ignore = (): void => undefined;
 
-function takePossession(settings: Settings, logFile: LogFile): void {
+function takePossession(settings: Settings, logFile: LogFile, syslog: Syslog): void {
   becomeUser(settings.user);
   claimPidFile(settings.pidfile);
   logFile.open(settings.logfile);
+  syslog.open(settings);
 }
 
 function warn(logger: Logger, config: Config, notices: readonly string[]): void {
@@ -109,19 +112,21 @@ class Reloader {
   readonly #read: () => Promise<LoadedConfig>;
   readonly #logger: Logger;
   readonly #logFile: LogFile;
+  readonly #syslog: Syslog;
 
   constructor(
     pooler: Promise<Pooler>,
     config: Config,
     read: () => Promise<LoadedConfig>,
     logger: Logger,
-    logFile: LogFile,
+    { logFile, syslog }: { readonly logFile: LogFile; readonly syslog: Syslog },
   ) {
     this.#pooler = pooler;
     this.#config = config;
     this.#read = read;
     this.#logger = logger;
     this.#logFile = logFile;
+    this.#syslog = syslog;
   }
 
   /**
@@ -143,6 +148,7 @@ class Reloader {
       const next = withoutRestartChanges(this.#config, read);
       await pooler.reload(next);
       if (next.pgsluice.logfile !== this.#config.pgsluice.logfile) this.#openLog(next.pgsluice.logfile);
+      this.#openSyslog(next.pgsluice);
       this.#logChanges(read, notices);
       warnOfExposedSecrets(this.#logger, secretFiles);
       this.#logger.level = next.pgsluice.log_level;
@@ -161,6 +167,15 @@ class Reloader {
     } catch (error) {
       const reason = error instanceof Failure ? error.message : String(error);
       this.#logger.error({ reason }, "the log goes on in the old file");
+    }
+  }
+
+  #openSyslog(settings: Settings): void {
+    try {
+      this.#syslog.open(settings);
+    } catch (error) {
+      const reason = error instanceof Failure ? error.message : String(error);
+      this.#logger.error({ reason }, "syslog stays as it was");
     }
   }
 

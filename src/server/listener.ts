@@ -9,6 +9,7 @@ import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { Transport, type TransportWatcher, unixSocketPath } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
+import { giveToGroup } from "./socket-group.ts";
 
 export interface Accepted {
   readonly transport: Transport;
@@ -99,6 +100,7 @@ export class Listener implements TransportWatcher {
     await this.#listen({ path, backlog: settings.listen_backlog });
     if (!isFile) return;
     this.#files.push(path);
+    if (settings.unix_socket_group !== "") await giveToGroup(path, settings.unix_socket_group);
     await chmod(path, Number.parseInt(settings.unix_socket_mode, 8));
   }
 

@@ -1,5 +1,6 @@
 /** Unix sockets on both sides. */
-import { existsSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { chmod, rename, stat, writeFile } from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
@@ -93,6 +94,29 @@ describe("clients", () => {
     expect((await stat(file)).mode & 0o777).toBe(0o700);
     await pooler[Symbol.asyncDispose]();
     expect(existsSync(file)).toBe(false);
+  });
+
+  test("unix_socket_group, by name and by number: the file is the group's", async () => {
+    await using folder = await tempFolder();
+    // Root may give it to any group, others to one that they are in.
+    const [id, name] =
+      process.getuid?.() === 0
+        ? [1, "daemon"]
+        : [Number(execFileSync("id", ["-g"])), String(execFileSync("id", ["-gn"])).trim()];
+    for (const group of [name, String(id)]) {
+      const settings = { unix_socket_group: group, unix_socket_mode: "0770" };
+      await using pooler = await startPooler(onUnix(folder.path, settings));
+      const { gid, mode } = await stat(path.join(folder.path, `.s.PGSQL.${pooler.port}`));
+      expect({ gid, mode: mode & 0o777 }).toEqual({ gid: id, mode: 0o770 });
+    }
+  });
+
+  test("unix_socket_group that does not exist ends the start, and leaves no file", async () => {
+    await using folder = await tempFolder();
+    await expect(startPooler(onUnix(folder.path, { unix_socket_group: "no such group" }))).rejects.toThrow(
+      'cannot give the Unix socket to unix_socket_group "no such group": there is no such group',
+    );
+    expect(readdirSync(folder.path)).toEqual([]);
   });
 
   test("a file that a killed process has left is replaced; one in use is not", async () => {

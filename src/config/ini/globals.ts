@@ -12,12 +12,7 @@ const listening: VerdictTable = {
   listen_backlog: { verdict: "same", default: "128" },
   unix_socket_dir: { verdict: "same", default: "/tmp" },
   unix_socket_mode: { verdict: "same", default: "0777", convert: fileMode },
-  unix_socket_group: {
-    verdict: "unsupported",
-    default: "",
-    kind: "text",
-    doc: "Start the pooler with this group as its own, or let a folder with the group's permissions guard the socket.",
-  },
+  unix_socket_group: { verdict: "same", default: "" },
   so_reuseport: {
     verdict: "unsupported",
     default: "0",
@@ -32,7 +27,7 @@ const listening: VerdictTable = {
     kind: "text",
     doc: "A reload reads the file that the pooler was started with.",
   },
-  job_name: { verdict: "inert", default: "pgbouncer", kind: "text", doc: "A name for syslog and services." },
+  job_name: { verdict: "inert", default: "pgbouncer", kind: "text", doc: "A name for services." },
   service_name: { verdict: "inert", kind: "text", doc: "The same, on Windows." },
 };
 
@@ -194,14 +189,9 @@ const times: VerdictTable = {
 
 const logging: VerdictTable = {
   logfile: { verdict: "same", default: "" },
-  syslog: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Node has no Unix datagram sockets. Use `logfile`, or let systemd keep what is written to standard error.",
-  },
-  syslog_facility: { verdict: "inert", default: "daemon", kind: "text", doc: "Used only with `syslog`." },
-  syslog_ident: { verdict: "inert", default: "pgbouncer", kind: "text", doc: "Used only with `syslog`." },
+  syslog: { verdict: "same", default: "0", doc: "By way of the program `logger` of util-linux." },
+  syslog_facility: { verdict: "same", default: "daemon" },
+  syslog_ident: { verdict: "same", default: "pgbouncer" },
   log_connections: { verdict: "same", default: "1" },
   log_disconnections: { verdict: "same", default: "1" },
   log_pooler_errors: { verdict: "same", default: "1" },

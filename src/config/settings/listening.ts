@@ -36,6 +36,12 @@ export const listening = {
     reloadable: false,
     doc: "File mode of the Unix socket, in octal.",
   },
+  unix_socket_group: {
+    type: "text",
+    default: "",
+    reloadable: false,
+    doc: "Group that the Unix socket belongs to, by name or number; empty: our own. The pooler has to be in it, or run as root.",
+  },
   max_client_conn: {
     type: "integer",
     default: 100,

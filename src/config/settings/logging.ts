@@ -7,6 +7,26 @@ export const logging = {
     reloadable: true,
     doc: "File that log lines are appended to, besides standard error; a reload opens it anew, so that it can be rotated. Empty: none.",
   },
+  syslog: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether log lines go to the system's log too, without their time. The program `logger` of util-linux carries them there; without it the start is refused.",
+  },
+  syslog_facility: {
+    type: "choice",
+    // biome-ignore format: one line reads better
+    values: ["auth", "authpriv", "daemon", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
+    default: "daemon",
+    reloadable: true,
+    doc: "What the system's log files them under.",
+  },
+  syslog_ident: {
+    type: "text",
+    default: "pgsluice",
+    reloadable: true,
+    doc: "Which program's they are in the system's log. (PgBouncer's default is `pgbouncer`.)",
+  },
   log_level: {
     type: "choice",
     values: ["silent", "fatal", "error", "warn", "info", "debug", "trace"],

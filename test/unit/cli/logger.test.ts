@@ -2,7 +2,9 @@ import { expect, test } from "vitest";
 import { formatLine } from "../../../src/cli/logger.ts";
 
 function line(fields: object): string {
-  return formatLine(JSON.stringify({ level: 30, time: "2026-01-31T12:00:00.250Z", pid: 7, ...fields }));
+  const json = JSON.stringify({ level: 30, time: "2026-01-31T12:00:00.250Z", pid: 7, ...fields });
+  const { prefix, text } = formatLine(json);
+  return prefix + text;
 }
 
 test("a log line for people", () => {

@@ -7,8 +7,10 @@ const prefix = "2026-01-31 12:00:00.250 UTC [7]";
 
 function lines(...events: object[]): string[] {
   const formatter = new PgbouncerLines();
-  const text = events.map((fields) =>
-    formatter.format(JSON.stringify({ level: 30, time: at, pid: 7, ...fields })),
+  const text = events.flatMap((fields) =>
+    formatter
+      .format(JSON.stringify({ level: 30, time: at, pid: 7, ...fields }))
+      .map((line) => line.prefix + line.text),
   );
   return text.join("").split("\n").slice(0, -1);
 }
