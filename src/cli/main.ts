@@ -12,6 +12,7 @@ import { registerCheck } from "./check.ts";
 import { registerDemo } from "./demo.ts";
 import { Exit } from "./exit.ts";
 import { registerIni } from "./ini.ts";
+import { registerInit } from "./init.ts";
 import { registerQuery } from "./query.ts";
 import { registerStart } from "./start.ts";
 
@@ -37,6 +38,7 @@ function commandLine(): Command {
     .configureHelp({ showGlobalOptions: false });
   registerIni(program);
   registerStart(program);
+  registerInit(program);
   registerCheck(program);
   registerDemo(program);
   registerQuery(program);

@@ -1,9 +1,8 @@
 /** `pgsluice start`: a pooler in front of one's own PostgreSQL, until a signal ends it. */
 import { type Command, Option } from "commander";
 import { OperationError } from "../base/errors.ts";
-import { connectOptionsFromConninfo, parseConninfo } from "../client/conninfo/conninfo.ts";
 import { type LoadedConfig, loadConfigFile } from "../config/file.ts";
-import { configFromUpstream, type Upstream } from "../config/load.ts";
+import { configFromUpstream } from "../config/load.ts";
 import {
   integerFlag,
   type PoolerFlags,
@@ -13,6 +12,7 @@ import {
   settingsOfFlags,
 } from "./flags.ts";
 import { serve } from "./serve.ts";
+import { upstreamsOf } from "./upstream.ts";
 
 interface StartFlags extends PoolerFlags {
   readonly upstream?: readonly string[];
@@ -74,53 +74,5 @@ async function configOf(flags: StartFlags): Promise<LoadedConfig> {
     sqlstate: "F0000",
     source: "internal",
     hint: "Give --upstream postgres://user:password@host/database or --config FILE. `pgsluice demo` brings its own PostgreSQL.",
-  });
-}
-
-/** The servers that one `--upstream` names; libpq's URLs may list several hosts. */
-function upstreamsOf(url: string): Upstream[] {
-  const options = connectOptionsFromConninfo(url);
-  const [further] = options.parameters;
-  if (further !== undefined) {
-    throw cannotCarry(further[0], "Clients give such parameters themselves when they connect.");
-  }
-  const given = parseConninfo(url);
-  for (const [keyword, harmless] of withoutSetting) {
-    const value = given.get(keyword) ?? "";
-    if (value !== "" && value !== harmless) {
-      throw cannotCarry(keyword, "The pooler has no such setting for its servers.");
-    }
-  }
-  return options.hosts.map(({ host, port }) => ({
-    host,
-    port,
-    user: options.user,
-    password: options.password ?? process.env["PGPASSWORD"],
-    sslmode: options.sslmode,
-    sslrootcert: options.sslrootcert,
-    sslcert: options.sslcert,
-    sslkey: options.sslkey,
-  }));
-}
-
-/** Parameters of libpq that nothing in our configuration stands for, with the value that asks for nothing. */
-const withoutSetting = [
-  ["fallback_application_name", ""],
-  ["load_balance_hosts", "disable"],
-  ["ssl_max_protocol_version", ""],
-  ["ssl_min_protocol_version", "TLSv1.2"],
-  ["sslcertmode", "allow"],
-  ["sslcrl", ""],
-  ["sslcrldir", ""],
-  ["sslkeylogfile", ""],
-  ["target_session_attrs", "any"],
-] as const;
-
-function cannotCarry(keyword: string, hint: string): OperationError {
-  return new OperationError(`--upstream cannot carry "${keyword}"`, {
-    code: "cli.upstream_parameter",
-    sqlstate: "F0000",
-    source: "internal",
-    hint,
   });
 }

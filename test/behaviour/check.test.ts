@@ -2,7 +2,7 @@
  * `pgsluice check` as a program, against a primary and a standby: one test for each kind of finding. A run can have
  * many findings, so the runs are few: one for each configuration below.
  */
-import { chmod, writeFile } from "node:fs/promises";
+import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CheckReport } from "../../src/check/check.ts";
@@ -71,6 +71,23 @@ test("a configuration that is in order: exit code 0, and a line that says so", a
   const { code, stdout, stderr } = await CliProgram.run("check", file);
   expect(stdout + stderr).toBe(`${file}: 0 errors, 0 warnings\n`);
   expect(code).toBe(0);
+});
+
+test("what `pgsluice init` writes for a server is in order, and readable for its owner alone", async () => {
+  const file = path.join(folder.path, "init.toml");
+  const url = `postgres://app:app-secret@127.0.0.1:${lab.primary.port}/postgres`;
+  const made = await CliProgram.run("init", file, "--upstream", url, "--mode", "transaction");
+  expect(made).toMatchObject({ code: 0, stderr: "" });
+  expect(made.stdout).toContain("readable for you alone");
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+  expect(await check(file)).toMatchObject({ code: 0, findings: [] });
+
+  const again = await CliProgram.run("init", file);
+  expect(again.code).toBe(1);
+  expect(again.stderr).toBe(
+    `pgsluice: ${file} is there already\nhint: Choose another name, or overwrite it with --force.\n`,
+  );
+  expect(await readFile(file, "utf8")).toContain("app-secret");
 });
 
 test("a human reads each finding with its cure", async () => {
