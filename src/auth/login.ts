@@ -48,6 +48,8 @@ export interface LoginOptions {
   readonly user: string;
   /** What is stored for the user; undefined if there is no such user, or nothing stored for it. */
   readonly secret: Secret | undefined;
+  /** It is known that there is no such user, so methods that ask for no secret let nobody in either. */
+  readonly missing?: boolean;
   readonly tls: LoginTls;
   /** Cryptographically strong random bytes. */
   readonly random: (bytes: number) => Buffer;
@@ -138,11 +140,13 @@ export class LoginMachine {
     const { method, tls, user } = this.#options;
     switch (method) {
       case "trust":
-        return this.#succeed({});
+        return this.#options.missing === true
+          ? this.#fail(refused('"trust" authentication failed'))
+          : this.#succeed({});
       case "reject":
         return this.#fail(refused("login rejected"));
       case "cert":
-        return tls.certificateUser === user && user !== ""
+        return tls.certificateUser === user && user !== "" && this.#options.missing !== true
           ? this.#succeed({})
           : this.#fail(refused("certificate authentication failed"));
       case "password":

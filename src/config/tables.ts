@@ -88,6 +88,21 @@ export const databaseSettings = {
     reloadable: true,
     doc: "The password of `user`.",
   },
+  auth_user: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  auth_query: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  auth_dbname: {
+    type: "text",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   pool_size: {
     type: "integer",
     minimum: 0,

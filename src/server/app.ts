@@ -2,17 +2,12 @@
  * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
  * be ended, in the way that shutdown.ts says. No decisions about clients or servers are made here.
  */
-import { randomBytes } from "node:crypto";
 import { consoleDatabase, isConsoleDatabase, type ShutdownWait } from "../admin/context.ts";
-import type { HostBasedRules } from "../auth/hba/hba.ts";
-import type { AuthMethod } from "../auth/login.ts";
-import type { Secret } from "../auth/secret.ts";
-import { assert } from "../base/assert.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
-import type { ScramKeys } from "../client/conninfo/options.ts";
+import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry } from "../pool/cancel-registry.ts";
 import { Peers } from "../pool/peers.ts";
@@ -29,6 +24,7 @@ import type {
 } from "../session/context.ts";
 import { Login } from "../session/login.ts";
 import type { Session } from "../session/session.ts";
+import { Authentication, type AuthenticationOwner } from "./authentication.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
@@ -134,17 +130,16 @@ export class Pooler {
   }
 }
 
-class PoolerCore implements LoginContext, ConsoleOwner {
+class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels = new CancelRegistry();
   readonly peers: Peers;
   readonly admission: Admission;
-  readonly mockKey = randomBytes(32);
+  readonly authentication: Authentication;
 
   #config: Config;
   #tls: ClientTls | undefined;
-  #rules: HostBasedRules | undefined;
   #limits: ClientLimits;
   #tickMs: number;
   readonly #credentials = new Credentials();
@@ -165,7 +160,6 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.clock = options.clock ?? systemClock;
     this.#config = config;
     this.#tls = files.tls;
-    this.#rules = files.rules;
     this.#limits = clientLimitsOf(config);
     this.#tickMs = this.clock.now();
     this.#credentials.replace(files.secrets);
@@ -173,6 +167,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
+    this.authentication = new Authentication(this, this.#credentials, files.rules);
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
     this.#listener = new Listener(
@@ -190,6 +185,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
       pools: this.pools,
       peers: this.peers,
       consoles: this.#consoles,
+      authentication: this.authentication,
       logger: this.logger,
       onClosed: () => clearInterval(this.#ticker),
     });
@@ -260,7 +256,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   #apply(config: Config, files: Files): void {
     this.#config = config;
     this.#tls = files.tls;
-    this.#rules = files.rules;
+    this.authentication.reconfigure(files.rules);
     this.#limits = clientLimitsOf(config);
     this.admission.limits = admissionLimitsOf(config);
     this.pools.reconfigure(config, files.secrets);
@@ -306,25 +302,6 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     return this.#tls;
   }
 
-  authentication(): AuthMethod | HostBasedRules {
-    const { auth_type: type } = this.#config.pgsluice;
-    if (type !== "hba") return type;
-    assert(this.#rules !== undefined, "the rules come with the configuration that asks for them");
-    return this.#rules;
-  }
-
-  secretOf(user: string): Secret | undefined {
-    return this.#credentials.secretOf(user);
-  }
-
-  unknownUserKind(): Secret["kind"] | undefined {
-    return this.#credentials.usualKind;
-  }
-
-  scramIterations(): number {
-    return this.#config.pgsluice.scram_iterations;
-  }
-
   isAdministrator(user: string): boolean {
     return this.#config.pgsluice.admin_users.includes(user);
   }
@@ -333,11 +310,12 @@ class PoolerCore implements LoginContext, ConsoleOwner {
     return this.#config.pgsluice.ignore_startup_parameters.includes(name);
   }
 
-  learnCredential(
-    user: string,
-    shown: { keys?: ScramKeys | undefined; password?: string | undefined },
-  ): void {
-    this.#credentials.learn(user, shown);
+  connectOptionsFor(database: string, user: string): ConnectOptions | undefined {
+    return this.pools.connectOptionsFor(database, user);
+  }
+
+  isDisabled(database: string): boolean {
+    return this.#consoles.isDisabled(database);
   }
 
   poolFor(request: LoginRequest): Pool | undefined {
@@ -403,7 +381,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
   }
 
   #warnOfUselessRules(): void {
-    const rules = uselessRules(this.#rules, this.#config.pgsluice);
+    const rules = uselessRules(this.authentication.rules, this.#config.pgsluice);
     if (rules.length > 0)
       this.logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
   }
@@ -439,6 +417,7 @@ class PoolerCore implements LoginContext, ConsoleOwner {
       for (const session of this.sessions) session.tick(this.#tickMs);
     }
     this.pools.tick();
+    this.authentication.tick();
     this.#consoles.lookAgain();
     this.#tickStatistics();
   }

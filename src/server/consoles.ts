@@ -107,12 +107,16 @@ export class Consoles implements ConsoleHost {
 
   /** Throws OperationError `login.database_disabled` for a database that DISABLE has closed to new clients. */
   checkEnabled(database: string): void {
-    if (!this.#disabled.has(database)) return;
+    if (!this.isDisabled(database)) return;
     throw new OperationError(`database "${database}" is disabled`, {
       code: "login.database_disabled",
       sqlstate: "55000",
       source: "internal",
     });
+  }
+
+  isDisabled(database: string): boolean {
+    return this.#disabled.has(database);
   }
 
   /** What commands wait for may have come about. */

@@ -1,11 +1,13 @@
 /**
  * Who may log in with what, and how the pooler itself logs in to servers: the users of the configuration,
- * those of auth_file, and what the logins of clients have proved. Nothing in here is ever printed.
+ * those of auth_file, those that were looked up for a database, and what the logins of clients have proved.
+ * Nothing in here is ever printed.
  */
 import { readFile } from "node:fs/promises";
 import { parseSecret, type Secret } from "../auth/secret.ts";
 import { parseUserlist } from "../auth/userlist.ts";
 import { OperationError } from "../base/errors.ts";
+import { LruMap } from "../base/lru.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 
@@ -16,11 +18,22 @@ export interface ServerCredential {
   readonly scramKeys?: ScramKeys | undefined;
 }
 
+/** What is known of a user of one database that is not in the configuration. */
+interface FoundUser {
+  secret: Secret | undefined;
+  learned: ServerCredential | undefined;
+}
+
+/** Those who are not connected any more make room, at some 500 bytes each; pools ask for those who are. */
+const foundUsersMax = 20_000;
+
 export class Credentials {
   #secrets = new Map<string, Secret>();
   #usualKind: Secret["kind"] | undefined;
   /** SCRAM keys and passwords that clients have proved, by user. */
   readonly #learned = new Map<string, ServerCredential>();
+  /** By database and user: the same name may be another user elsewhere. */
+  readonly #found = new LruMap<string, FoundUser>(foundUsersMax);
 
   /** Reads the users of a configuration. Throws OperationError F0000 if auth_file cannot be read. */
   static async secretsOf(config: Config): Promise<Map<string, Secret>> {
@@ -69,20 +82,49 @@ export class Credentials {
     return this.#usualKind;
   }
 
-  /** A client has logged in as `user` and thereby shown what servers will accept too. */
-  learn(user: string, shown: { keys?: ScramKeys | undefined; password?: string | undefined }): void {
-    const secret = this.#secrets.get(user);
-    if (shown.password !== undefined) this.#learned.set(user, { password: shown.password });
-    else if (shown.keys !== undefined && secret?.kind === "scram")
-      this.#learned.set(user, { scramKeys: shown.keys });
+  /** What a look-up has found for a user of a database. What was proved of another secret is forgotten. */
+  remember(database: string, user: string, secret: Secret | undefined): void {
+    const key = keyOf(database, user);
+    const known = this.#found.get(key);
+    if (known !== undefined && JSON.stringify(known.secret) === JSON.stringify(secret)) return;
+    this.#found.set(key, { secret, learned: undefined });
   }
 
-  /** How to log in to a server as `user`; nothing in it if nothing is known (the server may trust us). */
-  forServer(user: string): ServerCredential {
+  /** A client has logged in as `user` and thereby shown what servers will accept too. */
+  learn(
+    database: string,
+    user: string,
+    shown: { keys?: ScramKeys | undefined; password?: string | undefined },
+  ): void {
     const secret = this.#secrets.get(user);
+    const known = secret === undefined ? this.#found.get(keyOf(database, user)) : undefined;
+    const kind = (secret ?? known?.secret)?.kind;
+    const learned =
+      shown.password !== undefined
+        ? { password: shown.password }
+        : shown.keys !== undefined && kind === "scram"
+          ? { scramKeys: shown.keys }
+          : undefined;
+    if (learned === undefined) return;
+    if (secret !== undefined) this.#learned.set(user, learned);
+    else this.#found.set(keyOf(database, user), { secret: known?.secret, learned });
+  }
+
+  /**
+   * How to log in to a server as `user`; nothing in it if nothing is known (the server may trust us). Of users that were
+   * looked up, only for the database that they were looked up for.
+   */
+  forServer(user: string, database: string = ""): ServerCredential {
+    const own = this.#secrets.get(user);
+    const found = own === undefined ? this.#found.get(keyOf(database, user)) : undefined;
+    const secret = own ?? found?.secret;
     if (secret?.kind === "plain") return { password: secret.password };
-    const learned = this.#learned.get(user);
+    const learned = own === undefined ? found?.learned : this.#learned.get(user);
     if (learned !== undefined) return learned;
     return secret?.kind === "md5" ? { md5Hash: secret.hash } : {};
   }
+}
+
+function keyOf(database: string, user: string): string {
+  return JSON.stringify([database, user]);
 }

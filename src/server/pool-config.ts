@@ -106,7 +106,7 @@ export function connectOptionsOf(
     hosts: [{ host: node.host, port: node.port }],
     user,
     database: target.dbname,
-    ...(own === undefined ? credentials.forServer(user) : { password: own }),
+    ...(own === undefined ? credentials.forServer(user, request.database) : { password: own }),
     sslmode: node.server_tls_sslmode ?? settings.server_tls_sslmode,
     sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
     sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),

@@ -7,6 +7,7 @@ import type { DatabaseView, PoolView } from "../admin/context.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { ServerBudget } from "../pool/budget.ts";
 import { Pool } from "../pool/pool.ts";
@@ -124,6 +125,13 @@ export class Pools {
       mode: identity.mode,
       replication: replicationOf(request),
     }));
+  }
+
+  /** How to connect to a database as `user` for a question of our own; undefined: there is no such database. */
+  connectOptionsFor(database: string, user: string): ConnectOptions | undefined {
+    const request = { user, database, otherParameters: [], replication: false };
+    if (targetOf(this.#config, request) === undefined) return undefined;
+    return connectOptionsOf(this.#config, this.#credentials, request, user);
   }
 
   /** Databases of the configuration, and others that clients have used. */

@@ -12,6 +12,7 @@ import type { Admission } from "../session/admission.ts";
 import type { Login } from "../session/login.ts";
 import { administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
+import type { Authentication } from "./authentication.ts";
 import type { Consoles } from "./consoles.ts";
 import type { Listener } from "./listener.ts";
 import type { Pools } from "./pools.ts";
@@ -27,6 +28,7 @@ export interface ShutdownSubject {
   readonly pools: Pools;
   readonly peers: Peers;
   readonly consoles: Consoles;
+  readonly authentication: Authentication;
   readonly logger: Logger;
   /** Nothing waits for time any more. */
   readonly onClosed: () => void;
@@ -70,7 +72,7 @@ export class Shutdown {
   /** Resolves when everything is closed. */
   async begin(mode: ShutdownMode): Promise<void> {
     if (this.#closed) return;
-    const { admission, listener, logins, sessions, pools, peers, consoles, logger, onClosed } = this.#subject;
+    const { admission, listener, logins, sessions, pools, peers, consoles, logger } = this.#subject;
     admission.state = "shutting_down";
     await listener.close();
     if (mode === "immediate") for (const session of [...sessions]) session.destroy();
@@ -80,10 +82,11 @@ export class Shutdown {
     const cancelsMs = mode === "immediate" ? immediateShutdownMs : fastShutdownMs;
     await Promise.all([pools.endCancels(cancelsMs), peers.end(cancelsMs)]);
     this.#closed = true;
-    onClosed();
+    this.#subject.onClosed();
     // A login that was under way may have become a session meanwhile.
     for (const session of [...sessions]) session.fail(administratorShutdown());
     pools.close();
+    this.#subject.authentication.close();
     for (const login of logins) login.destroy();
     consoles.close(mode === "immediate");
     logger.info({ mode }, "shut down");

@@ -74,26 +74,48 @@ export interface LoginRequest {
   readonly replication: boolean;
 }
 
+/** What is known of a user who wants to log in. */
+export interface KnownUser {
+  /** Who the client is once it has proved it. */
+  readonly user: string;
+  /** What it must prove to know; undefined: nothing that it could know. */
+  readonly secret: Secret | undefined;
+  /** It is known that there is no such user, or it could not be found out. */
+  readonly missing: boolean;
+  /** The kind of secret that a user without one seems to have; undefined: the method's own. */
+  readonly unknownKind: Secret["kind"] | undefined;
+}
+
+/** Who may log in with what. */
+export interface ClientAuthentication {
+  /** Of this process: where the salts of made-up secrets come from. */
+  readonly mockKey: Buffer;
+  scramIterations(): number;
+  /** What clients must prove: the same for all of them, or what the rule that fits a client says. */
+  method(): AuthMethod | "any" | HostBasedRules;
+  /** Looks a user up. Never rejects: a failure to look is told to nobody but the log. */
+  find(request: LoginRequest): KnownUser | Promise<KnownUser>;
+  /** `auth_type = "any"`: as whom a client acts. Throws OperationError `login.config`. */
+  forcedUserOf(request: LoginRequest): string;
+  /** A client has proved who it is, and thereby shown what lets the pool log in to servers as this user. */
+  onSuccess(
+    request: LoginRequest,
+    known: KnownUser,
+    shown: { readonly keys: ScramKeys | undefined; readonly password: string | undefined },
+  ): void;
+  /** A client has not proved what it was asked to: what was looked up may be out of date. */
+  onFailure(request: LoginRequest): void;
+}
+
 export interface LoginContext extends SessionContext {
   readonly cancels: CancelRegistry;
   readonly peers: Peers;
   readonly admission: Admission;
   /** Undefined: TLS is off. */
   clientTls(): ClientTls | undefined;
-  /** What clients must prove: the same for all of them, or what the rule that fits a client says. */
-  authentication(): AuthMethod | HostBasedRules;
-  secretOf(user: string): Secret | undefined;
-  /** The kind of secret that an unknown user seems to have; undefined: the method's own. */
-  unknownUserKind(): Secret["kind"] | undefined;
-  readonly mockKey: Buffer;
-  scramIterations(): number;
+  readonly authentication: ClientAuthentication;
   isAdministrator(user: string): boolean;
   ignoresParameter(name: string): boolean;
-  /** What a login proved: lets the pool log in to servers as this user. */
-  learnCredential(
-    user: string,
-    credential: { keys?: ScramKeys | undefined; password?: string | undefined },
-  ): void;
   /** Undefined: no such database. */
   poolFor(request: LoginRequest): Pool | undefined;
   /** The login is over, one way or another. */

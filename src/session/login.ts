@@ -3,16 +3,16 @@
  *
  *     startup --(SSLRequest, GSSENCRequest)--> startup
  *             --(CancelRequest)--> carried out, then closed without a byte
- *             --(startup)--> authenticating --> welcome --> Session
+ *             --(startup)--> preparing --> authenticating --> welcome --> Session
  *
  * The order is PostgreSQL's: cancel requests before everything, then encryption, then the state of the
  * system, then who the client is, and only then whether its database exists and a place is free; so nobody
  * learns anything about databases or users without having logged in. A connection that is a *dead end* (see
  * admission.ts) goes the same way up to its startup packet.
  */
-import type { LoginAction, LoginMachine } from "../auth/login.ts";
+import type { LoginAction } from "../auth/login.ts";
 import { saltedPassword } from "../auth/pbkdf2.ts";
-import { Failure, OperationError, PeerError } from "../base/errors.ts";
+import { Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import { ParameterVector, type Welcome } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -24,7 +24,8 @@ import { admissionFailure } from "./admission.ts";
 import type { ConsoleStart, LoginContext, SessionIdentity } from "./context.ts";
 import { ClientEncryption } from "./encryption.ts";
 import { greeting, minorMax, negotiation, unsupportedVersion } from "./greeting.ts";
-import { loginMachine } from "./proof.ts";
+import { internalFailure, loginTimeout, noSuchDatabase } from "./login-failures.ts";
+import { type Proof, proofFor } from "./proof.ts";
 import { encryptionRequired, errorReply, longWaitNotice } from "./replies.ts";
 import { Session } from "./session.ts";
 import { readStartup, type Startup } from "./startup.ts";
@@ -33,7 +34,14 @@ import { type WelcomeListener, WelcomeRequest } from "./welcome.ts";
 /** The same for every login. */
 const loginRules = frontendLoginRules();
 
-type LoginState = "startup" | "securing" | "authenticating" | "deriving" | "welcoming" | "ended";
+type LoginState =
+  | "startup"
+  | "securing"
+  | "preparing"
+  | "authenticating"
+  | "deriving"
+  | "welcoming"
+  | "ended";
 
 export class Login implements TransportListener, WelcomeListener {
   readonly id: number;
@@ -50,7 +58,7 @@ export class Login implements TransportListener, WelcomeListener {
   #loginFramer: Framer | undefined;
   readonly #encryption: ClientEncryption;
   #startup: Startup | undefined;
-  #machine: LoginMachine | undefined;
+  #proof: Proof | undefined;
   #welcome: WelcomeRequest | undefined;
   #pool: Pool | undefined;
   #authenticationOkSent = false;
@@ -93,6 +101,7 @@ export class Login implements TransportListener, WelcomeListener {
         case "authenticating":
           this.#readLogin(chunk);
           break;
+        case "preparing":
         case "deriving":
         case "welcoming":
           // Read from until it sends on without waiting: one that leaves meanwhile must be noticed.
@@ -131,13 +140,7 @@ export class Login implements TransportListener, WelcomeListener {
       this.#end();
       return;
     }
-    this.fail(
-      new OperationError("client_login_timeout", {
-        code: "login.client_login_timeout",
-        sqlstate: "57014",
-        source: "client",
-      }),
-    );
+    this.fail(loginTimeout());
   }
 
   /** Tells the client why (FATAL) and closes. */
@@ -276,15 +279,39 @@ export class Login implements TransportListener, WelcomeListener {
     if (negotiated !== undefined) this.#transport.write(negotiated);
     // A client may send on without waiting: what lies behind the packet is the login's, or the session's.
     this.#keep(this.#startupFramer.takeRest());
-    this.#machine = loginMachine(this.#context, startup, {
+    this.#loginFramer = new Framer(loginRules);
+    this.#state = "preparing";
+    const proof = proofFor(this.#context, startup, {
       id: this.id,
       address: this.#address,
       socket: this.#encryption.socket,
       tls: this.#encryption.tls,
     });
-    this.#loginFramer = new Framer(loginRules);
+    if (proof instanceof Promise) {
+      proof.then(
+        (ready) => this.#prepared(ready),
+        (error: unknown) => this.#failBy(error),
+      );
+    } else {
+      this.#authenticate(proof);
+    }
+  }
+
+  /** What was looked up is there; the client may be gone by now. */
+  #prepared(proof: Proof): void {
+    if (this.#state !== "preparing") return;
+    try {
+      this.#transport.resume();
+      this.#authenticate(proof);
+    } catch (error) {
+      this.#failBy(error);
+    }
+  }
+
+  #authenticate(proof: Proof): void {
+    this.#proof = proof;
     this.#state = "authenticating";
-    this.#act(this.#machine.start());
+    this.#act(proof.machine.start());
     this.#readKept();
   }
 
@@ -310,7 +337,7 @@ export class Login implements TransportListener, WelcomeListener {
       // It may be the last message of the login: the session takes what lies behind it from here.
       const behind = framer.takeRest();
       if (behind.length > 0) this.#rest.unshift(behind);
-      this.#act((this.#machine as LoginMachine).receive(body));
+      this.#act((this.#proof as Proof).machine.receive(body));
     }
   }
 
@@ -328,6 +355,7 @@ export class Login implements TransportListener, WelcomeListener {
         );
         return;
       case "fail":
+        this.#context.authentication.onFailure(this.#startup as Startup);
         throw action.error;
       case "ok":
         if (action.data !== undefined) this.#transport.write(action.data);
@@ -340,7 +368,7 @@ export class Login implements TransportListener, WelcomeListener {
     try {
       this.#state = "authenticating";
       this.#transport.resume();
-      this.#act((this.#machine as LoginMachine).derived(salted));
+      this.#act((this.#proof as Proof).machine.derived(salted));
       this.#readKept();
     } catch (error) {
       this.#failBy(error);
@@ -348,20 +376,18 @@ export class Login implements TransportListener, WelcomeListener {
   }
 
   #authenticated(action: Extract<LoginAction, { kind: "ok" }>): void {
-    const startup = this.#startup as Startup; // read before the login machine was made
+    const { known } = this.#proof as Proof; // made before the login began
     this.#state = "welcoming";
-    this.#context.learnCredential(startup.user, action);
+    this.#context.authentication.onSuccess(this.#startup as Startup, known, action);
+    const startup = { ...(this.#startup as Startup), user: known.user };
+    this.#startup = startup;
     if (this.#context.isConsole(startup.database)) {
       this.#enterConsole(startup);
       return;
     }
     const pool = this.#context.poolFor(startup);
     if (pool === undefined) {
-      throw new OperationError(`no such database: ${startup.database}`, {
-        code: "login.no_such_database",
-        sqlstate: "3D000",
-        source: "client",
-      });
+      throw noSuchDatabase(startup.database);
     }
     if (!this.#context.admission.beginSession(this, this.#context.isAdministrator(startup.user))) {
       throw admissionFailure("too_many");
@@ -447,9 +473,7 @@ export class Login implements TransportListener, WelcomeListener {
       return;
     }
     this.#context.logger.error({ client: this.id, peer: this.#peer, err: error }, "internal error");
-    this.fail(
-      new OperationError("internal error", { code: "login.internal", sqlstate: "XX000", source: "internal" }),
-    );
+    this.fail(internalFailure());
   }
 
   #end(): void {

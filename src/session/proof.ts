@@ -2,7 +2,8 @@
  * What a client is asked to prove, and against what: put together from its connection and the configuration.
  *
  * With host-based authentication a rule decides, and it is looked for by what the client says and where it
- * comes from, before anything is looked up: refusals here are the same for names that exist and for others.
+ * comes from, before anything is looked up: refusals here are the same for names that exist and for others. Only
+ * then is the user looked up, which may take a question to PostgreSQL.
  */
 import { randomBytes } from "node:crypto";
 import os from "node:os";
@@ -12,7 +13,7 @@ import type { HostBasedRules } from "../auth/hba/hba.ts";
 import type { HbaRule } from "../auth/hba/rules.ts";
 import { type AuthMethod, LoginMachine } from "../auth/login.ts";
 import { PeerError } from "../base/errors.ts";
-import type { ClientTls, LoginContext, LoginRequest } from "./context.ts";
+import type { ClientTls, KnownUser, LoginContext, LoginRequest } from "./context.ts";
 
 /** A client's connection, as far as it matters for what the client must prove. */
 export interface ClientConnection {
@@ -25,33 +26,60 @@ export interface ClientConnection {
   readonly tls: ClientTls | undefined;
 }
 
+/** What a client has to do, and what comes of it. */
+export interface Proof {
+  readonly machine: LoginMachine;
+  /** Whom the client then is. */
+  readonly known: KnownUser;
+}
+
 /**
- * The client's login, ready to start. Throws PeerError 28000 if no rule lets the client in, or if its
- * certificate is not what the rule asks for.
+ * The client's login, ready to start, once it is known what is stored of its user. Throws or rejects with PeerError
+ * 28000 if no rule lets the client in, or if its certificate is not what the rule asks for.
  */
-export function loginMachine(
+export function proofFor(
   context: LoginContext,
   request: LoginRequest,
   connection: ClientConnection,
-): LoginMachine {
-  const { user } = request;
-  const { socket, tls } = connection;
-  const { method, certificateUser } = demandOn(context, request, connection);
-  const unknownUserKind = context.unknownUserKind();
-  return new LoginMachine({
+): Proof | Promise<Proof> {
+  const demand = demandOn(context, request, connection);
+  if (demand.method === "reject" || demand.known !== undefined) {
+    return proofOf(context, request, connection, demand, demand.known ?? stranger(request));
+  }
+  const known = context.authentication.find(request);
+  if (!(known instanceof Promise)) return proofOf(context, request, connection, demand, known);
+  return known.then((found) => proofOf(context, request, connection, demand, found));
+}
+
+function proofOf(
+  { authentication }: LoginContext,
+  { user }: LoginRequest,
+  { socket, tls }: ClientConnection,
+  { method, certificateUser }: Demand,
+  known: KnownUser,
+): Proof {
+  const { secret, missing, unknownKind } = known;
+  const machine = new LoginMachine({
     method,
     user,
-    secret: context.secretOf(user),
+    secret,
+    missing,
     tls: {
       secure: socket !== undefined,
       endPoint: tls?.endPoint,
       certificateUser,
     },
     random: randomBytes,
-    mockKey: context.mockKey,
-    scramIterations: context.scramIterations(),
-    ...(unknownUserKind === undefined ? {} : { unknownUserKind }),
+    mockKey: authentication.mockKey,
+    scramIterations: authentication.scramIterations(),
+    ...(unknownKind === undefined ? {} : { unknownUserKind: unknownKind }),
   });
+  return { machine, known };
+}
+
+/** A user of whom nothing has to be known. */
+function stranger({ user }: LoginRequest): KnownUser {
+  return { user, secret: undefined, missing: false, unknownKind: undefined };
 }
 
 /** Whether a client has shown a certificate that our authorities vouch for. */
@@ -64,10 +92,13 @@ interface Demand {
   readonly method: AuthMethod;
   /** The user whom the client's certificate stands for. */
   readonly certificateUser: string | undefined;
+  /** Whom the client acts as, if nothing has to be looked up. */
+  readonly known?: KnownUser;
 }
 
 function demandOn(context: LoginContext, request: LoginRequest, connection: ClientConnection): Demand {
-  const authentication = context.authentication();
+  const authentication = context.authentication.method();
+  if (authentication === "any") return demandOnAny(context, request);
   if (typeof authentication === "string") {
     return { method: authentication, certificateUser: commonNameOf(connection.socket) };
   }
@@ -89,6 +120,13 @@ function demandOn(context: LoginContext, request: LoginRequest, connection: Clie
     throw refused("certificate authentication failed");
   }
   return { method, certificateUser: certified ? request.user : undefined };
+}
+
+/** Every client is let in, as the user of its database; at the console, which has none, as who it says it is. */
+function demandOnAny(context: LoginContext, request: LoginRequest): Demand {
+  const { user, database } = request;
+  const forced = context.isConsole(database) ? user : context.authentication.forcedUserOf(request);
+  return { method: "trust", certificateUser: undefined, known: { ...stranger(request), user: forced } };
 }
 
 /** The rule that decides over a client; what came of the search is logged. */

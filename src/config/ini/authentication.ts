@@ -11,22 +11,13 @@ export const authenticationVerdicts: VerdictTable = {
   auth_hba_file: { verdict: "same", default: "" },
   auth_ident_file: { verdict: "same" },
   auth_query: {
-    verdict: "inert",
+    verdict: "same",
     default:
       "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
+    doc: "It runs over connections of its own, which are in no pool and no SHOW. A query that fails, and a user that it does not find, are told to the client as a wrong password is.",
   },
-  auth_user: {
-    verdict: "unsupported",
-    kind: "text",
-    doc: "Put the users and their secrets into `auth_file`.",
-  },
-  auth_dbname: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
-  },
+  auth_user: { verdict: "same" },
+  auth_dbname: { verdict: "same" },
   auth_ldap_options: {
     verdict: "inert",
     kind: "text",

@@ -275,4 +275,7 @@ export const globalVerdicts: VerdictTable = {
 };
 
 /** What a pgbouncer.ini means for settings that PgBouncer does not have, where our own default is another. */
-export const ownDefaults: Readonly<Record<string, unknown>> = { log_format: "pgbouncer" };
+export const ownDefaults: Readonly<Record<string, unknown>> = {
+  log_format: "pgbouncer",
+  auth_query_cache_age: 0,
+};

@@ -189,7 +189,7 @@ class Mapping {
     const node = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     nodes[node] = { host, port };
     result["node"] = node;
-    for (const key of ["dbname", "user"]) {
+    for (const key of ["dbname", "user", "auth_user", "auth_query", "auth_dbname"]) {
       if (values.has(key)) result[key] = values.get(key);
     }
     const password = values.get("password");

@@ -14,21 +14,9 @@ export const databaseVerdicts: VerdictTable = {
   port: { verdict: "renamed", to: "nodes.NAME.port", doc: "5432 without it." },
   user: { verdict: "same" },
   password: { verdict: "same", doc: "Without `user` it is ignored, as in PgBouncer." },
-  auth_user: {
-    verdict: "unsupported",
-    kind: "text",
-    doc: "Put the users and their secrets into `auth_file`.",
-  },
-  auth_query: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
-  },
-  auth_dbname: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with `auth_user`, which is not supported yet.",
-  },
+  auth_user: { verdict: "same" },
+  auth_query: { verdict: "same" },
+  auth_dbname: { verdict: "same" },
   pool_size: { verdict: "same" },
   min_pool_size: { verdict: "same" },
   reserve_pool_size: {

@@ -2,12 +2,12 @@
 export const authentication = {
   auth_type: {
     type: "choice",
-    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "hba"],
+    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "any", "hba"],
     aliases: { plain: "password" },
-    notYet: ["any", "ldap", "pam"],
+    notYet: ["ldap", "pam"],
     default: "scram-sha-256",
     reloadable: true,
-    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
+    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `any` asks nothing and takes every client for the `user` of its database, which must have one; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
   },
   auth_hba_file: {
     type: "text",
@@ -29,6 +29,41 @@ export const authentication = {
     path: "file",
     reloadable: true,
     doc: 'File of users and secrets in PgBouncer\'s format: lines `"user" "secret"`, where the secret is a password, `md5…` or `SCRAM-SHA-256$…`. Read again at a reload. [users.NAME] has precedence.',
+  },
+  auth_user: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "User as whom `auth_query` is run, to find the secrets of users that `auth_file` and [users.NAME] do not name; its own secret must be there, as a password or an md5 hash, if the server asks for one. Empty: nobody is looked up. [How it works](operations.md#users-looked-up-in-postgresql).",
+  },
+  auth_query: {
+    type: "text",
+    default:
+      "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
+    reloadable: true,
+    doc: "Query for the secret of the user `$1`. One row of two columns, the user's name and the secret as `auth_file` may hold it; no row: there is no such user; a secret that is NULL lets nobody in.",
+  },
+  auth_dbname: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "Database of [databases.NAME] in which `auth_query` is run; empty: the one that the client asks for.",
+  },
+  auth_query_cache_age: {
+    type: "seconds",
+    default: 10,
+    minimum: 0,
+    reloadable: true,
+    doc: "For how long an answer of `auth_query` is used again: a password that was changed, or a user that was dropped, is still good for so long. A login that fails, and a reload, end it at once. 0 asks at every login, as PgBouncer does, which has no such setting; with a pgbouncer.ini it is the default.",
+  },
+  auth_query_cache_size: {
+    type: "integer",
+    default: 10_000,
+    minimum: 1,
+    maximum: 1_000_000,
+    unit: "users",
+    reloadable: true,
+    doc: "How many answers of `auth_query` are kept; the one that was used least recently makes room. (PgBouncer has no such setting.)",
   },
   scram_iterations: {
     type: "integer",

@@ -64,6 +64,18 @@ describe("the methods that ask for nothing", () => {
   });
 });
 
+test.each([
+  ["trust", '"trust" authentication failed'],
+  ["cert", "certificate authentication failed"],
+] as const)("%s lets in nobody of whom it is known that there is no such user", (method, message) => {
+  const tls = { secure: true, certificateUser: user };
+  expect(newMachine({ method, tls }).start().kind).toBe("ok");
+  expect(newMachine({ method, tls, missing: true }).start()).toMatchObject({
+    kind: "fail",
+    error: { message, sqlstate: "28000" },
+  });
+});
+
 describe.each(methods)("method %s", (method) => {
   const failedText = (kind: Secret["kind"]): string =>
     method === "scram-sha-256" || (method === "md5" && kind === "scram")

@@ -239,6 +239,8 @@ describe("[pgbouncer]", () => {
       log_format: "pgbouncer",
       log_level: "info",
       server_check_query: "<empty>",
+      auth_user: "",
+      auth_query_cache_age: 0,
     });
     expect([config.nodes, config.databases, config.users].map((table) => Object.keys(table))).toEqual([
       [],
