@@ -21,20 +21,23 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   wire: ["base"],
   config: ["base"],
   auth: ["base", "wire"],
+  sql: ["base"],
   client: ["base", "wire", "auth"],
   pool: ["base", "wire", "config", "client"],
-  session: ["base", "wire", "config", "auth", "client", "pool"],
-  admin: ["base", "wire", "config", "pool", "session"],
-  server: ["base", "wire", "config", "auth", "client", "pool", "session", "admin"],
+  session: ["base", "wire", "sql", "config", "auth", "client", "pool"],
+  admin: ["base", "wire", "sql", "config", "pool", "session"],
+  server: ["base", "wire", "sql", "config", "auth", "client", "pool", "session", "admin"],
   check: ["base", "config", "client", "session", "server"],
   lab: ["base", "client"],
-  cli: ["base", "config", "client", "server", "check", "lab"],
+  cli: ["base", "sql", "config", "client", "server", "check", "lab"],
   src: ["base", "config", "client", "server"],
 };
 
 /** Bytes, events and `now` in, actions out; whatever these import at run time has to be the same. */
 const sansIo = (file: string): boolean =>
-  /^src\/(wire\/|auth\/(?!pbkdf2\.ts)|client\/handshake\/handshake\.ts|pool\/replies\.ts)/.test(file);
+  /^src\/(wire\/|sql\/(?!parser\.ts|index\.ts)|auth\/(?!pbkdf2\.ts)|client\/handshake\/handshake\.ts|pool\/replies\.ts)/.test(
+    file,
+  );
 const outsideWorld =
   /\b(?:Date\.now|new Date|performance\.|setTimeout|setInterval|setImmediate|queueMicrotask|nextTick|async|await|Promise|Math\.random|random(?:Bytes|Int|UUID|FillSync))\b|\.then\(/;
 const nodeModulesWithoutIo = new Set(["node:crypto", "node:buffer", "node:util"]);

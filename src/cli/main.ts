@@ -11,6 +11,7 @@ import { registerBench } from "./bench.ts";
 import { registerCheck } from "./check.ts";
 import { registerDemo } from "./demo.ts";
 import { Exit } from "./exit.ts";
+import { registerExplain } from "./explain.ts";
 import { registerIni } from "./ini.ts";
 import { registerInit } from "./init.ts";
 import { registerQuery } from "./query.ts";
@@ -42,6 +43,7 @@ function commandLine(): Command {
   registerCheck(program);
   registerDemo(program);
   registerQuery(program);
+  registerExplain(program);
   registerBench(program);
   return program;
 }

@@ -1,0 +1,82 @@
+/**
+ * What is known of a database beyond PostgreSQL's own functions: names of functions, operators, types and
+ * relations that are not proven harmless. A snapshot: loaded anew, never changed.
+ *
+ * A name without a schema stands for the worst of that name in any schema, because the search path decides and is
+ * the client's to set. Kinds of rows that `catalogQuery` yields, columns kind, schema, name:
+ *
+ * - `function`: defined by users, and declared volatile.
+ * - `function_stable`: in a language that runs SQL (plpgsql, sql, plpython, …), declared stable or immutable. PostgreSQL does not
+ *   enforce that it leaves nothing behind, but does refuse its writes.
+ * - `function_plain`: in C or built in, by an extension or a superuser, declared stable or immutable: believed.
+ * - `operator`, `type`: whose functions are not harmless; domains with checks that call such functions.
+ * - `cast`: there are casts by such functions. They may be implicit, so any expression may run them.
+ * - `relation_read`: views, foreign tables and tables with row security that are not proven harmless to read.
+ * - `relation_write`: relations with triggers, rules, defaults, checks or indexes not proven harmless to write.
+ * - `relation_sequence`: relations with a column whose default takes the next value of a sequence.
+ */
+export type FunctionVerdict = "harmless" | "user" | "user_stable" | "absent";
+
+type Names = Map<string, Set<string>>;
+
+export class Catalog {
+  /** `unknown`: nothing was loaded. `assumed`: there is nothing, for those who ask without a database. */
+  readonly state: "unknown" | "assumed" | "loaded";
+  readonly hasCasts: boolean;
+  readonly hasTypes: boolean;
+  readonly #names = new Map<string, Names>();
+
+  private constructor(state: "unknown" | "assumed" | "loaded", rows: readonly CatalogRow[]) {
+    this.state = state;
+    for (const [kind, schema, name] of rows) this.#add(kind ?? "", schema ?? "", name ?? "");
+    this.hasCasts = this.#names.has("cast");
+    this.hasTypes = this.#names.has("type");
+  }
+
+  /** Nothing is known: whatever names a function or a relation is opaque. */
+  static readonly unknown: Catalog = new Catalog("unknown", []);
+  /** A database without functions, views and triggers of its own. */
+  static readonly assumed: Catalog = new Catalog("assumed", []);
+
+  static loaded(rows: readonly CatalogRow[]): Catalog {
+    return new Catalog("loaded", rows);
+  }
+
+  userFunction(schema: string | undefined, name: string): FunctionVerdict {
+    if (this.#has("function", schema, name)) return "user";
+    if (this.#has("function_stable", schema, name)) return "user_stable";
+    return this.#has("function_plain", schema, name) ? "harmless" : "absent";
+  }
+
+  hasOperator(schema: string | undefined, name: string): boolean {
+    return this.#has("operator", schema, name);
+  }
+
+  hasType(schema: string | undefined, name: string): boolean {
+    return this.#has("type", schema, name);
+  }
+
+  relationIs(
+    what: "relation_read" | "relation_write" | "relation_sequence",
+    schema: string | undefined,
+    name: string,
+  ): boolean {
+    return this.#has(what, schema, name);
+  }
+
+  #has(kind: string, schema: string | undefined, name: string): boolean {
+    const schemas = this.#names.get(kind)?.get(name);
+    return schemas !== undefined && (schema === undefined || schemas.has(schema));
+  }
+
+  #add(kind: string, schema: string, name: string): void {
+    let ofKind = this.#names.get(kind);
+    if (ofKind === undefined) this.#names.set(kind, (ofKind = new Map()));
+    const schemas = ofKind.get(name);
+    if (schemas === undefined) ofKind.set(name, new Set([schema]));
+    else schemas.add(schema);
+  }
+}
+
+/** Kind, schema, name, as text. */
+export type CatalogRow = readonly (string | null)[];

@@ -1,0 +1,13 @@
+/** What a text of SQL is: the public face of the room. Load the parser once, then everything is synchronous. */
+export { Catalog, type CatalogRow } from "./catalog.ts";
+export {
+  Classifier,
+  type ClassifierOptions,
+  type ClassifierStatistics,
+  type LexicalSettings,
+  unknownClass,
+} from "./classifier.ts";
+export { type Explanation, explain } from "./explain.ts";
+export { Parser } from "./parser.ts";
+export { type ReservationReason, reservationOf, reservationReasons } from "./reservations.ts";
+export type * from "./statement-class.ts";
