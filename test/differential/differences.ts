@@ -60,12 +60,41 @@ const differences: readonly Difference[] = [
     },
   },
   {
+    name: "temporary schema of an earlier client",
+    reason:
+      "A server that ever had a temporary object keeps its empty schema, so pg_temp.x is missing there in other words than in a " +
+      "new session (namespace.c keeps myTempNamespace through DISCARD TEMP).",
+    modes: ["session", "transaction", "statement"],
+    rewrite: (message, columns) => {
+      if (message.kind === "DataRow") {
+        const without = (value: Buffer | null, at: number): Buffer | null => {
+          if (columns[at]?.name === "pg_my_temp_schema") return null;
+          if (columns[at]?.name !== "current_schemas") return value;
+          return value && Buffer.from(value.toString().replace("pg_temp_N,", ""));
+        };
+        return { ...message, values: message.values.map(without) };
+      }
+      if (message.kind !== "ErrorResponse" || !/\bpg_temp\b/.test(message.fields.message)) return message;
+      return { kind: "ErrorResponse", fields: { severity: "ERROR", code: "3F000", message: "pg_temp" } };
+    },
+  },
+  {
+    name: "goodbye within COPY",
+    reason:
+      "PostgreSQL calls Terminate within COPY a loss of synchronisation, to a client that has just said that it goes; the " +
+      "pooler closes its connection at once.",
+    modes: pooled,
+    scripts: /^copy\/terminate-within$/,
+    rewrite: (message) =>
+      message.kind === "ErrorResponse" && message.fields.code === "08P01" ? undefined : message,
+  },
+  {
     name: "refused startup parameters",
     reason:
       "Outside auto mode the pooler finds out about wrong startup parameters before it lets a client in, and repeats the server's " +
       "words without the place in the server's source.",
     modes: ["session", "transaction", "statement"],
-    scripts: /^parameters\/startup-/,
+    scripts: /^(parameters\/startup-|errors\/login)/,
     rewrite: (message) => {
       if (message.kind === "AuthenticationOk") return undefined;
       if (message.kind !== "ErrorResponse" || message.fields.severity !== "FATAL") return message;
@@ -97,6 +126,13 @@ const unequal: readonly Unequal[] = [
     reason:
       "Outside auto mode a server is shared by clients of different startup parameters, which are set on it; RESET goes to the " +
       "default of the server's own startup, as it does behind PgBouncer.",
+  },
+  {
+    scripts: ["temporary/shadows-prepared-first"],
+    modes: ["session", "transaction", "statement"],
+    reason:
+      "PostgreSQL plans a statement anew when the first temporary object of a session changes its path, but not for the second; " +
+      "on a server that was used before it is never the first.",
   },
 ];
 

@@ -1,9 +1,13 @@
 /** Reads scripts from files. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { plainSteps } from "./plain.ts";
 import { type Role, type Script, ScriptError } from "./script.ts";
 import { annotatedSteps } from "./steps.ts";
+
+/** By whose names differences.ts knows the scripts in it. */
+const ownFolder = fileURLToPath(new URL("../../differential", import.meta.url));
 
 /** The script in a file, or all below a folder, in order of their names. */
 export function loadScripts(place: string): Script[] {
@@ -16,7 +20,8 @@ export function loadScripts(place: string): Script[] {
 
 function loadScript(file: string, folder: string): Script {
   const text = readFileSync(file, "utf8");
-  const { dir, name } = path.parse(path.relative(folder, file));
+  const own = path.relative(ownFolder, file);
+  const { dir, name } = path.parse(own.startsWith("..") ? path.relative(folder, file) : own);
   const directives = readDirectives(text, file);
   return {
     name: path.posix.join(dir, name),

@@ -9,7 +9,7 @@
  *   of type oid
  * - transactions, positions in the log: values of xid, xid8, pg_snapshot, pg_lsn
  * - times: values of date and time types within two hours of now
- * - temporary schemas: pg_temp_N and pg_toast_temp_N
+ * - temporary schemas: pg_temp_N and pg_toast_temp_N; names of exported snapshots
  * - texts: numbers of processes, transactions, relations and databases in what errors and notices say
  */
 import type { BackendMessage, ColumnDescription, Value } from "../../../src/wire/index.ts";
@@ -126,7 +126,10 @@ function isNow(text: string): boolean {
   return Math.abs(parsed - Date.now()) < margin;
 }
 
-const maskedText = (text: string): string => text.replace(/\bpg_(toast_)?temp_\d+/g, "pg_$1temp_N");
+const maskedText = (text: string): string =>
+  text
+    .replace(/\bpg_(toast_)?temp_\d+/g, "pg_$1temp_N")
+    .replace(/^[0-9A-F]{8}-[0-9A-F]{8}-\d+$/, "<snapshot>");
 
 function maskedWords(text: string): string {
   return maskedText(text)

@@ -1,0 +1,14 @@
+declare c cursor for insert into t values (1);
+fetch nobody;
+move nobody;
+close nobody;
+begin;
+declare c cursor for select 1;
+declare c cursor for select 2;
+rollback;
+begin;
+declare c cursor for select 1/(3 - generate_series(1, 5));
+fetch 2 from c;
+fetch 1 from c;
+fetch 1 from c;
+rollback;

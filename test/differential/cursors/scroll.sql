@@ -1,0 +1,18 @@
+begin;
+declare c scroll cursor for select generate_series(1, 10);
+fetch last from c;
+fetch prior from c;
+fetch first from c;
+fetch absolute 5 from c;
+fetch relative -2 from c;
+fetch backward 2 from c;
+fetch backward all from c;
+fetch forward 3 from c;
+fetch 0 from c;
+move absolute 0 in c;
+fetch all from c;
+close c;
+declare n no scroll cursor for select generate_series(1, 3);
+fetch 2 from n;
+fetch prior from n;
+rollback;

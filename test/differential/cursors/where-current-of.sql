@@ -1,0 +1,10 @@
+create table t(a int, b text);
+insert into t values (1, 'x'), (2, 'y');
+begin;
+declare c cursor for select * from t for update;
+fetch 1 from c;
+update t set b = 'changed' where current of c;
+fetch 1 from c;
+delete from t where current of c;
+commit;
+select * from t;

@@ -1,0 +1,10 @@
+begin;
+declare c cursor with hold for select generate_series(1, 3);
+rollback;
+fetch c;
+begin;
+savepoint s;
+declare c cursor with hold for select 1;
+rollback to s;
+fetch c;
+rollback;

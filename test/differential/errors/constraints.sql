@@ -1,0 +1,13 @@
+create table t(a int primary key, b int not null check (b > 0), c int references t);
+insert into t values (1, 1, 1);
+insert into t values (1, 1, 1);
+insert into t values (2, null, 1);
+insert into t values (2, 0, 1);
+insert into t values (2, 1, 99);
+delete from t where a = 1;
+insert into t values (3, 1, 1);
+delete from t where a = 1;
+update t set a = 3 where a = 1;
+create table x(r int4range, exclude using gist (r with &&));
+insert into x values ('[1,5)');
+insert into x values ('[3,9)');

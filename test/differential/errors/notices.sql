@@ -1,0 +1,13 @@
+set client_min_messages = debug1;
+set client_min_messages = notice;
+do $$ begin raise debug 'd'; raise log 'l'; raise info 'i'; raise notice 'n'; raise warning 'w'; end $$;
+set client_min_messages = error;
+do $$ begin raise info 'i'; raise notice 'n'; raise warning 'w'; end $$;
+reset client_min_messages;
+drop table if exists nothing;
+create table t(a int);
+create table if not exists t(a int);
+create index i on t(a);
+create index if not exists i on t(a);
+comment on table t is 'x';
+truncate t;

@@ -1,0 +1,11 @@
+selec 1;
+select 1 from;
+select * from nothing;
+select nothing;
+select 'unterminated;
+';
+select 1::nonsense;
+select "x;
+";
+create table (a int);
+select $1;

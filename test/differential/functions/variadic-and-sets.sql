@@ -1,0 +1,12 @@
+create function many(variadic a int[]) returns int language sql as $$ select sum(x)::int from unnest(a) x $$;
+select many(1, 2, 3);
+select many(variadic array[4, 5]);
+create function pairs(out a int, out b text) returns setof record language sql as $$ values (1, 'one'), (2, 'two') $$;
+select * from pairs();
+select pairs();
+create function defaults(a int default 1, b int default 2) returns int language sql return a + b;
+select defaults(b => 5);
+create function atomic(a int) returns int language sql begin atomic select a + 1; select a + 2; end;
+select atomic(1);
+drop function many;
+select many(1);

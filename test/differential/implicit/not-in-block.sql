@@ -1,0 +1,18 @@
+create table t(a int);
+vacuum t;
+begin;
+vacuum t;
+rollback;
+vacuum t\; select 1;
+select 1\; vacuum t;
+create database never\; select 1;
+begin;
+create index concurrently on t(a);
+rollback;
+create index concurrently i on t(a);
+drop index concurrently i;
+select 1\; create index concurrently on t(a);
+reindex table concurrently t;
+alter system set work_mem = '4MB'\; select 1;
+discard all\; select 1;
+cluster;

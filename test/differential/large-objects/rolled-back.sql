@@ -1,0 +1,13 @@
+begin;
+select lo_create(4713);
+rollback;
+select lo_get(4713);
+begin;
+select lo_create(4713);
+savepoint s;
+select lo_unlink(4713);
+rollback to s;
+commit;
+select lo_get(4713);
+comment on large object 4713 is 'with a comment';
+grant select on large object 4713 to public;

@@ -1,0 +1,10 @@
+create sequence s;
+begin;
+select nextval('s');
+rollback;
+select currval('s'), nextval('s');
+alter sequence s increment 10 maxvalue 25;
+select nextval('s');
+select nextval('s');
+alter sequence s cycle minvalue 5;
+select nextval('s');

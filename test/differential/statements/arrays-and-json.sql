@@ -1,0 +1,10 @@
+select array[1, 2, 3] || 4, array[[1, 2], [3, 4]], '{a,"b c",NULL}'::text[];
+select jsonb_path_query('{"a": [1, 2, 3]}', '$.a[*] ? (@ > 1)');
+select * from json_table('[{"a": 1}, {"a": 2}]', '$[*]' columns (a int path '$.a'));
+select json_object('a': 1, 'b': 'x'), jsonb '{"a": {"b": 1}}' #> '{a,b}';
+select unnest(array['x', 'y']) with_name, generate_subscripts(array[7, 8], 1);
+select xmlelement(name foo, xmlattributes('x' as bar), 'content');
+select row(1, 'a', null), (1, 2) = (1, 2);
+select '\xdeadbeef'::bytea, b'101', '1 year 2 mons'::interval, '(1,2)'::point, '10.0.0.0/8'::cidr;
+select 'infinity'::float8, 'NaN'::numeric, 1e100::numeric, -0.0::float8;
+select '[1,5)'::int4range * '[3,9)'::int4range, '{[1,2),[5,6)}'::int4multirange;

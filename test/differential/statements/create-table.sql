@@ -1,0 +1,17 @@
+create table distributors(did integer check (did > 100), name varchar(40), constraint con1 check (did > 100 and name <> ''));
+create table films(code char(5) constraint firstkey primary key, title varchar(40) not null);
+create table array_int(vector int[][]);
+create table cinemas(id serial, name text, location text) with (fillfactor = 70);
+create table employees of nothing;
+create type employee_type as (name text, salary numeric);
+create table employees of employee_type (primary key (name), salary with options default 1000);
+insert into employees(name) values ('ada');
+table employees;
+create table circles(c circle, exclude using gist (c with &&));
+create table generated(a int, b int generated always as (a * 2) stored, c int generated always as (a * 3) virtual);
+insert into generated(a) values (2);
+table generated;
+insert into generated(b) values (2);
+create table films(a int);
+create table a_child(extra int) inherits (distributors);
+create table bad(a int, a text);

@@ -1,0 +1,11 @@
+create table t(a int, b text);
+insert into t select n, 'row ' || n from generate_series(1, 6) n;
+delete from t where a = 1;
+delete from t using (values (2), (3)) v(x) where a = v.x returning a, b;
+with gone as (delete from t where a = 4 returning a) select count(*) from gone;
+delete from t where a in (select a from t order by a limit 1);
+delete from t;
+delete from t returning *;
+truncate t;
+truncate t restart identity cascade;
+truncate nothing;

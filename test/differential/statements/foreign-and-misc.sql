@@ -1,0 +1,11 @@
+create foreign data wrapper w;
+create server s foreign data wrapper w;
+create foreign table f(a int) server s;
+select * from f;
+create user mapping for current_user server s;
+drop user mapping for current_user server s;
+drop foreign data wrapper w cascade;
+create access method am type table handler nothing;
+create language nothing;
+create transform for int language sql (from sql with function nothing(internal));
+import foreign schema x from server nothing into public;

@@ -1,0 +1,16 @@
+create table films(title text, rating int, len interval, director text);
+create unique index title_idx on films(title);
+create index on films(lower(title));
+create index title_idx on films(title);
+create index if not exists title_idx on films(title);
+create unique index part on films(director) include (rating) where rating > 5;
+create index concurrently conc on films using hash (title);
+insert into films values ('a', 1, null, 'd'), ('b', 9, null, 'd');
+insert into films values ('A', 9, null, 'd');
+insert into films values ('a', 1, null, 'e');
+alter index title_idx rename to t_idx;
+drop index concurrently conc;
+drop index t_idx, part;
+drop index t_idx;
+create statistics st on title, rating from films;
+drop statistics st;

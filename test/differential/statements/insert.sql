@@ -1,0 +1,12 @@
+create table distributors(did int primary key, dname text unique, n int default 7);
+insert into distributors values (5, 'Gizmo Transglobal'), (6, 'Associated Computing, Inc');
+insert into distributors(did, dname) values (5, 'x') on conflict (did) do update set dname = excluded.dname || '!' returning *;
+insert into distributors(did, dname) values (7, 'x!') on conflict do nothing;
+insert into distributors(did, dname) values (8, 'z') on conflict (did) where did > 100 do nothing;
+insert into distributors default values;
+insert into distributors select 9, 'nine', 9 returning did as number;
+with upd as (update distributors set n = 8 where did = 5 returning *) insert into distributors select did + 100, dname || ' copy', n from upd;
+insert into distributors as d values (5, 'again') on conflict on constraint distributors_pkey do update set n = d.n + 1 returning d.n;
+insert into distributors values (1, 2, 3, 4);
+insert into distributors(nothing) values (1);
+select * from distributors order by did;

@@ -1,0 +1,14 @@
+create function plus1(int, int) returns int language sql immutable as 'select $1 + $2 + 1';
+create operator +++ (leftarg = int, rightarg = int, function = plus1, commutator = +++);
+select 1 +++ 2;
+select 1 +++ 'x';
+drop operator +++ (int, int);
+create collation german (provider = icu, locale = 'de');
+select 'a' < 'B' collate "C";
+create collation copy from "C";
+select 'a' < 'B' collate copy;
+create conversion myconv for 'UTF8' to 'LATIN1' from utf8_to_iso8859_1;
+drop conversion myconv;
+create text search configuration mine (copy = english);
+select to_tsvector('mine', 'the quick foxes');
+drop text search configuration mine;

@@ -1,0 +1,13 @@
+create procedure insert_data(a integer, b integer) language sql as $$ select 1; $$;
+call insert_data(1, 2);
+call insert_data(1);
+create procedure swap(inout a int, inout b int) language plpgsql as $$ begin select b, a into a, b; end $$;
+call swap(1, 2);
+select swap(1, 2);
+create procedure outs(in a int, out b int) language plpgsql as $$ begin b := a * 2; end $$;
+call outs(21, null);
+do language plpgsql 'begin null; end';
+do $$ declare r record; begin for r in select generate_series(1, 2) as n loop raise notice '%', r.n; end loop; end $$;
+drop procedure insert_data;
+alter procedure swap rename to exchange;
+drop procedure exchange(int, int);

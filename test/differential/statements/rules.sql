@@ -1,0 +1,12 @@
+create table t1(a int);
+create table t2(a int);
+create rule r as on insert to t1 do instead insert into t2 values (new.a);
+insert into t1 values (1);
+select count(*) from t1;
+select count(*) from t2;
+create rule n as on delete to t1 do instead nothing;
+delete from t1;
+create rule tell as on update to t2 do also notify changed;
+update t2 set a = 2;
+alter rule r on t1 rename to rr;
+drop rule rr on t1;

@@ -1,0 +1,12 @@
+create sequence serial start 101;
+select nextval('serial');
+create sequence down increment -1;
+select nextval('down');
+select * from serial;
+alter sequence serial as smallint;
+alter sequence serial restart;
+select nextval('serial');
+alter sequence serial owned by none;
+create sequence bad minvalue 10 maxvalue 5;
+drop sequence serial, down;
+select last_value from serial;

@@ -1,0 +1,11 @@
+create table weather(city text, lo int, hi int, prcp real);
+insert into weather values ('SF', 46, 50, 0.25), ('SF', 43, 57, 0), ('Hayward', 37, 54, null);
+update weather set lo = lo + 1, hi = lo + 15, prcp = default where city = 'SF' returning lo, hi, prcp;
+update weather set (lo, hi) = (lo - 1, hi - 1) where city = 'Hayward' returning *;
+create table cities(name text, bonus int);
+insert into cities values ('SF', 100);
+update weather w set hi = hi + c.bonus from cities c where c.name = w.city;
+update weather set (lo, hi) = (select 1, 2) where prcp is null;
+select * from weather order by city, hi;
+update weather set nothing = 1;
+update nothing set a = 1;

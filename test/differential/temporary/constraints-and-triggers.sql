@@ -1,0 +1,11 @@
+create temp table parent(id int primary key);
+create temp table child(id int references parent);
+insert into child values (1);
+insert into parent values (1);
+insert into child values (1);
+create function pg_temp.says() returns trigger language plpgsql as $$ begin raise notice 'row %', new.id; return new; end $$;
+create trigger says before insert on child for each row execute function pg_temp.says();
+insert into child values (1);
+create index on child(id);
+truncate parent cascade;
+select * from child;

@@ -1,0 +1,4 @@
+begin;
+create temp table t(a int);
+prepare transaction 'x';
+select * from t;

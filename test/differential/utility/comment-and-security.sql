@@ -1,0 +1,13 @@
+create table t(a int);
+comment on table t is 'a table';
+comment on column t.a is 'a column';
+select obj_description('t'::regclass), col_description('t'::regclass, 1);
+security label on table t is 'x';
+grant select on t to public;
+revoke select on t from public;
+select has_table_privilege('public', 't', 'select');
+alter default privileges in schema public grant select on tables to public;
+create table u(a int);
+select relacl is not null from pg_class where relname = 'u';
+alter default privileges in schema public revoke select on tables from public;
+reassign owned by postgres to nobody_like_this;

@@ -1,0 +1,12 @@
+create table t(a int primary key, b text);
+explain (costs off) select * from t where a = 1;
+explain (costs off, verbose) select b from t;
+explain (costs off, format json) select 1;
+explain (costs off, format yaml) select 1;
+explain (analyze, costs off, timing off, summary off, buffers off) select 1;
+explain (costs off, analyze, timing off, summary off, buffers off) insert into t values (1, 'x');
+select * from t;
+explain (costs off, generic_plan) select * from t where a = $1;
+explain (nonsense) select 1;
+explain (costs off) create table u as select 1;
+explain create table u(a int);

@@ -1,0 +1,16 @@
+create table t(a int);
+insert into t select generate_series(1, 100);
+vacuum t;
+analyze t;
+vacuum (analyze, verbose false) t;
+vacuum full t;
+cluster t;
+create index i on t(a);
+cluster t using i;
+cluster;
+reindex index i;
+reindex table t;
+checkpoint;
+select reltuples from pg_class where relname = 't';
+vacuum nothing;
+analyze nothing;
