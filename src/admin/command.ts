@@ -1,6 +1,7 @@
 /** What a command of the console is, and what it answers with. */
 import { OperationError } from "../base/errors.ts";
-import { type AdminContext, isConsoleDatabase } from "./context.ts";
+import { isConsoleDatabase } from "../config/reserved.ts";
+import type { AdminContext } from "./context.ts";
 import type { Column, Row } from "./result.ts";
 
 /** So much of a statement is repeated in an error. */

@@ -21,6 +21,10 @@ import { showMem } from "./commands/show-mem.ts";
 import { showParameters } from "./commands/show-parameter.ts";
 import { showPeerPools } from "./commands/show-peer-pools.ts";
 import { showPeers } from "./commands/show-peers.ts";
+import { showPoolNodes } from "./commands/show-pool-nodes.ts";
+import { showPoolPools } from "./commands/show-pool-pools.ts";
+import { showPoolProcesses } from "./commands/show-pool-processes.ts";
+import { showPoolVersion } from "./commands/show-pool-version.ts";
 import { showPools } from "./commands/show-pools.ts";
 import { showServers } from "./commands/show-servers.ts";
 import { showSockets } from "./commands/show-sockets.ts";
@@ -41,6 +45,7 @@ for (const command of [
   ...[showActiveSockets, showClients, showConfig, showDatabases, showDnsHosts, showDnsZones, showHelp],
   ...[showLists, showMem, showPeerPools, showPeers, showPools, showServers, showSockets, showState],
   ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion],
+  ...[showPoolNodes, showPoolPools, showPoolProcesses, showPoolVersion],
   ...showParameters,
 ]) {
   commands.set(command.name, command);

@@ -9,14 +9,6 @@ import type { Statistics } from "../pool/statistics.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { Session } from "../session/session.ts";
 
-/** The database whose clients talk to the pooler itself, and another name for it. */
-export const consoleDatabase = "pgbouncer";
-const consoleDatabases: ReadonlySet<string> = new Set([consoleDatabase, "pgsluice"]);
-
-export function isConsoleDatabase(name: string): boolean {
-  return consoleDatabases.has(name);
-}
-
 /** A pool and what it is for. */
 export interface PoolView {
   readonly pool: Pool;
@@ -25,6 +17,8 @@ export interface PoolView {
   /** Whose servers they are: the database's own user, or the client's. */
   readonly user: string;
   readonly mode: PoolMode;
+  /** Where its servers are, as [nodes.NAME] calls it; empty if a reload has taken the database away. */
+  readonly node: string;
   readonly replication: "none" | "physical" | "logical";
 }
 

@@ -1,15 +1,10 @@
 /** Connections as SHOW CLIENTS, SERVERS and SOCKETS list them: all in the same columns. */
 import type { Transport } from "../base/transport.ts";
+import { consoleDatabase } from "../config/reserved.ts";
 import type { Server } from "../pool/server.ts";
 import type { PoolSettings } from "../pool/settings.ts";
 import type { Session } from "../session/session.ts";
-import {
-  type AdminContext,
-  type ConsoleClient,
-  consoleDatabase,
-  type PoolView,
-  type SocketAddress,
-} from "./context.ts";
+import type { AdminContext, ConsoleClient, PoolView, SocketAddress } from "./context.ts";
 import { type Column, columnsOf, type Row } from "./result.ts";
 
 export const socketColumns: readonly Column[] = columnsOf(

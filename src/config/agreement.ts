@@ -1,6 +1,7 @@
 /** What several settings must agree on: checks that no single value can be held against. */
 import type { ConfigProblem } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
+import { isConsoleDatabase } from "./reserved.ts";
 import type { Config, DatabaseConfig, Settings } from "./schema.ts";
 import { tlsLimitProblems } from "./tls.ts";
 
@@ -39,6 +40,9 @@ function poolProblems(config: Config): ConfigProblem[] {
     });
   }
   for (const [name, database] of Object.entries(config.databases)) {
+    if (isConsoleDatabase(name)) {
+      problems.push({ key: `databases.${name}`, problem: "this name is reserved for the console" });
+    }
     const poolSize = database.pool_size ?? size;
     if (database.min_pool_size !== undefined && poolSize > 0 && database.min_pool_size > poolSize) {
       const problem = `${database.min_pool_size} is more than the pool size, ${poolSize}`;

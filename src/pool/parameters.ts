@@ -144,6 +144,11 @@ export class ServerParameters {
     }
   }
 
+  /** The last value that the server has reported. */
+  reported(name: string): string | undefined {
+    return this.#all.get(name);
+  }
+
   /** Throws PeerError 08P01 if the server reports more different parameters than any server has. */
   set(name: string, value: string): void {
     this.#all.set(name, value);

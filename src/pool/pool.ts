@@ -96,6 +96,11 @@ export class Pool implements BudgetMember {
     return this.#servers;
   }
 
+  /** Why no server can be had, while that is not tried again. */
+  get recentFailure(): Failure | undefined {
+    return this.#opening.recentFailure;
+  }
+
   get firstWaitsSinceMs(): number | undefined {
     return this.#waiting.firstSinceMs;
   }

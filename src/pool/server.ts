@@ -68,6 +68,8 @@ export class Server implements TransportListener {
   readonly connection: OpenConnection;
   readonly connectedAtMs: number;
   lastUsedAtMs: number;
+  /** How often it was given to a client. */
+  assignments = 0;
   /** Moved by the pool only. */
   state: ServerState = "active";
   owner: ServerOwner | undefined;

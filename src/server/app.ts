@@ -2,12 +2,13 @@
  * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
  * be ended, in the way that shutdown.ts says. No decisions about clients or servers are made here.
  */
-import { consoleDatabase, isConsoleDatabase, type ShutdownWait } from "../admin/context.ts";
+import type { ShutdownWait } from "../admin/context.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
+import { consoleDatabase, isConsoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry } from "../pool/cancel-registry.ts";
 import { Peers } from "../pool/peers.ts";

@@ -8,12 +8,12 @@ import type {
   PoolView,
   ShutdownWait,
 } from "../admin/context.ts";
-import { consoleDatabase } from "../admin/context.ts";
 import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
 import { withSetting } from "../config/changes.ts";
+import { consoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
 import type { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Peers } from "../pool/peers.ts";

@@ -123,6 +123,7 @@ export class Pools {
       database: request.database,
       user: identity.user,
       mode: identity.mode,
+      node: targetOf(this.#config, request)?.nodeName ?? "",
       replication: replicationOf(request),
     }));
   }

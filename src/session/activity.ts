@@ -54,7 +54,8 @@ export class Activity {
   }
 
   /** The client has got a server, at once or after a wait. */
-  assigned(clock: Clock): void {
+  assigned(clock: Clock, server: Server): void {
+    server.assignments++;
     this.#statistics.serverAssignmentCount++;
     if (this.waitStartMs === 0) return;
     this.#statistics.waitMs += clock.now() - this.waitStartMs;

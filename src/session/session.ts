@@ -377,7 +377,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#server = server;
     server.owner = this;
     server.used = true;
-    this.activity.assigned(this.#context.clock);
+    this.activity.assigned(this.#context.clock, server);
     if (applySettings(server, this.parameters, this.#output)) this.#settingsPending = true;
     const unit = this.#unit;
     if (unit === undefined) return;

@@ -22,6 +22,8 @@ export interface PooledOptions {
   readonly settings?: Table;
   /** [nodes.main] */
   readonly node?: Table;
+  /** Further [nodes.NAME]. */
+  readonly nodes?: Readonly<Record<string, Table>>;
   /** [databases] */
   readonly databases?: Readonly<Record<string, Table>>;
   readonly users?: Readonly<Record<string, Table>>;
@@ -264,7 +266,7 @@ function configOf(lab: Lab, options: PooledOptions): Config {
         server_tls_sslmode: "disable",
         ...options.settings,
       },
-      nodes: { main: { host, port, ...options.node } },
+      nodes: { main: { host, port, ...options.node }, ...options.nodes },
       databases: options.databases ?? { "*": {} },
       users: options.users ?? {},
       peers: options.peers ?? {},

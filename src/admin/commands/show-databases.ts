@@ -1,6 +1,8 @@
 /** SHOW DATABASES: those of the configuration, those that clients have used besides, and the console's own. */
+
+import { consoleDatabase } from "../../config/reserved.ts";
 import { type Command, showCommand } from "../command.ts";
-import { type AdminContext, consoleDatabase, type DatabaseView } from "../context.ts";
+import type { AdminContext, DatabaseView } from "../context.ts";
 import { columnsOf, type Row } from "../result.ts";
 
 const columns = columnsOf(

@@ -1,7 +1,9 @@
 /** SHOW POOLS: one line for each database and user, whatever startup options their clients came with. */
+
+import { consoleDatabase } from "../../config/reserved.ts";
 import type { Server } from "../../pool/server.ts";
 import { type Command, showCommand } from "../command.ts";
-import { type AdminContext, consoleDatabase, type PoolView } from "../context.ts";
+import type { AdminContext, PoolView } from "../context.ts";
 import { columnsOf, type Row } from "../result.ts";
 import { serverState, waitCells } from "../sockets.ts";
 

@@ -9,6 +9,7 @@
 import type { DeclarationTable } from "../declare.ts";
 import type { ConfigProblem } from "../errors.ts";
 import { suggestion } from "../nearest.ts";
+import { isConsoleDatabase } from "../reserved.ts";
 import { settings } from "../settings.ts";
 import { globalVerdicts, ownDefaults } from "./globals.ts";
 import { type IniLine, type Place, placeText } from "./grammar.ts";
@@ -121,6 +122,10 @@ class Mapping {
       if (known.includes(key)) this.#globals.set(key, { value, place });
       else this.#problem(place, key, `unknown setting${suggestion(key, known)}`);
     } else if (section === "databases" || section === "users" || section === "peers") {
+      if (section === "databases" && isConsoleDatabase(key)) {
+        this.#problem(place, JSON.stringify(key), "this name is reserved for the console");
+        return;
+      }
       const entry = readNamed(section, key, value, place);
       this.#problems.push(...entry.problems);
       this.#named[section].set(key, entry);

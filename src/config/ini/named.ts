@@ -23,9 +23,6 @@ const tables: Readonly<Record<NamedSection, VerdictTable>> = {
   peers: peerVerdicts,
 };
 
-/** The database that stands for the console. */
-const reservedDatabase = "pgbouncer";
-
 export function readNamed(section: NamedSection, name: string, text: string, place: Place): NamedEntry {
   const table = tables[section];
   const problems: ConfigProblem[] = [];
@@ -33,9 +30,6 @@ export function readNamed(section: NamedSection, name: string, text: string, pla
     problems.push({ key, problem, place: placeText(place) });
   };
   const quoted = JSON.stringify(name);
-  if (section === "databases" && name === reservedDatabase) {
-    complain(quoted, "this name is reserved for the console");
-  }
   const pairs = parseConnectString(text);
   if (typeof pairs === "string") {
     complain(quoted, pairs);

@@ -406,11 +406,11 @@ describe("[databases], [users], [peers]", () => {
   test("mistakes", async () => {
     expect(
       await problemsOf(
-        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgbouncer = host=x\nd = password=geheim wort\ne = host=x pool_mode=auto pool_size=viele\nf = host=x connect_query='select 1'\n[users]\nu = query_timeout=5\n[pgbouncer]",
+        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=auto pool_size=viele\nf = host=x connect_query='select 1'\n[users]\nu = query_timeout=5\n[pgbouncer]",
       ),
     ).toEqual([
       '2: "a": hots: unknown parameter; did you mean host?',
-      '5: "pgbouncer": this name is reserved for the console',
+      '5: "pgsluice": this name is reserved for the console',
       '6: "d": syntax error: a word without = after password',
       '3: "b": host: several hosts are not supported yet; name one',
       '4: "c": port: must be an integer from 1 to 65535',

@@ -132,6 +132,8 @@ describe("a mistake is named with file, key and a hint", () => {
       "[databases.a]\nnode = 'mian'",
       'pgsluice.toml: databases."a".node: there is no node "mian"; did you mean main?',
     ],
+    ["[databases.pgbouncer]", "pgsluice.toml: databases.pgbouncer: this name is reserved for the console"],
+    ["[databases.pgsluice]", "pgsluice.toml: databases.pgsluice: this name is reserved for the console"],
     ["[databases.a]\npassword = 'x'", 'pgsluice.toml: databases."a".password: needs user beside it'],
     [
       "[pgsluice]\nmin_pool_size = 30",
