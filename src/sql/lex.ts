@@ -191,10 +191,9 @@ class Lexer {
     const next = end < text.length ? text[end] : 0;
     if (end === start + 1) {
       const first = (text[start] as number) | 0x20;
-      if (next === 0x27 && first === 0x65) return this.#prefixed(end, true, false); // e'…'
-      if (next === 0x27 && (first === 0x62 || first === 0x78 || first === 0x6e)) {
-        return this.#prefixed(end, false, true); // b'…', x'…', n'…'
-      }
+      if (next === 0x27 && first === 0x65) return this.#escapeString(end);
+      // b'…' and x'…' have rules of their own, and are rare.
+      if (next === 0x27 && (first === 0x62 || first === 0x78)) this.#shapeable = false;
       // u&'…' and u&"…": escapes whose character another word may name.
       if (next === 0x26 && first === 0x75) this.#shapeable = false;
     }
@@ -268,12 +267,12 @@ class Lexer {
 
   // Literals.
 
-  #prefixed(quoteAt: number, escapes: boolean, keepPrefix: boolean): void {
+  /** e'…' */
+  #escapeString(quoteAt: number): void {
     this.#tokens += 1;
     this.#afterLabel = false;
-    if (keepPrefix) this.#keep(quoteAt);
-    else this.#at = quoteAt;
-    this.#string(escapes);
+    this.#at = quoteAt;
+    this.#string(true);
   }
 
   /** From the opening quote over all continuations in further lines. */

@@ -74,8 +74,9 @@ interface Found {
   readonly shows?: string;
 }
 
+/** ASCII alone, as the text comes byte by byte: what else there is, is the parser's. */
 const pattern =
-  /\s+|([a-z_][a-z0-9_]*)|"([^"\\\0]+)"|'((?:[^'\\]|'')*)'(?!\s*')|([+-]?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?)(?![\w.$])|([=,.*;])/iy;
+  /[ \t\n\r\f\v]+|([a-z_][a-z0-9_]*)|"([ !#-[\]-~]+)"|'((?:[\t\n\r -&(-[\]-~]|'')*)'(?![ \t\n\r\f\v]*')|([+-]?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?)(?![\w.$])|([=,.*;])/iy;
 
 function tokenize(text: string): Token[] | undefined {
   const tokens: Token[] = [];
@@ -145,7 +146,7 @@ class Reader {
   name(): string | undefined {
     const token = this.next();
     if (token === undefined || token.text.length > nameBytesMax) return undefined;
-    if (token.kind === "quoted") return isAscii(token.text) ? token.text : undefined;
+    if (token.kind === "quoted") return token.text;
     return token.kind === "word" && !reserved.has(token.text) ? token.text : undefined;
   }
 }
@@ -333,11 +334,6 @@ function deallocated(read: Reader): Found | undefined {
   read.takes("prepare");
   const name = read.takes("all") ? null : read.name();
   return name === undefined ? undefined : { tag: "DeallocateStmt", effect: { kind: "deallocate", name } };
-}
-
-function isAscii(text: string): boolean {
-  // biome-ignore lint: control characters are what is looked for.
-  return /^[\x20-\x7e]*$/.test(text);
 }
 
 /** Reserved keywords, of pg_get_keywords(). */

@@ -8,9 +8,9 @@ import {
   type StatementClass,
 } from "../../../src/sql/index.ts";
 
-const parser: Parser = await Parser.load();
+export const parser: Parser = await Parser.load();
 
-function newClassifier(options: Partial<ClassifierOptions> = {}): Classifier {
+export function newClassifier(options: Partial<ClassifierOptions> = {}): Classifier {
   const clock = new VirtualClock();
   return new Classifier(parser, { now: () => clock.now(), ...options });
 }
