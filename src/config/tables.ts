@@ -121,8 +121,7 @@ export const databaseSettings = {
   },
   pool_mode: {
     type: "choice",
-    values: ["session", "transaction", "statement"],
-    notYet: ["auto"],
+    values: ["auto", "session", "transaction", "statement"],
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
@@ -138,8 +137,7 @@ export const userSettings = {
   },
   pool_mode: {
     type: "choice",
-    values: ["session", "transaction", "statement"],
-    notYet: ["auto"],
+    values: ["auto", "session", "transaction", "statement"],
     reloadable: true,
     doc: "Instead of the setting of this name of the database and of [pgsluice].",
   },

@@ -4,7 +4,10 @@
  * PostgreSQL reports some parameters by ParameterStatus whenever they change (GUC_REPORT). Those that a
  * session may set are *tracked*: a client has a vector of them, a server has the vector that it really holds,
  * and where the two differ the difference is applied before the client's next statement, in the same write.
- * Only values that a server has reported enter a vector, so equal settings are equal strings.
+ * In auto mode a vector also holds what else the session has set, as read from the server's catalogs, and whose
+ * rights it acts with (`session_authorization`, `role`). A setting that is not tracked and not in a vector has the
+ * value that a new session has. Only values that a server has reported or shown enter a vector, so equal
+ * settings are equal strings.
  */
 import { protocolViolation } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
@@ -36,6 +39,9 @@ const notAtStartup: ReadonlySet<string> = new Set(["search_path", "default_trans
 
 /** Reported parameters that say on whose behalf a session acts: a server on which they changed is not shared. */
 const identityNames: ReadonlySet<string> = new Set(["session_authorization", "is_superuser"]);
+
+/** Settings that say the same, in the order in which they are applied: the role is one that the user may take. */
+const identitySettings = ["session_authorization", "role"] as const;
 
 /** The reported spelling of a tracked parameter, or undefined if `name` is not tracked. */
 export function trackedName(name: string): string | undefined {
@@ -119,6 +125,25 @@ export class ParameterVector {
     return this.#values.map.entries();
   }
 
+  /** What is in it beyond the `reported` parameters is this from now on. */
+  replaceUntracked(settings: ReadonlyMap<string, string>, reported: ReadonlyMap<string, string>): void {
+    if (settings.size === 0 && this.#values.map.size <= reported.size && !this.#holdsOthers(reported)) return;
+    const values = new Map<string, string>();
+    for (const [name, value] of this.#values.map) if (reported.has(name)) values.set(name, value);
+    for (const [name, value] of settings) values.set(name, value);
+    this.#values = new Values(values);
+  }
+
+  #holdsOthers(reported: ReadonlyMap<string, string>): boolean {
+    for (const name of this.#values.map.keys()) if (!reported.has(name)) return true;
+    return false;
+  }
+
+  /** Whether it says that the session acts as somebody else than who logged in. */
+  get hasIdentity(): boolean {
+    return identitySettings.some((name) => this.#values.map.has(name));
+  }
+
   equals(other: ParameterVector): boolean {
     return this.#values === other.#values || this.#values.key === other.#values.key;
   }
@@ -167,9 +192,15 @@ export class ServerParameters {
     }
   }
 
-  /** False while SET SESSION AUTHORIZATION or SET ROLE makes this session another user's. */
-  get identityUnchanged(): boolean {
-    return this.#identityUnchanged;
+  /** The user whose session it is now, if that is not who logged in. */
+  get otherUser(): string | undefined {
+    const now = this.#all.get("session_authorization");
+    return now === this.#identity.get("session_authorization") ? undefined : now;
+  }
+
+  /** What it is now, and that it can be undone, is known. */
+  get identityKnown(): boolean {
+    return this.#identityUnchanged || this.tracked.hasIdentity;
   }
 
   entries(): IterableIterator<[string, string]> {
@@ -180,19 +211,39 @@ export class ServerParameters {
 /**
  * The Query messages that turn `from` into `to`, and how many they are. `set_config` rather than SET:
  * it takes the reported text as it is, also that of search_path, which is a list of quoted names.
- * client_encoding goes first and alone, since it decides how the rest is read.
+ * client_encoding goes first and alone, since it decides how the rest is read. Somebody else's rights are given up
+ * before, and taken on behind all others: the settings were made with whatever rights they need.
  */
 export function settingsQueries(from: ParameterVector, to: ParameterVector): Buffer[] {
-  const calls: string[] = [];
   const queries: Buffer[] = [];
+  const calls: string[] = [];
+  if (from.hasIdentity) {
+    if (from.get("role") !== undefined) calls.push(setConfig("role", "none"));
+    if (from.get("session_authorization") !== undefined) calls.push(setConfig("session_authorization", null));
+  }
+  for (const [name] of from.entries()) {
+    if (to.get(name) === undefined && !isIdentity(name)) calls.push(setConfig(name, null));
+  }
   for (const [name, value] of to.entries()) {
-    if (from.get(name) === value) continue;
-    const call = `pg_catalog.set_config('${name}', ${quoteLiteral(value)}, false)`;
-    if (name === "client_encoding") queries.push(encodeQuery(`SELECT ${call}`));
-    else calls.push(call);
+    if (from.get(name) === value || isIdentity(name)) continue;
+    if (name === "client_encoding") queries.push(encodeQuery(`SELECT ${setConfig(name, value)}`));
+    else calls.push(setConfig(name, value));
+  }
+  for (const name of identitySettings) {
+    const value = to.get(name);
+    if (value !== undefined) calls.push(setConfig(name, value));
   }
   if (calls.length > 0) queries.push(encodeQuery(`SELECT ${calls.join(", ")}`));
   return queries;
+}
+
+function isIdentity(name: string): boolean {
+  return name === "role" || name === "session_authorization";
+}
+
+/** A call that sets a parameter for the session, or for the transaction; null: to what a new session has. */
+export function setConfig(name: string, value: string | null, local = false): string {
+  return `pg_catalog.set_config(${quoteLiteral(name)}, ${value === null ? "NULL" : quoteLiteral(value)}, ${local})`;
 }
 
 /** A string literal that means the same whatever standard_conforming_strings says. */

@@ -26,6 +26,8 @@ export class SharedStatement {
   readonly body: Buffer;
   readonly key: string;
   references = 0;
+  /** What its users have found out about its text. */
+  kept: object | undefined;
 
   constructor(id: number, body: Buffer, key: string) {
     this.name = `${statementNamePrefix}${id}`;

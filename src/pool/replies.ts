@@ -45,6 +45,8 @@ export const Verdict = {
   swallow: 1,
   /** Send `replacement` in its place. */
   replace: 2,
+  /** A row of a query of our own: give it to `takeRow`. */
+  take: 3,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
@@ -58,12 +60,18 @@ export interface RequestOutcome {
   onDone(): void;
   /** The server refused it (`refused`), or skipped it after an earlier error, or is gone. */
   onFailed(refused: boolean): void;
+  /** Of a Query of our own: the bytes of its rows, whole messages or parts, valid until the call returns. */
+  onRow?(bytes: Buffer): void;
+  /** Of a Query of our own: its ErrorResponse, in place of `takeSwallowedError`. `onDone` follows. */
+  onError?(error: Buffer): void;
 }
 
 const requestMask = 0x0f;
 const handlingMask = 0x30;
 /** The entry has a RequestOutcome waiting in `#outcomes`. */
 const hasOutcome = 0x40;
+/** Its ReadyForQuery has the opposite fate of its other replies. */
+const swapsReady = 0x80;
 
 const sqlstateField = 0x43; // C
 
@@ -119,6 +127,11 @@ export class ReplyQueue {
     return this.#synthesised.length > 0;
   }
 
+  /** The next reply is one to a request of our own. */
+  get swallowing(): boolean {
+    return this.#length > 0 && ((this.#ring[this.#head] as number) & handlingMask) === Handling.swallow;
+  }
+
   /** The ErrorResponse of a request of our own, once. */
   takeSwallowedError(): Buffer | undefined {
     const error = this.#swallowedError;
@@ -134,8 +147,11 @@ export class ReplyQueue {
     return bytes;
   }
 
-  /** Notes a request that is being sent (or, if synthesised, is not). Bind, Execute and the like have no outcome. */
-  push(request: Request, handling: Handling, outcome?: RequestOutcome): void {
+  /**
+   * Notes a request that is being sent (or, if synthesised, is not). Bind, Execute and the like have no outcome.
+   * `readySwapped`: the client's request goes on in one of our own, whose ReadyForQuery is the client's.
+   */
+  push(request: Request, handling: Handling, outcome?: RequestOutcome, readySwapped = false): void {
     assert(
       outcome === undefined ||
         request === Request.parse ||
@@ -163,7 +179,7 @@ export class ReplyQueue {
       return;
     }
     if (this.#length === this.#ring.length) this.#grow();
-    const flags = outcome === undefined ? 0 : hasOutcome;
+    const flags = (outcome === undefined ? 0 : hasOutcome) | (readySwapped ? swapsReady : 0);
     this.#ring[(this.#head + this.#length) & (this.#ring.length - 1)] = request | handling | flags;
     this.#length++;
     if (outcome !== undefined) this.#outcomes.push(outcome);
@@ -180,6 +196,10 @@ export class ReplyQueue {
     }
     switch (type) {
       case Backend.dataRow:
+        if (request !== Request.query && request !== Request.execute) throw unexpected(type, request);
+        return verdict === Verdict.swallow && this.#firstOutcome(entry)?.onRow !== undefined
+          ? Verdict.take
+          : verdict;
       case Backend.copyData:
       case Backend.copyDone:
       case Backend.copyOutResponse:
@@ -229,6 +249,15 @@ export class ReplyQueue {
     }
   }
 
+  /** A row, or a part of one, for which the verdict was `take`. */
+  takeRow(bytes: Buffer): void {
+    this.#outcomes.peekFirst()?.onRow?.(bytes);
+  }
+
+  #firstOutcome(entry: number): RequestOutcome | undefined {
+    return (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst();
+  }
+
   /** The server is gone: whatever was parsing never was parsed. */
   abandon(): void {
     while (this.#length > 0) this.#dropFirst(false);
@@ -254,9 +283,11 @@ export class ReplyQueue {
     this.status = buffer[start + 5] as number; // backendRules and decoding require a body
     this.#copyIn = false;
     this.#readyDue = false;
-    if (((this.#ring[this.#head] as number) & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
+    const entry = this.#ring[this.#head] as number;
+    if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
     this.#pop();
-    return verdict;
+    if ((entry & swapsReady) === 0) return verdict;
+    return verdict === Verdict.swallow ? Verdict.forward : Verdict.swallow;
   }
 
   /**
@@ -297,10 +328,10 @@ export class ReplyQueue {
     }
     if (request === Request.query || request === Request.functionCall || request === Request.sync) {
       // ReadyForQuery follows.
-      if (verdict === Verdict.swallow) this.#swallowedError = Buffer.from(buffer.subarray(start, end));
+      if (verdict === Verdict.swallow) this.#noteSwallowedError(entry, buffer.subarray(start, end));
       return verdict;
     }
-    const errorReply = (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst()?.errorReply;
+    const errorReply = this.#firstOutcome(entry)?.errorReply;
     this.#dropFirst(true);
     while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
       this.#dropFirst(false);
@@ -314,6 +345,12 @@ export class ReplyQueue {
     }
     // An error of a Parse of our own stands for the Bind or Describe that needed it.
     return Verdict.forward;
+  }
+
+  #noteSwallowedError(entry: number, error: Buffer): void {
+    const outcome = this.#firstOutcome(entry);
+    if (outcome?.onError !== undefined) outcome.onError(error);
+    else this.#swallowedError = Buffer.from(error);
   }
 
   /** Takes out what was sent behind the COPY and belongs to it: Syncs, which are ignored, and its end. */

@@ -20,7 +20,7 @@ export function reasonToClose(
   if (!server.clean) return "unclean server";
   if (exceeded) return tooMany;
   if (!settings.reuse) return "server is not reused";
-  if (!willReset && !server.parameters.identityUnchanged) return "session user was changed";
+  if (!willReset && !server.parameters.identityKnown) return "session user was changed";
   const { serverLifetimeMs } = settings;
   return serverLifetimeMs === 0 || nowMs - server.connectedAtMs >= serverLifetimeMs ? lifetime : undefined;
 }

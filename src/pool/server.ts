@@ -26,7 +26,12 @@ export interface ServerOwner {
   /** The server reported a parameter in reply to the client's own statement. */
   onParameter(name: string, value: string): void;
   /** A CommandComplete for the client: `DEALLOCATE ALL` or `DISCARD ALL`. */
-  onStatementsDropped(): void;
+  onStatementsDropped(tag: string): void;
+  /**
+   * If it is there, reports of parameters are not forwarded: all of them are given to `onParameter`, and what this
+   * returns goes to the client in front of the next ReadyForQuery.
+   */
+  readonly reportsDue?: (() => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
   onServerDrain(): void;
   /** The connection is gone. `relayed`: the client already got the server's own last words. */
@@ -88,6 +93,12 @@ export class Server implements TransportListener {
   closeReason: string | undefined;
   /** A client has sent statements since the last reset. */
   used = false;
+  /**
+   * In auto mode: the client whose statement may have left settings of names that nobody knows, and the one whose
+   * statement was the last to change what currval() and lastval() return; by their ids.
+   */
+  taintedBy: number | undefined;
+  sequencesOf: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 
@@ -101,6 +112,8 @@ export class Server implements TransportListener {
   #lastWordsRelayed = false;
   /** The last request was answered; the owner hears of it when nothing of the chunk is left. */
   #settledDue = false;
+  /** Parameters were reported since the last ReadyForQuery that the client got. */
+  #reported = false;
   #failure: Failure | undefined;
   #handlingData = false;
 
@@ -213,6 +226,11 @@ export class Server implements TransportListener {
       const first = kind === Frame.whole || kind === Frame.head;
       const verdict = first ? this.#accept(kind === Frame.whole) : this.#streamVerdict;
       if (verdict === Verdict.forward) {
+        if (this.#reported && framer.type === Backend.readyForQuery) {
+          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          run = undefined;
+          this.#report();
+        }
         if (framer.buffer === run && framer.start === runEnd) {
           runEnd = framer.end;
         } else {
@@ -225,6 +243,8 @@ export class Server implements TransportListener {
         if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
         run = undefined;
         this.#forward(this.replies.replacement as Buffer);
+      } else if (verdict === Verdict.take) {
+        this.replies.takeRow(framer.buffer.subarray(framer.start, framer.end));
       }
       if (framer.streaming) continue;
       if (framer.type === Backend.readyForQuery && this.replies.settled) this.#settledDue = true;
@@ -243,6 +263,13 @@ export class Server implements TransportListener {
     if (!this.#framer.atBoundary) return;
     this.#settledDue = false;
     if (this.replies.settled) this.owner?.onSettled();
+  }
+
+  /** The client is about to hear that the server is ready: before that, what was reported meanwhile. */
+  #report(): void {
+    this.#reported = false;
+    const reports = this.owner?.reportsDue?.();
+    if (reports !== undefined) this.#forward(reports);
   }
 
   #forward(bytes: Buffer): boolean {
@@ -267,8 +294,7 @@ export class Server implements TransportListener {
     this.#streamVerdict = verdict === Verdict.replace ? Verdict.swallow : verdict;
     switch (type) {
       case Backend.parameterStatus:
-        this.#noteParameter(verdict);
-        break;
+        return this.#noteParameter(verdict);
       case Backend.errorResponse:
         if (whole) this.#noteError(verdict);
         break;
@@ -277,11 +303,15 @@ export class Server implements TransportListener {
     return verdict;
   }
 
-  #noteParameter(verdict: Verdict): void {
+  /** Returns what is to become of the report. */
+  #noteParameter(verdict: Verdict): Verdict {
     const message = decodeBackend(this.#framer.buffer, this.#framer.start, this.#framer.end);
-    if (message.kind !== "ParameterStatus") return;
+    if (message.kind !== "ParameterStatus") return verdict;
     this.parameters.set(message.name, message.value);
     if (verdict === Verdict.forward) this.owner?.onParameter(message.name, message.value);
+    if (this.owner?.reportsDue === undefined) return verdict;
+    this.#reported = true;
+    return Verdict.swallow;
   }
 
   #noteError(verdict: Verdict): void {
@@ -297,12 +327,22 @@ export class Server implements TransportListener {
   /** Before the reply ends its request: what was sent behind that request is not dropped by it. */
   #noteTag(): void {
     const { buffer, start, end } = this.#framer;
-    if (!droppingTags.has(buffer.toString("latin1", start + 5, end - 1))) return;
+    const tag = buffer.toString("latin1", start + 5, end - 1);
+    if (!droppingTags.has(tag)) return;
     this.prepared.clear();
     this.statementsDropped++;
-    this.owner?.onStatementsDropped();
+    if (tag === "DISCARD ALL") this.#noteDiscarded();
+    if (!this.replies.swallowing) this.owner?.onStatementsDropped(tag);
+  }
+
+  #noteDiscarded(): void {
+    this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
+    this.taintedBy = undefined;
+    this.sequencesOf = undefined;
   }
 }
+
+const noSettings: ReadonlyMap<string, string> = new Map();
 
 /**
  * A mistake of ours while replies were read, by a client's code perhaps. It ends this server and whoever has it:

@@ -1,7 +1,7 @@
 /** What a pool is told about itself: resolved from the configuration, in the units that the code uses. */
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 
-export type PoolMode = "session" | "transaction" | "statement";
+export type PoolMode = "auto" | "session" | "transaction" | "statement";
 
 export interface PoolSettings {
   readonly mode: PoolMode;

@@ -15,6 +15,7 @@ import { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import { nextConnectionId } from "../pool/server.ts";
 import { Admission } from "../session/admission.ts";
+import type { AutoDatabase } from "../session/auto/database.ts";
 import type {
   ClientLimits,
   ClientTls,
@@ -26,17 +27,16 @@ import type {
 import { Login } from "../session/login.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
+import { AutoDatabases } from "./auto-databases.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
-import type { InheritedSocket } from "./inherited.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
 import { admissionLimitsOf, clientLimitsOf, type Files, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { statisticsFields } from "./statistics.ts";
 
-export type { ShutdownWait } from "../admin/context.ts";
 export type { ShutdownMode } from "./shutdown.ts";
 
 export interface PoolerOptions {
@@ -49,8 +49,6 @@ export interface PoolerOptions {
    * it the configuration in force is taken again, with the files that it names.
    */
   readonly onReload?: () => Promise<void>;
-  /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
-  readonly sockets?: readonly InheritedSocket[];
 }
 
 /** All time limits are checked this often: they are right to a tick. */
@@ -130,11 +128,6 @@ export class Pooler {
     return this.#core.shutdown(mode);
   }
 
-  /** SHUTDOWN of the console, in PgBouncer's three ways. Returns at once; see {@link ended}. */
-  beginShutdown(wait: ShutdownWait): void {
-    this.#core.beginShutdown(wait);
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown("immediate");
   }
@@ -154,6 +147,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   #tickMs: number;
   readonly #credentials = new Credentials();
   readonly pools: Pools;
+  readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
   readonly #consoles: Consoles;
   readonly #onReload: (() => Promise<void>) | undefined;
@@ -178,6 +172,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files.rules);
+    this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
     this.#listener = new Listener(
@@ -185,7 +180,6 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       this.logger,
       (accepted) => this.#onAccept(accepted),
       () => this.#makeRoom(),
-      options.sockets ?? [],
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
     this.#shutdown = new Shutdown({
@@ -197,7 +191,6 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       peers: this.peers,
       consoles: this.#consoles,
       authentication: this.authentication,
-      hasPeers: () => this.#config.pgsluice.peer_id !== 0,
       logger: this.logger,
       onClosed: () => clearInterval(this.#ticker),
     });
@@ -308,6 +301,10 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   cancelsForLostClients(): boolean {
     return this.#config.pgsluice.cancel_on_client_disconnect;
+  }
+
+  autoDatabase(pool: Pool): AutoDatabase {
+    return this.autoDatabases.of(pool);
   }
 
   clientTls(): ClientTls | undefined {
@@ -430,6 +427,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     }
     this.pools.tick();
     this.authentication.tick();
+    this.autoDatabases.tick();
     this.#consoles.lookAgain();
     this.#tickStatistics();
   }

@@ -31,6 +31,8 @@ export interface Target {
 
 /** The entry of the configuration that stands for every database without one. */
 export const anyDatabase = "*";
+/** Auto mode does not work without shared prepared statements: if they are off, this many. */
+const preparedMaxInAuto = 200;
 
 /** Databases that must have no idle connection, or CREATE DATABASE cannot copy them. */
 const neverPooled: ReadonlySet<string> = new Set(["template0", "template1"]);
@@ -79,12 +81,13 @@ export function settingsOf(config: Config, request: LoginRequest, mode: PoolMode
     queryWaitTimeoutMs: settings.query_wait_timeout * 1000,
     queryWaitNotifyMs: settings.query_wait_notify * 1000,
     cancelWaitTimeoutMs: settings.cancel_wait_timeout * 1000,
-    resetQuery: settings.server_reset_query,
+    // What auto mode leaves to the reset is known, and so is what undoes it.
+    resetQuery: mode === "auto" ? "DISCARD ALL" : settings.server_reset_query,
     resetQueryAlways: settings.server_reset_query_always,
     resetTimeoutMs: settings.server_reset_timeout * 1000,
     checkQuery: settings.server_check_query,
     checkDelayMs: settings.server_check_delay * 1000,
-    preparedMax: settings.max_prepared_statements,
+    preparedMax: settings.max_prepared_statements || (mode === "auto" ? preparedMaxInAuto : 0),
     packetBytesMax: settings.max_packet_size,
     reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
   };

@@ -80,12 +80,13 @@ export class Activity {
     this.#xactStartMs = 0;
   }
 
-  /** The limit that the client has exceeded at this tick; undefined if none. */
+  /** The limit that the client has exceeded at this tick; undefined if none. `begun`: its BEGIN is held back here. */
   exceeded(
     limits: ClientLimits,
     server: Server | undefined,
     waiting: boolean,
     nowMs: number,
+    begun: boolean,
   ): OperationError | undefined {
     const replies = server?.replies;
     if (replies === undefined || replies.settled) this.#runningSinceMs = undefined;
@@ -94,7 +95,7 @@ export class Activity {
       waiting,
       silentMs: nowMs - this.#heardAtMs,
       runningMs: this.#runningSinceMs === undefined ? undefined : nowMs - this.#runningSinceMs,
-      inTransaction: replies !== undefined && replies.status !== TransactionStatus.idle,
+      inTransaction: begun || (replies !== undefined && replies.status !== TransactionStatus.idle),
     });
   }
 }

@@ -12,6 +12,7 @@ import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-reg
 import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
+import type { AutoDatabase } from "./auto/database.ts";
 import type { Session } from "./session.ts";
 
 /** Time limits on clients in milliseconds; 0: none. */
@@ -43,6 +44,8 @@ export interface SessionContext {
   /** Answer with PgBouncer's SQLSTATE for everything. */
   asPgbouncer(): boolean;
   cancelsForLostClients(): boolean;
+  /** What the clients of a pool in auto mode know together. */
+  autoDatabase(pool: Pool): AutoDatabase;
   onPoolerError(session: Session, failure: Failure): void;
   onSessionEnd(session: Session, reason: string): void;
 }

@@ -45,3 +45,18 @@ export function leaveServer(
   // Its statement still runs: stop it, then close the connection.
   void pool.cancel(server).finally(() => pool.discard(server, reason));
 }
+
+/** The client of `server` is gone, and all that it owes is an answer of our own: then it is reset and shared again. */
+export function releaseWhenSettled(pool: Pool, server: Server): void {
+  server.owner = {
+    onReplies: () => true,
+    onSettled: () => {
+      server.owner = undefined;
+      pool.release(server, true);
+    },
+    onParameter: () => undefined,
+    onStatementsDropped: () => undefined,
+    onServerDrain: () => undefined,
+    onServerLost: () => undefined,
+  };
+}

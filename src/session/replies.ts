@@ -29,6 +29,15 @@ export const longWaitNotice: Buffer = encodeNoticeResponse({
   message: "No server connection available in postgres backend, client being queued",
 });
 
+/** To a client whose server is not shared from now on (`pin_notice`). */
+export function reservedNotice(reasons: readonly string[]): Buffer {
+  return encodeNoticeResponse({
+    severity: "NOTICE",
+    code: "00000",
+    message: `server connection is reserved for this client: ${reasons.join(", ")}`,
+  });
+}
+
 /** For a client that came without TLS although it is asked for; in PgBouncer's words. */
 export function encryptionRequired(): PeerError {
   return new PeerError("SSL required", {

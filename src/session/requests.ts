@@ -6,6 +6,7 @@ import { unreachable } from "../base/assert.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
 import { Frontend } from "../wire/constants.ts";
+import type { AutoSession } from "./auto/auto.ts";
 import type { Output } from "./output.ts";
 import type { ClientStatements } from "./statements.ts";
 
@@ -13,19 +14,25 @@ export class Requests {
   readonly #output: Output;
   /** Undefined: names are passed on as they are. */
   readonly #statements: ClientStatements | undefined;
+  readonly #auto: AutoSession | undefined;
 
-  constructor(output: Output, statements: ClientStatements | undefined) {
+  constructor(output: Output, statements: ClientStatements | undefined, auto: AutoSession | undefined) {
     this.#output = output;
     this.#statements = statements;
+    this.#auto = auto;
   }
 
   /** Forwards one message, or the first part of one. Throws PeerError 08P01 if a name in it has no end. */
   forward(server: Server, type: number, buffer: Buffer, start: number, end: number): void {
     const { replies } = server;
+    let following: Buffer | undefined;
     switch (type) {
-      case Frontend.query:
-        replies.push(Request.query, Handling.forward, this.#statements?.onQuery(server, buffer, start, end));
+      case Frontend.query: {
+        const outcome = this.#statements?.onQuery(server, buffer, start, end);
+        following = this.#auto?.takeResets(server);
+        replies.push(Request.query, Handling.forward, outcome, following !== undefined);
         break;
+      }
       case Frontend.parse:
       case Frontend.bind:
       case Frontend.describe:
@@ -37,7 +44,8 @@ export class Requests {
         break;
       case Frontend.sync:
         this.#statements?.onBatchEnd();
-        replies.push(Request.sync, Handling.forward);
+        following = this.#auto?.takeResets(server);
+        replies.push(Request.sync, Handling.forward, undefined, following !== undefined);
         break;
       case Frontend.functionCall:
         this.#statements?.onBatchEnd();
@@ -54,6 +62,7 @@ export class Requests {
         unreachable(type as never, "message of a client");
     }
     this.#output.append(buffer, start, end, server.transport);
+    if (following !== undefined) this.#auto?.follow(server, this.#output, following);
   }
 
   #forwardNaming(server: Server, type: NamingType, buffer: Buffer, start: number, end: number): void {

@@ -21,12 +21,13 @@ import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/s
 import type { PoolMode } from "../pool/settings.ts";
 import type { Waiter } from "../pool/waiters.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
-import { encodeReadyForQuery } from "../wire/encode-backend.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
 import { Activity } from "./activity.ts";
+import { AutoSession } from "./auto/auto.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, Flow } from "./flow.ts";
-import { applySettings, leaveServer } from "./handover.ts";
+import { Gathered, Gathering } from "./gathering.ts";
+import { applySettings, leaveServer, releaseWhenSettled } from "./handover.ts";
 import { Inbox } from "./inbox.ts";
 import { Output } from "./output.ts";
 import {
@@ -39,9 +40,6 @@ import {
 } from "./replies.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
-import { completesUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
-
-const readyIdle = encodeReadyForQuery(TransactionStatus.idle);
 
 export class Session implements TransportListener, ServerOwner, Waiter, CancelTarget {
   readonly identity: SessionIdentity;
@@ -56,20 +54,19 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** As it was when the client came: a reload changes it for those who come later. */
   readonly #mode: PoolMode;
   readonly #statements: ClientStatements | undefined;
+  /** In auto mode. */
+  readonly #auto: AutoSession | undefined;
+  /** In auto mode reports of parameters wait for the end of the statement. */
+  readonly reportsDue: (() => Buffer | undefined) | undefined;
   readonly #requests: Requests;
   readonly #inbox: Inbox;
   readonly #output = new Output();
   readonly #flow: Flow;
-  /** Exists while something is gathered: an idle client needs none. */
-  #unit: Unit | undefined;
+  readonly #gathering: Gathering;
   #server: Server | undefined;
   #waiting = false;
   #advancing = false;
   #ended = false;
-  /** Parts of a streamed message that nobody wants: a stray CopyData, a cancelled Query. */
-  #dropping = false;
-  /** A cancel hit an unfinished batch: drop what comes until Sync. */
-  #skippingToSync = false;
   /** The message in the framer waits: until it is known what its name means, or for its turn. */
   #held: Frame | undefined;
   /** Settings were sent to this server and their replies are not all in. */
@@ -96,8 +93,16 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       mode === "session" || preparedMax === 0
         ? undefined
         : new ClientStatements(pool.statements, () => this.#advanceSoon());
+    if (mode === "auto") {
+      assert(this.#statements !== undefined, "in auto mode prepared statements are shared");
+      const client = { id: identity.id, parameters };
+      const auto = new AutoSession(client, context.autoDatabase(pool), this.#statements);
+      this.#auto = auto;
+      this.reportsDue = () => (this.#server === undefined ? undefined : auto.reportsDue(this.#server));
+    }
+    this.#gathering = new Gathering(this.#auto);
     this.#flow = new Flow(transport, this.#inbox.framer);
-    this.#requests = new Requests(this.#output, this.#statements);
+    this.#requests = new Requests(this.#output, this.#statements, this.#auto);
     pool.clients++;
     transport.listener = this;
   }
@@ -118,6 +123,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** Statements of the extended protocol that the client has named, where they are handled here. */
   get statementCount(): number {
     return this.#statements?.size ?? 0;
+  }
+
+  /** Why the client keeps its server beyond a transaction (auto mode). */
+  get reservations(): readonly string[] {
+    return this.#auto?.reservations ?? [];
   }
 
   onData(chunk: Buffer): void {
@@ -142,7 +152,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   tick(nowMs: number): void {
     if (this.#ended) return;
     const limits = this.#context.clientLimits();
-    const failure = this.activity.exceeded(limits, this.#server, this.#waiting, nowMs);
+    const begun = this.#gathering.status !== TransactionStatus.idle;
+    const failure = this.activity.exceeded(limits, this.#server, this.#waiting, nowMs, begun);
     if (failure !== undefined) this.fail(failure);
   }
 
@@ -221,17 +232,24 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#settingsPending = false;
     const nowMs = this.#context.clock.now();
     this.activity.settled(nowMs, server.replies.status);
+    const notice = this.#auto?.takeNotice();
+    if (notice !== undefined) this.#transport.write(notice);
     if (!this.#advancing) this.#releaseIfDone(nowMs);
     if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.#advance();
   }
 
   onParameter(name: string, value: string): void {
+    if (this.#auto !== undefined) {
+      this.#auto.onParameter(name, value);
+      return;
+    }
     const tracked = trackedName(name);
     if (tracked !== undefined) this.parameters.set(tracked, value);
   }
 
-  onStatementsDropped(): void {
+  onStatementsDropped(tag: string): void {
     this.#statements?.clear();
+    if (tag === "DISCARD ALL") this.#auto?.onDiscarded();
   }
 
   onServerDrain(): void {
@@ -299,10 +317,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       return;
     }
     const { type } = framer;
-    if (this.#skippingToSync && type !== Frontend.sync && type !== Frontend.terminate) {
-      this.#dropping = kind === Frame.head;
-      return;
-    }
+    if (this.#gathering.skips(kind, type)) return;
     if (type === Frontend.terminate) {
       this.#transport.end();
       this.#end("client close request", true);
@@ -311,6 +326,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.activity.countBytes(framer.end - framer.start);
     if (this.#server !== undefined) {
       if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
+      const whole = kind === Frame.whole;
+      this.#auto?.note(type, framer.buffer, framer.start, framer.end, whole, this.#server);
       this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
       this.#flushSynthesised(this.#server);
       return;
@@ -319,10 +336,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   #handlePart(kind: Frame, framer: Framer): void {
-    if (this.#dropping) {
-      this.#dropping = kind !== Frame.tail;
-      return;
-    }
+    if (this.#gathering.dropsPart(kind)) return;
     assert(this.#server !== undefined, "a streamed message has a server to go to");
     this.activity.countBytes(framer.end - framer.start);
     this.#output.append(framer.buffer, framer.start, framer.end, this.#server.transport);
@@ -330,34 +344,23 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
 
   /** Without a server: keeps the messages of a unit until it can run, then asks for a server. */
   #gather(kind: Frame, framer: Framer): void {
-    const { type } = framer;
-    switch (type) {
-      case Frontend.copyData:
-      case Frontend.copyDone:
-      case Frontend.copyFail:
-        // The server drops these outside COPY: the rest of a COPY that failed (postgres.c PostgresMain).
-        if (this.#unit !== undefined) break;
-        this.#dropping = kind === Frame.head;
-        return;
-      case Frontend.sync:
-        if (this.#unit === undefined) {
-          this.#skippingToSync = false;
-          this.#flow.answer(readyIdle);
-          return;
-        }
-        break;
-      case Frontend.flush:
-        if (this.#unit === undefined) return;
-        break;
-      default:
+    const gathered = this.#gathering.add(kind, framer);
+    if (gathered === Gathered.dropped) return;
+    if (gathered === Gathered.answered) {
+      this.#flow.answer(this.#gathering.ready);
+      return;
     }
-    if (this.#unit === undefined) {
-      this.#unit = takeUnit();
-      this.activity.begin(this.#context.clock);
-    }
-    this.#unit.push(kind, type, framer.buffer, framer.start, framer.end);
-    // The parts that follow the first of a long message need somewhere to go.
-    if (completesUnit(type) || kind === Frame.head || this.#unit.full) this.#lease();
+    if (this.activity.queryStartMs === 0) this.activity.begin(this.#context.clock);
+    if (gathered === Gathered.complete && !this.#answerHere()) this.#lease();
+  }
+
+  /** Whether the unit needs no server, and is answered. */
+  #answerHere(): boolean {
+    const replies = this.#gathering.answer();
+    if (replies === undefined) return false;
+    this.#flow.answer(replies);
+    this.activity.settled(this.#context.clock.now(), this.#gathering.status);
+    return true;
   }
 
   #lease(): void {
@@ -378,13 +381,17 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     server.owner = this;
     server.used = true;
     this.activity.assigned(this.#context.clock, server);
-    if (applySettings(server, this.parameters, this.#output)) this.#settingsPending = true;
-    const unit = this.#unit;
+    const sends =
+      this.#auto === undefined
+        ? applySettings(server, this.parameters, this.#output)
+        : this.#auto.prepare(server, this.#output);
+    if (sends) this.#settingsPending = true;
+    const { unit } = this.#gathering;
     if (unit === undefined) return;
     for (let i = 0; i < unit.length; i++) {
       this.#requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
     }
-    this.#forgetUnit();
+    this.#gathering.forget();
     this.#flushSynthesised(server);
   }
 
@@ -392,11 +399,6 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #flushSynthesised(server: Server): void {
     if (!server.replies.hasSynthesised || server.midReply) return;
     this.#flow.answer(server.replies.takeSynthesised());
-  }
-
-  #forgetUnit(): void {
-    if (this.#unit !== undefined) giveUnit(this.#unit);
-    this.#unit = undefined;
   }
 
   #flush(): void {
@@ -421,8 +423,10 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
     if (!server.clean || this.#inbox.framer.streaming) return;
+    if (this.#auto?.keeps(server) === true) return;
     this.#detach(server);
     this.#pool.release(server, false, nowMs);
+    this.#auto?.onReleased();
   }
 
   #detach(server: Server): void {
@@ -445,16 +449,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#pool.cancelWait(this);
     this.#waiting = false;
     this.activity.dropped();
-    const unit = this.#unit;
-    assert(unit !== undefined && !unit.empty, "a client waits because of a unit");
-    const last = unit.length - 1;
-    const type = unit.type(last);
-    this.#dropping = unit.kind(last) === Frame.head;
-    const batchIsOpen = type !== Frontend.query && type !== Frontend.sync && type !== Frontend.functionCall;
-    this.#forgetUnit();
+    const ready = this.#gathering.cancel();
     this.#transport.write(errorReply("ERROR", canceledByUser(), false));
-    if (batchIsOpen) this.#skippingToSync = true;
-    else this.#transport.write(readyIdle);
+    if (ready !== undefined) this.#transport.write(ready);
     this.#advance();
   }
 
@@ -483,6 +480,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     else this.#output.clear();
     const server = this.#server;
     if (server !== undefined) this.#leave(server, reason, orderly);
+    this.#auto?.end();
     this.#statements?.end();
     this.#pool.clients--;
     this.#context.onSessionEnd(this, reason);
@@ -492,8 +490,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#detach(server);
     if (server.closed) return;
     const unfinished = this.#inbox.framer.streaming;
-    server.midRequest = unfinished && !this.#dropping;
+    server.midRequest = unfinished && !this.#gathering.dropping;
     const stops = !orderly && this.#context.cancelsForLostClients();
-    leaveServer(this.#pool, server, { reason, resets: this.#mode === "session", unfinished, stops });
+    const resets = this.#mode === "session" || this.#auto?.leavesTraces === true;
+    const owesLedger = this.#auto?.onlyAsks(server) === true && !unfinished;
+    if (owesLedger) releaseWhenSettled(this.#pool, server);
+    else leaveServer(this.#pool, server, { reason, resets, unfinished, stops });
   }
 }

@@ -73,9 +73,7 @@ export class ClientStatements implements StatementNotes {
 
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
   onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
-    this.#unnamed = undefined;
-    this.#unnamedKnown = undefined;
-    this.#unnamedChange = undefined;
+    this.dropUnnamedStatement();
     server.unnamed = unnamedUnknown;
     this.#batch++;
     if (this.#named.size === 0 && this.#pending.size === 0) return undefined;
@@ -109,7 +107,7 @@ export class ClientStatements implements StatementNotes {
     if (nameEnd === nameStart) return false;
     const name = buffer.toString("latin1", nameStart, nameEnd);
     const statement =
-      this.#find(name) ??
+      this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.#sent.get(statement.name);
     this.#awaited = this.#earlier(this.#pending.get(name)) ?? this.#earlier(sent) ?? this.#dropping;
@@ -180,9 +178,35 @@ export class ClientStatements implements StatementNotes {
   }
 
   /** The statement that `name` means to a message that is sent now. */
-  #find(name: string): SharedStatement | undefined {
+  find(name: string): SharedStatement | undefined {
     const change = this.#pending.get(name);
     return change === undefined ? this.#named.get(name) : change.statement;
+  }
+
+  /** The client's Parse with this body is answered here, since no server need know of it. Returns false if it must. */
+  adopt(name: string, body: Buffer): boolean {
+    if (name === "") {
+      this.#unnamed = body.toString("latin1");
+      this.#unnamedKnown = this.#unnamed;
+      this.#unnamedChange = undefined;
+      return true;
+    }
+    if (this.find(name) !== undefined) return false;
+    this.#registry.statistics.clientParseCount++;
+    this.#named.set(name, this.#registry.acquire(body));
+    return true;
+  }
+
+  /** The client's Query is answered here: it drops the unnamed statement. */
+  dropUnnamedStatement(): void {
+    this.#unnamed = undefined;
+    this.#unnamedKnown = undefined;
+    this.#unnamedChange = undefined;
+  }
+
+  /** Body of the Parse that made the client's unnamed statement. */
+  get unnamed(): string | undefined {
+    return this.#unnamed;
   }
 
   /** Forwards Parse. */
@@ -190,7 +214,7 @@ export class ClientStatements implements StatementNotes {
     const nameEnd = endOfName(buffer, start + headerBytes, end);
     const name = buffer.toString("latin1", start + headerBytes, nameEnd);
     const body = buffer.subarray(nameEnd + 1, end);
-    const existing = this.#find(name);
+    const existing = this.find(name);
     if (name !== "") this.#registry.statistics.clientParseCount++;
     if (name === "") this.#parseUnnamed(server, output, buffer, start, end, body);
     else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
@@ -227,7 +251,7 @@ export class ClientStatements implements StatementNotes {
       outcome = new UnnamedChange(this, server, undefined);
       this.#unnamed = undefined;
       this.#unnamedChange = outcome;
-    } else if (this.#find(name) !== undefined) {
+    } else if (this.find(name) !== undefined) {
       const change = new NameChange(this, name, undefined, this.#batch);
       this.#pending.set(name, change);
       outcome = change;
@@ -298,7 +322,7 @@ export class ClientStatements implements StatementNotes {
       return;
     }
     const name = buffer.toString("latin1", nameStart, nameEnd);
-    const statement = this.#find(name);
+    const statement = this.find(name);
     if (statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);

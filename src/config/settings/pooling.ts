@@ -2,11 +2,16 @@
 export const pooling = {
   pool_mode: {
     type: "choice",
-    values: ["session", "transaction", "statement"],
-    notYet: ["auto"],
+    values: ["auto", "session", "transaction", "statement"],
     default: "session",
     reloadable: true,
-    doc: "When a client gives its server back: `session`, when it disconnects; `transaction`, when its transaction ends; `statement`, after each statement (transaction blocks are refused). A mode that chooses by itself, `auto`, comes later.",
+    doc: "When a client gives its server back: `session`, when it disconnects; `transaction`, when its transaction ends; `statement`, after each statement (transaction blocks are refused); `auto`, when its transaction ends and nothing of its session is left on the server. docs/pooling.md says what that means.",
+  },
+  pin_notice: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether a client in auto mode is sent a NOTICE when its server is reserved for it, with the reasons.",
   },
   default_pool_size: {
     type: "integer",

@@ -12,12 +12,12 @@ import { Lab } from "../../../src/lab/index.ts";
 import { Pooler } from "../../../src/server/app.ts";
 import { waitUntil } from "../../kit/wait.ts";
 
-export const vias = ["direct", "session", "transaction", "statement"] as const;
+export const vias = ["direct", "session", "transaction", "statement", "auto"] as const;
 export type Via = (typeof vias)[number];
 /** Where transaction blocks are allowed. */
-export const withBlocks = ["direct", "session", "transaction"] as const;
-/** Where a client has its server for as long as it stays. */
-export const withSessions = ["direct", "session"] as const;
+export const withBlocks = ["direct", "session", "transaction", "auto"] as const;
+/** Where a client has a session of its own. */
+export const withSessions = ["direct", "session", "auto"] as const;
 
 /** Something to connect to: PostgreSQL itself, or a pooler. */
 export interface Target {

@@ -310,14 +310,14 @@ describe("[pgbouncer]", () => {
   test("mistakes are told with line and nearest name, all at once", async () => {
     expect(
       await problemsOf(
-        "[pgbouncer]\npool_mod = session\nmax_client_conn = many\npkt_buf = big\npool_mode = auto\nserver_tls_sslmode = verify-ca\n[database]\nx=1",
+        "[pgbouncer]\npool_mod = session\nmax_client_conn = many\npkt_buf = big\npool_mode = smart\nserver_tls_sslmode = verify-ca\n[database]\nx=1",
       ),
     ).toEqual([
       "2: pool_mod: unknown setting; did you mean pool_mode?",
       "7: [database]: unknown section; did you mean databases?",
       "4: pkt_buf: must be an integer",
       "3: max_client_conn: must be an integer from 1 to 1000000 (clients)",
-      expect.stringMatching(/^5: pool_mode: "auto" is not supported yet/) as string,
+      expect.stringMatching(/^5: pool_mode: must be one of "auto", "session"/) as string,
     ]);
     expect(await problemsOf("x = 1\n[databases]\n")).toEqual([
       "1: x: stands before the first section",
@@ -406,7 +406,7 @@ describe("[databases], [users], [peers]", () => {
   test("mistakes", async () => {
     expect(
       await problemsOf(
-        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=auto pool_size=viele\nf = host=x connect_query='select 1'\n[users]\nu = query_timeout=5\n[pgbouncer]",
+        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=smart pool_size=viele\nf = host=x connect_query='select 1'\n[users]\nu = query_timeout=5\n[pgbouncer]",
       ),
     ).toEqual([
       '2: "a": hots: unknown parameter; did you mean host?',
@@ -417,7 +417,7 @@ describe("[databases], [users], [peers]", () => {
       '8: connect_query of database "f": not supported yet. Use ALTER ROLE … SET or ALTER DATABASE … SET on the server.',
       '10: query_timeout of user "u": not supported yet. Only the setting of this name in [pgbouncer] is supported.',
       expect.stringMatching(/^7: "e": pool_size: must be an integer/) as string,
-      expect.stringMatching(/^7: "e": pool_mode: "auto" is not supported yet/) as string,
+      expect.stringMatching(/^7: "e": pool_mode: must be one of "auto", "session"/) as string,
     ]);
     expect(
       await problemsOf("[databases]\na = dbname=x\n[pgbouncer]\nunix_socket_dir =\nlisten_addr = *"),
@@ -483,9 +483,9 @@ describe("convert", () => {
   });
 
   test("leaves out what is not supported, and says so", async () => {
-    const file = write("[databases]\na = host=db connect_query='select 1'\n[pgbouncer]\nresolv_conf = /x\n");
+    const file = write("[databases]\na = host=db connect_query='select 1'\n[pgbouncer]\nso_reuseport = 1\n");
     const toml = await convertIni(file);
-    expect(toml).toMatch(/^# .*:4: resolv_conf NOT SUPPORTED, and left out\./m);
+    expect(toml).toMatch(/^# .*:4: so_reuseport NOT SUPPORTED, and left out\./m);
     expect(toml).toMatch(/^# .*:2: connect_query of database "a" NOT SUPPORTED/m);
     expect(Object.keys(parseConfig(toml, "/").databases)).toEqual(["a"]);
   });

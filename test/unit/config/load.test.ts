@@ -121,8 +121,8 @@ describe("a mistake is named with file, key and a hint", () => {
       "pgsluice.toml: pgsluice.query_timeout: must be seconds from 0 to 2147483, decimals allowed",
     ],
     [
-      "[pgsluice]\npool_mode = 'auto'",
-      'pgsluice.toml: pgsluice.pool_mode: "auto" is not supported yet; must be one of "session", "transaction", "statement"',
+      "[pgsluice]\npool_mode = 'smart'",
+      'pgsluice.toml: pgsluice.pool_mode: must be one of "auto", "session", "transaction", "statement"',
     ],
     [
       "[users.'a b']\npool_size = -1",

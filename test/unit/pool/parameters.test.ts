@@ -68,7 +68,12 @@ describe("the queries that bring a server to a client's settings", () => {
   test("none if nothing differs", () => {
     const same = { TimeZone: "UTC", application_name: "x" };
     expect(settingsQueries(vector(same), vector(same))).toEqual([]);
-    expect(settingsQueries(vector(same), new ParameterVector())).toEqual([]);
+  });
+
+  test("what the client has not goes back to what a new session has", () => {
+    const [query, none] = settingsQueries(vector({ TimeZone: "UTC" }), new ParameterVector());
+    expect(query?.toString("latin1")).toContain("set_config('TimeZone', NULL, false)");
+    expect(none).toBeUndefined();
   });
 
   test("only what differs, in one query", () => {
@@ -173,13 +178,13 @@ test("a server knows what it reported, and whether it still acts for the same us
   );
   expect([...parameters.tracked.entries()]).toEqual([["TimeZone", "UTC"]]);
   expect(new Map(parameters.entries()).get("server_version")).toBe("18.0");
-  expect(parameters.identityUnchanged).toBe(true);
+  expect(parameters.identityKnown).toBe(true);
   parameters.set("is_superuser", "on");
-  expect(parameters.identityUnchanged).toBe(false);
+  expect(parameters.identityKnown).toBe(false);
   parameters.set("TimeZone", "Asia/Tokyo");
-  expect(parameters.identityUnchanged).toBe(false);
+  expect(parameters.identityKnown).toBe(false);
   parameters.set("is_superuser", "off");
-  expect(parameters.identityUnchanged).toBe(true);
+  expect(parameters.identityKnown).toBe(true);
   parameters.set("session_authorization", "bob");
-  expect(parameters.identityUnchanged).toBe(false);
+  expect(parameters.identityKnown).toBe(false);
 });

@@ -30,7 +30,7 @@ export class StatementsClient extends RecordingOwner {
     super();
     this.registry = registry;
     this.statements = new ClientStatements(registry, () => this.certain++);
-    this.#requests = new Requests(this.#output, this.statements);
+    this.#requests = new Requests(this.#output, this.statements, undefined);
   }
 
   override onStatementsDropped(): void {

@@ -1,0 +1,71 @@
+/** Auto mode, for a whole pooler: the parser, the classifier that all share, and what each pool's clients know together. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Pool } from "../pool/pool.ts";
+import { AutoDatabase } from "../session/auto/database.ts";
+import { Classifier, Parser } from "../sql/index.ts";
+
+export class AutoDatabases {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #pools: Iterable<Pool>;
+  readonly #settings: () => { readonly pin_notice: boolean };
+  readonly #databases = new Map<Pool, AutoDatabase>();
+  #classifier: Classifier | undefined;
+  #loading: Promise<void> | undefined;
+
+  constructor(
+    clock: Clock,
+    logger: Logger,
+    pools: Iterable<Pool>,
+    settings: () => { readonly pin_notice: boolean },
+  ) {
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#pools = pools;
+    this.#settings = settings;
+  }
+
+  /** Resolves when texts can be classified; before that, every one is unknown. */
+  load(): Promise<void> {
+    this.#loading ??= Parser.load().then(
+      (parser) => {
+        this.#classifier = new Classifier(parser, { now: () => this.#clock.now() });
+      },
+      (error: unknown) => {
+        this.#logger.error({ err: error }, "SQL parser could not be loaded");
+      },
+    );
+    return this.#loading;
+  }
+
+  of(pool: Pool): AutoDatabase {
+    let database = this.#databases.get(pool);
+    if (database === undefined) {
+      void this.load();
+      database = new AutoDatabase(pool, {
+        clock: this.#clock,
+        classifier: () => this.#classifier,
+        wantsNotice: () => this.#settings().pin_notice,
+        onDefaultsAltered: () => {
+          for (const one of this.#pools) one.retireServers("defaults of new sessions were changed");
+        },
+      });
+      this.#databases.set(pool, database);
+    }
+    return database;
+  }
+
+  /** Pools that have had clients in auto mode. */
+  [Symbol.iterator](): IterableIterator<AutoDatabase> {
+    return this.#databases.values();
+  }
+
+  tick(): void {
+    const known = new Set(this.#pools);
+    for (const [pool, database] of this.#databases) {
+      if (known.has(pool)) database.classification.tick();
+      else this.#databases.delete(pool);
+    }
+  }
+}

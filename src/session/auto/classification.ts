@@ -1,0 +1,201 @@
+/**
+ * The classes of statements for one database: the classifier, which all share, with what is known of this
+ * database's functions, views and triggers.
+ *
+ * That is read from the database's own catalogs, by a query on a server of the pool, when the first client comes;
+ * again when a statement has passed that may have changed them, and now and then, because others change them
+ * too. Until it is known nothing is taken for harmless.
+ */
+import { assert } from "../../base/assert.ts";
+import type { Clock } from "../../base/clock.ts";
+import { ParameterVector, settingsQueries } from "../../pool/parameters.ts";
+import type { Pool } from "../../pool/pool.ts";
+import { Handling, Request } from "../../pool/replies.ts";
+import type { Server, ServerOwner } from "../../pool/server.ts";
+import type { Waiter } from "../../pool/waiters.ts";
+import {
+  Catalog,
+  type CatalogRow,
+  type Classifier,
+  type LexicalSettings,
+  type StatementClass,
+  unknownClass,
+} from "../../sql/index.ts";
+import { decodeBackend } from "../../wire/decode-backend.ts";
+import { encodeQuery } from "../../wire/encode-frontend.ts";
+import { catalogQuery } from "./catalog-query.ts";
+import { customNameKind, customNamesQuery } from "./custom-names.ts";
+
+/** How long a catalog is believed. Longer means that a trigger made behind our back goes unnoticed for longer. */
+const catalogAgeMsMax = 60_000;
+/** Pause before the catalogs are read again after they were just read, or could not be. */
+const reloadPauseMs = 100;
+const retryPauseMs = 5000;
+
+export class Classification implements Waiter, ServerOwner {
+  /** Changes whenever the class of a text may be another one than before. */
+  generation = 0;
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  /** Undefined while the parser is being loaded. */
+  readonly #classifier: () => Classifier | undefined;
+  readonly #onCustomName: (name: string) => void;
+  #catalog: Catalog = Catalog.unknown;
+  #server: Server | undefined;
+  #loading = false;
+  /** Asked for again while it was being read. */
+  #stale = true;
+  #notBeforeMs = 0;
+  #loadedAtMs = 0;
+  #rows: Buffer[] = [];
+  #failed = false;
+
+  constructor(
+    pool: Pool,
+    clock: Clock,
+    classifier: () => Classifier | undefined,
+    onCustomName: (name: string) => void,
+  ) {
+    this.#pool = pool;
+    this.#clock = clock;
+    this.#classifier = classifier;
+    this.#onCustomName = onCustomName;
+  }
+
+  /** The class of `buffer[start, end)`. Never throws. */
+  classify(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): StatementClass {
+    const classifier = this.#classifier();
+    if (classifier === undefined) return unknownClass("parser_unavailable");
+    return classifier.classify(buffer.subarray(start, end), this.#catalog, settings);
+  }
+
+  /** Functions, views or triggers may not be what they were. */
+  refresh(): void {
+    this.#catalog = Catalog.unknown;
+    this.generation++;
+    this.#stale = true;
+    this.load();
+  }
+
+  /** Everything that time asks for. */
+  tick(): void {
+    if (this.#catalog !== Catalog.unknown && this.#clock.now() - this.#loadedAtMs >= catalogAgeMsMax) {
+      // Only for those who use it: nobody waits for it.
+      this.#stale = this.#pool.clients > 0;
+    }
+    this.load();
+  }
+
+  /** Reads the catalogs, if that is due, somebody needs them and a server has nothing else to do. */
+  load(): void {
+    if (!this.#stale || this.#loading || this.#pool.clients === 0 || !hasIdle(this.#pool)) return;
+    if (this.#clock.now() < this.#notBeforeMs) return;
+    this.#loading = true;
+    const server = this.#pool.lease(this);
+    if (server !== undefined) this.onLeased(server);
+  }
+
+  onLeased(server: Server): void {
+    this.#server = server;
+    this.#stale = false;
+    this.#failed = false;
+    this.#rows = [];
+    server.owner = this;
+    const { tracked } = server.parameters;
+    const own = ParameterVector.of(server.connection.parameters);
+    for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
+    tracked.replaceUntracked(new Map(), server.connection.parameters);
+    this.#send(encodeQuery(catalogQuery));
+    this.#send(encodeQuery(customNamesQuery));
+  }
+
+  #send(query: Buffer): void {
+    const server = this.#server;
+    assert(server !== undefined, "a query needs a server");
+    server.replies.push(Request.query, Handling.swallow, {
+      errorReply: undefined,
+      onRow: (bytes) => {
+        this.#rows.push(Buffer.from(bytes));
+      },
+      onError: () => {
+        this.#failed = true;
+      },
+      onDone: () => undefined,
+      onFailed: () => undefined,
+    });
+    server.unnamed = undefined;
+    server.transport.write(query);
+  }
+
+  onLeaseFailed(): void {
+    this.#end(retryPauseMs);
+  }
+
+  onLongWait(): void {
+    // Nobody is told.
+  }
+
+  onReplies(): boolean {
+    return true;
+  }
+
+  onSettled(): void {
+    const server = this.#server;
+    assert(server !== undefined, "replies come from a server that is held");
+    if (this.#failed) this.#stale = true;
+    else if (!this.#stale) this.#take();
+    this.#server = undefined;
+    this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
+    server.owner = undefined;
+    this.#pool.release(server, false);
+  }
+
+  #take(): void {
+    const rows: CatalogRow[] = [];
+    for (const row of rowsOf(Buffer.concat(this.#rows))) {
+      if (row[0] === customNameKind) this.#onCustomName(row[2] ?? "");
+      else if (row.length === 3) rows.push(row);
+    }
+    this.#catalog = Catalog.loaded(rows);
+    this.#loadedAtMs = this.#clock.now();
+    this.generation++;
+  }
+
+  #end(pauseMs: number): void {
+    this.#rows = [];
+    this.#loading = false;
+    this.#notBeforeMs = this.#clock.now() + pauseMs;
+  }
+
+  onParameter(): void {
+    // Read from the server when it is given to a client.
+  }
+
+  onStatementsDropped(): void {
+    // Nothing of ours is prepared.
+  }
+
+  onServerDrain(): void {
+    // A few kilobytes.
+  }
+
+  onServerLost(): void {
+    this.#server = undefined;
+    this.#stale = true;
+    this.#end(retryPauseMs);
+  }
+}
+
+function hasIdle(pool: Pool): boolean {
+  for (const server of pool.servers) if (server.state === "idle") return true;
+  return false;
+}
+
+function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
+  for (let start = 0; start < bytes.length; ) {
+    const end = start + 1 + bytes.readUInt32BE(start + 1);
+    const message = decodeBackend(bytes, start, end);
+    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
+    start = end;
+  }
+}

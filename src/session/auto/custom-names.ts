@@ -1,0 +1,19 @@
+/**
+ * Names of parameters that nobody has declared, `a.b`, in the bodies of the database's functions. No catalog lists
+ * what a session has set of them; so the ledger has to know for which to ask.
+ */
+
+/** Names that one database is asked for. */
+const namesMax = 100;
+
+/** First column of the rows of {@link customNamesQuery}; the third has the name. */
+export const customNameKind = "custom_name";
+
+// Without a backslash: the server's strings may be of the old kind.
+const identifier = "[[:alpha:]_][[:alnum:]_$]*";
+const before =
+  "(?:set_config|current_setting)[[:space:]]*[(][[:space:]]*''|set[[:space:]]+(?:session[[:space:]]+|local[[:space:]]+)?";
+
+export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', '', pg_catalog.lower(found[1])
+  FROM pg_catalog.pg_proc, LATERAL pg_catalog.regexp_matches(prosrc, '(?:${before})(${identifier}(?:[.]${identifier})+)', 'gi') AS found
+  WHERE pronamespace OPERATOR(pg_catalog.<>) 11 AND prosrc OPERATOR(pg_catalog.~~*) '%set%' LIMIT ${namesMax}`;

@@ -1,0 +1,90 @@
+/**
+ * What all clients of one pool know together: the classes of statements, the parameters that the ledger asks
+ * for by name, whether anybody asks what a sequence gave last, and how many reservations there are.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { SharedStatement } from "../../pool/prepared.ts";
+import type { Classifier, LexicalSettings } from "../../sql/index.ts";
+import { Classification } from "./classification.ts";
+import { type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
+import { LedgerQueries } from "./ledger.ts";
+import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
+
+/** What a shared statement's text was found to be. */
+interface Kept {
+  readonly generation: number;
+  readonly knowledge: Knowledge;
+}
+
+/** How many clients have a reservation now, and how often there was one. */
+export interface ReservationCount {
+  now: number;
+  total: number;
+}
+
+export class AutoDatabase {
+  readonly pool: Pool;
+  readonly ledgerQueries: LedgerQueries = new LedgerQueries();
+  readonly reservations: ReadonlyMap<ReservationName, ReservationCount>;
+  /** Some client has called currval() or lastval(). */
+  asksSequences = false;
+  readonly classification: Classification;
+  /** Whether clients are told that their server is reserved (`pin_notice`). */
+  readonly wantsNotice: () => boolean;
+  /** New sessions will begin with other settings. */
+  readonly #onDefaultsAltered: () => void;
+
+  constructor(
+    pool: Pool,
+    options: {
+      readonly clock: Clock;
+      /** Undefined while the parser is being loaded. */
+      readonly classifier: () => Classifier | undefined;
+      readonly wantsNotice: () => boolean;
+      readonly onDefaultsAltered: () => void;
+    },
+  ) {
+    this.pool = pool;
+    this.classification = new Classification(pool, options.clock, options.classifier, (name) => {
+      this.ledgerQueries.addName(name);
+    });
+    this.wantsNotice = options.wantsNotice;
+    this.#onDefaultsAltered = options.onDefaultsAltered;
+    this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));
+  }
+
+  /** `settings`: those of the client, if they are unusual. */
+  ofText(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): Knowledge {
+    if (start > end) return unknownStatement;
+    return knowledgeOf(this.classification.classify(buffer, start, end, settings));
+  }
+
+  /** The class of a shared statement is kept with it. */
+  ofStatement(statement: SharedStatement, settings?: LexicalSettings): Knowledge {
+    const kept = statement.kept as Kept | undefined;
+    const { generation } = this.classification;
+    if (kept !== undefined && kept.generation === generation && settings === undefined) return kept.knowledge;
+    const knowledge = this.ofText(statement.body, 0, statement.body.indexOf(0), settings);
+    if (settings === undefined) statement.kept = { generation, knowledge } satisfies Kept;
+    return knowledge;
+  }
+
+  defaultsAltered(): void {
+    this.#onDefaultsAltered();
+  }
+
+  /** The reservations of one client have changed. */
+  count(before: number, after: number): void {
+    for (const [name, count] of this.reservations) {
+      const bit = Reservation[name];
+      if ((before & bit) === (after & bit)) continue;
+      if ((after & bit) !== 0) {
+        count.now++;
+        count.total++;
+      } else {
+        count.now--;
+      }
+    }
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * A BEGIN that is answered here and sent with the first statement, in one write; so a transaction costs no round
+ * trip for it, holds no server while its client thinks about the first statement, and none at all if it is
+ * empty. What the server refuses by the state it is in is not held back.
+ */
+import { PeerError } from "../../base/errors.ts";
+import { Handling, Request, type RequestOutcome } from "../../pool/replies.ts";
+import type { Server } from "../../pool/server.ts";
+import type { TransactionControl } from "../../sql/statement-class.ts";
+import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
+import {
+  bindComplete,
+  encodeBackend,
+  encodeCommandComplete,
+  encodeReadyForQuery,
+  noData,
+  parseComplete,
+} from "../../wire/encode-backend.ts";
+import { encodeQuery } from "../../wire/encode-frontend.ts";
+import type { Output } from "../output.ts";
+import type { ClientStatements } from "../statements.ts";
+import type { Unit } from "../unit.ts";
+
+/** Fails on a server, and so makes its transaction fail: there is no such savepoint. */
+const failing = encodeQuery("ROLLBACK TO SAVEPOINT pgsluice_canceled");
+
+const noParameters = encodeBackend({ kind: "ParameterDescription", types: [] });
+
+const target = { statement: 0x53, portal: 0x50 } as const; // S and P, in Describe
+
+/** The parts of a unit that runs one statement and nothing else. */
+interface Lone {
+  /** The Query's or Parse's text; undefined: of a statement that was prepared before. */
+  readonly text: string | undefined;
+  /** Name and body of its Parse. */
+  readonly parse: { readonly name: string; readonly body: Buffer } | undefined;
+  /** Name of the statement that is bound; undefined for a Query. */
+  readonly bound: string | undefined;
+}
+
+export class HeldBegin {
+  readonly #statements: ClientStatements;
+  /** Query messages that begin the transaction. */
+  #messages: readonly Buffer[] = [];
+  /** A statement of the transaction was cancelled before a server knew of either. */
+  #failed = false;
+  /** What the unit at hand says of transactions. */
+  #seen: TransactionControl | undefined;
+
+  constructor(statements: ClientStatements) {
+    this.#statements = statements;
+  }
+
+  get status(): TransactionStatus {
+    if (this.#messages.length === 0) return TransactionStatus.idle;
+    return this.#failed ? TransactionStatus.failed : TransactionStatus.inTransaction;
+  }
+
+  see(control: TransactionControl): void {
+    this.#seen = control;
+  }
+
+  /** The replies to a unit that only begins or ends a transaction; undefined if a server has to see it. */
+  answer(unit: Unit, standby: boolean): Buffer | undefined {
+    const control = this.#seen;
+    if (control === undefined) return undefined;
+    this.#seen = undefined;
+    const begun = this.#messages.length > 0;
+    if (begun ? !ends(control) : !begins(control, standby)) return undefined;
+    const lone = loneOf(unit);
+    if (lone === undefined) return undefined;
+    const text = lone.text ?? this.#textOf(lone.bound ?? "");
+    if (text === undefined || (lone.parse !== undefined && !this.#adopt(lone.parse))) return undefined;
+    if (lone.bound === undefined) this.#statements.dropUnnamedStatement();
+    const tag = begun ? (control.kind === "commit" && !this.#failed ? "COMMIT" : "ROLLBACK") : beginTag(text);
+    this.#messages = begun ? [] : [encodeQuery(text)];
+    this.#failed = false;
+    return Buffer.concat([...repliesTo(unit, tag), encodeReadyForQuery(this.status)]);
+  }
+
+  #adopt(parse: { readonly name: string; readonly body: Buffer }): boolean {
+    return this.#statements.adopt(parse.name, parse.body);
+  }
+
+  #textOf(name: string): string | undefined {
+    const body = name === "" ? this.#statements.unnamed : this.#statements.find(name)?.key;
+    return body === undefined
+      ? undefined
+      : Buffer.from(body.slice(0, body.indexOf("\0")), "latin1").toString("utf8");
+  }
+
+  /** The first statement is about to be sent. */
+  send(server: Server, output: Output): void {
+    this.#seen = undefined;
+    for (const message of this.#messages) {
+      server.replies.push(Request.query, Handling.swallow, message === failing ? expected : mustSucceed);
+      server.unnamed = undefined;
+      output.append(message, 0, message.length, server.transport);
+    }
+    this.#messages = [];
+    this.#failed = false;
+  }
+
+  /** The first statement is cancelled while it waits: the transaction has failed. */
+  fail(): void {
+    this.#seen = undefined;
+    if (this.#messages.length === 0 || this.#failed) return;
+    this.#messages = [...this.#messages, failing];
+    this.#failed = true;
+  }
+}
+
+const expected: RequestOutcome = {
+  errorReply: undefined,
+  onDone: () => undefined,
+  onFailed: () => undefined,
+  onError: () => undefined,
+};
+
+/** If it fails, what follows runs outside of the transaction that its client believes in: that client hears no more. */
+const mustSucceed: RequestOutcome = {
+  ...expected,
+  onError: () => {
+    throw new PeerError("server refused to begin a transaction", {
+      code: "session.begin_refused",
+      sqlstate: "08006",
+      source: "server",
+    });
+  },
+};
+
+function begins(control: TransactionControl, standby: boolean): boolean {
+  if (control.kind !== "begin") return false;
+  // A standby refuses these (xact.c, variable.c check_XactIsoLevel, check_transaction_read_only).
+  return !standby || (control.modes.isolation !== "serializable" && control.modes.readOnly !== false);
+}
+
+function ends(control: TransactionControl): boolean {
+  return (control.kind === "commit" || control.kind === "rollback") && !control.chain;
+}
+
+/** As the server tags it: by the word it was begun with (utility.c CreateCommandTag). */
+function beginTag(text: string): string {
+  return /\bstart\s+transaction\b/i.test(text.replaceAll(/\/\*[\s\S]*?\*\/|--[^\n]*/g, " "))
+    ? "START TRANSACTION"
+    : "BEGIN";
+}
+
+/** A Query, or Parse?, Describe?, Bind, Describe?, Execute, Sync of one statement without parameters. */
+function loneOf(unit: Unit): Lone | undefined {
+  const last = unit.length - 1;
+  if (unit.type(last) === Frontend.query) {
+    if (last !== 0) return undefined;
+    const text = unit.buffer(0).toString("utf8", unit.start(0) + headerBytes, unit.end(0) - 1);
+    return { text, parse: undefined, bound: undefined };
+  }
+  if (unit.type(last) !== Frontend.sync) return undefined;
+  let parse: Lone["parse"];
+  let text: string | undefined;
+  let bound: string | undefined;
+  let executed = false;
+  for (let i = 0; i < last; i++) {
+    const buffer = unit.buffer(i);
+    const start = unit.start(i) + headerBytes;
+    const end = unit.end(i);
+    switch (unit.type(i)) {
+      case Frontend.parse: {
+        if (i !== 0) return undefined;
+        const nameEnd = buffer.indexOf(0, start);
+        const textEnd = buffer.indexOf(0, nameEnd + 1);
+        if (textEnd !== end - 3 || buffer.readUInt16BE(textEnd + 1) !== 0) return undefined;
+        const name = buffer.toString("latin1", start, nameEnd);
+        parse = { name, body: buffer.subarray(nameEnd + 1, end) };
+        text = buffer.toString("utf8", nameEnd + 1, textEnd);
+        break;
+      }
+      case Frontend.bind: {
+        const nameStart = buffer.indexOf(0, start) + 1;
+        const nameEnd = buffer.indexOf(0, nameStart);
+        if (bound !== undefined || nameStart !== start + 1 || !bindsNothing(buffer, nameEnd + 1, end))
+          return undefined;
+        bound = buffer.toString("latin1", nameStart, nameEnd);
+        if (parse !== undefined && parse.name !== bound) return undefined;
+        break;
+      }
+      case Frontend.describe: {
+        const isStatement = buffer[start] === target.statement;
+        if (isStatement !== (bound === undefined)) return undefined;
+        const nameEnd = buffer.indexOf(0, start + 1);
+        const name = buffer.toString("latin1", start + 1, nameEnd);
+        if (name !== (isStatement ? parse?.name : "")) return undefined;
+        break;
+      }
+      case Frontend.execute:
+        if (bound === undefined || executed || buffer[start] !== 0) return undefined;
+        executed = true;
+        break;
+      default:
+        return undefined;
+    }
+  }
+  return executed ? { text, parse, bound } : undefined;
+}
+
+/** Whether a Bind brings no values: counts of formats, of values, and then formats of results. */
+function bindsNothing(buffer: Buffer, start: number, end: number): boolean {
+  if (start + 4 > end) return false;
+  const formats = buffer.readUInt16BE(start);
+  const values = start + 2 + 2 * formats;
+  return formats <= 1 && values + 2 <= end && buffer.readUInt16BE(values) === 0;
+}
+
+function repliesTo(unit: Unit, tag: string): Buffer[] {
+  const replies: Buffer[] = [];
+  for (let i = 0; i < unit.length; i++) {
+    switch (unit.type(i)) {
+      case Frontend.query:
+      case Frontend.execute:
+        replies.push(encodeCommandComplete(tag));
+        break;
+      case Frontend.parse:
+        replies.push(parseComplete);
+        break;
+      case Frontend.bind:
+        replies.push(bindComplete);
+        break;
+      case Frontend.describe:
+        if (unit.buffer(i)[unit.start(i) + headerBytes] === target.statement) replies.push(noParameters);
+        replies.push(noData);
+        break;
+      default:
+    }
+  }
+  return replies;
+}

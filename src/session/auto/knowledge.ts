@@ -1,0 +1,246 @@
+/**
+ * What a statement's class means for the session that runs it: which parts of its state may be different
+ * afterwards, and what has to be known before it runs. Made once for each class; a class with nothing special is
+ * `plain`, and costs one comparison.
+ */
+
+import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
+import { Reservation, Touch, touchesAll } from "./reservations.ts";
+
+/** A setting goes back to what a new session has. */
+export interface Reset {
+  /** Lower case; undefined: all. */
+  readonly name: string | undefined;
+  /** To the end of the transaction. */
+  readonly local: boolean;
+}
+
+export interface Knowledge {
+  /** Nothing below is of interest. */
+  readonly plain: boolean;
+  /** Parts of the state that may be different afterwards. */
+  readonly touches: number;
+  /** Parts where something may have ended: of interest if something is there. */
+  readonly releases: number;
+  /** Reservations that begin and whose end no look-up can tell. */
+  readonly reserves: number;
+  /** Code has run that is not in the text: it may have set anything. */
+  readonly opaque: boolean;
+  /** The settings that are set or reset by name, if that is all there is to `Touch.settings`. */
+  readonly settingNames: readonly string[] | undefined;
+  /** Undeclared parameters of extensions that are named. */
+  readonly customNames: readonly string[];
+  readonly resets: readonly Reset[];
+  /** nextval(), setval(), or a default that calls them. */
+  readonly usesSequence: boolean;
+  /** currval(), lastval(). */
+  readonly asksSequence: boolean;
+  readonly dropsSequences: boolean;
+  /** New sessions will begin with other settings. */
+  readonly altersDefaults: boolean;
+  /** Asks for what the session itself has prepared, or changes that, in SQL. */
+  readonly namesPrepared: boolean;
+  readonly changesCatalog: boolean;
+  readonly transaction: TransactionControl | undefined;
+}
+
+const nothing: Knowledge = {
+  plain: true,
+  touches: 0,
+  releases: 0,
+  reserves: 0,
+  opaque: false,
+  settingNames: undefined,
+  customNames: [],
+  resets: [],
+  usesSequence: false,
+  asksSequence: false,
+  dropsSequences: false,
+  altersDefaults: false,
+  namesPrepared: false,
+  changesCatalog: false,
+  transaction: undefined,
+};
+
+/** Of what was not looked at. */
+export const unknownStatement: Knowledge = {
+  ...nothing,
+  plain: false,
+  touches: touchesAll,
+  opaque: true,
+  usesSequence: true,
+};
+
+const known = new WeakMap<StatementClass, Knowledge>();
+
+export function knowledgeOf(statement: StatementClass): Knowledge {
+  let knowledge = known.get(statement);
+  if (knowledge === undefined) {
+    knowledge = derive(statement);
+    known.set(statement, knowledge);
+  }
+  return knowledge;
+}
+
+/** Statements that change what new sessions begin with. */
+const defaultsTags: ReadonlySet<string> = new Set([
+  "AlterRoleSetStmt",
+  "AlterDatabaseSetStmt",
+  "AlterSystemStmt",
+]);
+
+type Draft = { -readonly [key in keyof Knowledge]: Knowledge[key] } & {
+  customNames: string[];
+  resets: Reset[];
+};
+
+function derive(statement: StatementClass): Knowledge {
+  const draft: Draft = { ...nothing, customNames: [], resets: [] };
+  for (const effect of statement.effects) apply(draft, effect);
+  // The server may know it as something else than the parser does not know it as.
+  if (statement.opaque !== false) {
+    draft.touches = touchesAll;
+    draft.opaque = true;
+    draft.usesSequence = true;
+    draft.settingNames = undefined;
+  }
+  if ((draft.touches & Touch.settings) === 0) draft.settingNames = undefined;
+  if (statement.kind === "write") draft.usesSequence = true;
+  draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
+  draft.changesCatalog = statement.changesCatalog;
+  draft.transaction = statement.transaction;
+  draft.namesPrepared ||= statement.relations.some(({ name }) => name === "pg_prepared_statements");
+  draft.plain = isPlain(draft);
+  return draft;
+}
+
+function isPlain(draft: Draft): boolean {
+  return (
+    draft.touches === 0 &&
+    draft.releases === 0 &&
+    draft.reserves === 0 &&
+    draft.customNames.length === 0 &&
+    draft.resets.length === 0 &&
+    !draft.usesSequence &&
+    !draft.asksSequence &&
+    !draft.dropsSequences &&
+    !draft.altersDefaults &&
+    !draft.namesPrepared &&
+    !draft.changesCatalog &&
+    draft.transaction === undefined
+  );
+}
+
+function apply(draft: Draft, effect: SessionEffect): void {
+  const simple = simpleEffects[effect.kind];
+  if (simple !== undefined) {
+    simple(draft);
+    return;
+  }
+  switch (effect.kind) {
+    case "set_parameter":
+    case "set_config":
+    case "reset":
+    case "set_role":
+    case "set_session_authorization":
+      applySetting(draft, effect);
+      break;
+    case "discard":
+      applyDiscard(draft, effect.target);
+      break;
+    case "declare_cursor":
+      if (effect.withHold) draft.touches |= Touch.cursors;
+      break;
+    case "temp_object":
+      if (effect.action === "create") draft.touches |= Touch.temporary;
+      else draft.releases |= Touch.temporary;
+      break;
+    case "advisory_lock":
+      if (effect.scope === "transaction") break;
+      if (effect.action === "lock") draft.touches |= Touch.locks;
+      else draft.releases |= Touch.locks;
+      break;
+    case "sequence":
+      if (effect.operation === "nextval" || effect.operation === "setval") draft.usesSequence = true;
+      else draft.asksSequence = true;
+      break;
+    // What ends with the transaction, and what `opaque` says.
+    default:
+  }
+}
+
+/** Effects that mean the same whatever is in them. */
+const simpleEffects: { readonly [kind in SessionEffect["kind"]]?: (draft: Draft) => void } = {
+  reset_all: (draft) => {
+    draft.resets.push({ name: undefined, local: false });
+    touchSetting(draft, undefined);
+  },
+  set_session_characteristics: (draft) => {
+    touchSetting(draft, undefined);
+  },
+  prepare: touchPrepared,
+  deallocate: touchPrepared,
+  execute: (draft) => {
+    draft.namesPrepared = true;
+  },
+  listen: (draft) => {
+    draft.touches |= Touch.channels;
+  },
+  unlisten: (draft) => {
+    draft.releases |= Touch.channels;
+  },
+  close_cursor: (draft) => {
+    draft.releases |= Touch.cursors;
+  },
+  drop_object: (draft) => {
+    draft.releases |= Touch.temporary;
+  },
+  set_seed: (draft) => {
+    draft.reserves |= Reservation.seed;
+  },
+  load: (draft) => {
+    draft.reserves |= Reservation.load;
+  },
+  replication_origin: (draft) => {
+    draft.reserves |= Reservation.replication_origin;
+  },
+  backup: (draft) => {
+    draft.reserves |= Reservation.backup;
+  },
+};
+
+function touchPrepared(draft: Draft): void {
+  draft.touches |= Touch.prepared;
+  draft.namesPrepared = true;
+}
+
+type SettingKind = "set_parameter" | "set_config" | "reset" | "set_role" | "set_session_authorization";
+
+function applySetting(draft: Draft, effect: Extract<SessionEffect, { kind: SettingKind }>): void {
+  const named = effect.kind === "set_parameter" || effect.kind === "set_config" || effect.kind === "reset";
+  const name = named ? effect.name : undefined;
+  if (name === null) return;
+  if (name?.includes(".") === true) draft.customNames.push(name);
+  if (effect.kind === "reset" || (effect.kind === "set_config" && effect.value === null)) {
+    draft.resets.push({ name, local: effect.scope === "local" });
+  }
+  if (effect.scope === "session") touchSetting(draft, name);
+}
+
+function applyDiscard(draft: Draft, target: "all" | "plans" | "sequences" | "temp"): void {
+  if (target === "temp") draft.releases |= Touch.temporary;
+  if (target === "sequences" || target === "all") draft.dropsSequences = true;
+  if (target !== "all") return;
+  touchSetting(draft, undefined);
+  draft.touches = touchesAll;
+  draft.resets.push({ name: undefined, local: false });
+}
+
+/** Without a name: any of them. */
+function touchSetting(draft: Draft, name: string | undefined): void {
+  const first = (draft.touches & Touch.settings) === 0;
+  draft.touches |= Touch.settings;
+  if (name === undefined) draft.settingNames = undefined;
+  else if (first) draft.settingNames = [name];
+  else if (draft.settingNames !== undefined) draft.settingNames = [...draft.settingNames, name];
+}

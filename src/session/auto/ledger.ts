@@ -1,0 +1,160 @@
+/**
+ * The ledger: one query that reads what a session really holds, and what its rows say.
+ *
+ * It runs after the transaction whose statements may have changed something, so that what was rolled back is not
+ * there. Every name in it is qualified, operators too: a client's search_path must not change what it means.
+ * Sources: pg_settings shows no parameter that is GUC_NO_SHOW_ALL (`role`, and those of extensions that nobody
+ * has declared, `a.b`), so these are asked for by name (guc_tables.c, guc.c add_placeholder_variable).
+ */
+import { decodeBackend } from "../../wire/decode-backend.ts";
+import { encodeQuery } from "../../wire/encode-frontend.ts";
+import { Reservation, Touch } from "./reservations.ts";
+
+/** Bytes of rows that are taken: more is no session's state, and is not understood. */
+const rowsBytesMax = 1024 * 1024;
+/** Statements that are listed, and how much of each. */
+const preparedMax = 1000;
+const statementCharactersMax = 65_536;
+
+const equals = "OPERATOR(pg_catalog.=)";
+const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
+const preparedPart = `(SELECT 'p', name, pg_catalog.left(statement, ${statementCharactersMax}), from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_') LIMIT ${preparedMax})`;
+/** Everything in a schema depends on it. */
+const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
+const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
+const cursorsPart = "(SELECT 'h', '', '', '' FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1)";
+const channelsPart = "(SELECT 'n', '', '', '' FROM pg_catalog.pg_listening_channels() LIMIT 1)";
+
+/** What the ledger found. */
+export interface Findings {
+  /** Parts of the state that were looked at. */
+  readonly touches: number;
+  /** Reservations found in them. */
+  readonly reservations: number;
+  /** Settings of the session by name; undefined if they were not looked at. */
+  readonly settings: ReadonlyMap<string, string> | undefined;
+  /** Among the settings are some that only a superuser may set. */
+  readonly privileged: boolean;
+  /** SQL-level prepared statements, as `PREPARE …`, by name; undefined if they were not looked at. */
+  readonly prepared: ReadonlyMap<string, string> | undefined;
+}
+
+/** Query messages of one database, made once for each set of parts and names. */
+export class LedgerQueries {
+  readonly #queries = new Map<number, Buffer>();
+  /** Parameters of extensions that nobody has declared, as far as they have been heard of. */
+  readonly #names = new Set<string>();
+
+  /** More are not asked for: a database that has seen them all is someone's experiment. */
+  static readonly namesMax = 200;
+
+  /** A name that may be set, in any spelling. Returns whether it will be asked for. */
+  addName(name: string): boolean {
+    const folded = name.toLowerCase();
+    if (this.#names.has(folded)) return true;
+    if (!isCustomName(folded) || this.#names.size >= LedgerQueries.namesMax) return false;
+    this.#names.add(folded);
+    this.#queries.clear();
+    return true;
+  }
+
+  get(touches: number): Buffer {
+    let query = this.#queries.get(touches);
+    if (query === undefined) {
+      query = encodeQuery(this.#compose(touches));
+      this.#queries.set(touches, query);
+    }
+    return query;
+  }
+
+  #compose(touches: number): string {
+    const parts: string[] = [];
+    if ((touches & Touch.settings) !== 0) {
+      parts.push(settingsPart);
+      for (const name of this.#names) {
+        parts.push(`SELECT 's', '${name}', pg_catalog.current_setting('${name}', true), 'user'`);
+      }
+    }
+    if ((touches & Touch.prepared) !== 0) parts.push(preparedPart);
+    if ((touches & Touch.temporary) !== 0) parts.push(temporaryPart);
+    if ((touches & Touch.locks) !== 0) parts.push(locksPart);
+    if ((touches & Touch.cursors) !== 0) parts.push(cursorsPart);
+    if ((touches & Touch.channels) !== 0) parts.push(channelsPart);
+    return parts.join(" UNION ALL ");
+  }
+}
+
+/** A name as PostgreSQL takes it for a parameter that nobody has declared (guc.c valid_custom_variable_name). */
+function isCustomName(name: string): boolean {
+  return (
+    /^[a-z_\u0080-\uffff][\w$\u0080-\uffff]*(?:\.[a-z_\u0080-\uffff][\w$\u0080-\uffff]*)+$/i.test(name) &&
+    name.length < 128
+  );
+}
+
+/** Takes the rows of one ledger query as they come. */
+export class LedgerReader {
+  readonly touches: number;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(touches: number) {
+    this.touches = touches;
+  }
+
+  take(bytes: Buffer): void {
+    this.#bytes += bytes.length;
+    if (this.#bytes <= rowsBytesMax) this.#chunks.push(Buffer.from(bytes));
+  }
+
+  /** What the rows say; undefined if there were too many of them. */
+  findings(): Findings | undefined {
+    if (this.#bytes > rowsBytesMax) return undefined;
+    const settings = new Map<string, string>();
+    const prepared = new Map<string, string>();
+    let reservations = 0;
+    let privileged = false;
+    for (const [kind, name, value, detail] of rowsOf(Buffer.concat(this.#chunks))) {
+      switch (kind) {
+        case "s":
+          if (value === null || (name === "role" && value === "none")) break;
+          settings.set(name ?? "", value ?? "");
+          if (detail !== "user") privileged = true;
+          break;
+        case "p":
+          if (detail === "true") prepared.set(name ?? "", value ?? "");
+          break;
+        case "t":
+          reservations |= Reservation.temp_object;
+          break;
+        case "l":
+          reservations |= Reservation.advisory_lock;
+          break;
+        case "h":
+          reservations |= Reservation.with_hold_cursor;
+          break;
+        case "n":
+          reservations |= Reservation.listen;
+          break;
+        default:
+      }
+    }
+    const { touches } = this;
+    return {
+      touches,
+      reservations,
+      settings: (touches & Touch.settings) === 0 ? undefined : settings,
+      privileged,
+      prepared: (touches & Touch.prepared) === 0 ? undefined : prepared,
+    };
+  }
+}
+
+function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
+  for (let start = 0; start < bytes.length; ) {
+    const end = start + 1 + bytes.readUInt32BE(start + 1);
+    const message = decodeBackend(bytes, start, end);
+    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
+    start = end;
+  }
+}
