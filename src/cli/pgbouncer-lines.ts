@@ -82,6 +82,8 @@ export class PgbouncerLines {
       case "stats":
         return [{ level: log, text: statsText(fields) }];
     }
+    const command = commandText(fields);
+    if (command !== undefined) return [{ level: log, text: command }];
     if (fields["client"] !== undefined) return clientLines(fields, this.#port);
     if (fields["pool"] !== undefined) return this.#serverLines(fields);
     return [own("", fields, [])];
@@ -93,7 +95,7 @@ export class PgbouncerLines {
     switch (fields["msg"]) {
       case "new connection to server":
         this.#serversSinceMs.set(server, timeOf(fields));
-        return [{ level: log, text: `${label}new connection to server` }];
+        return [{ level: log, text: `${label}new connection to server${localEnd(fields)}` }];
       case "closing server":
       case "server lost": {
         const sinceMs = this.#serversSinceMs.get(server) ?? timeOf(fields);
@@ -102,10 +104,30 @@ export class PgbouncerLines {
         return [{ level: log, text: `${label}closing because: ${textOf(reason)} (age=${ageSeconds}s)` }];
       }
       case "server login failed":
-        return [{ level: Number(level), text: `${label}server login failed: ${textOf(reason)}` }];
+        return [
+          { level: log, text: `${label}closing because: ${textOf(fields["outcome"])} (age=0s)` },
+          { level: Number(level), text: `${label}server login failed: ${textOf(reason)}` },
+        ];
     }
     return [own(label, fields, ["pool", "server"])];
   }
+}
+
+/** `PAUSE 'app' command issued`, of a command of the console; undefined: the line is about something else. */
+function commandText(fields: Fields): string | undefined {
+  const [, verb] = /^([A-Z_]+) command issued$/.exec(textOf(fields["msg"] ?? "")) ?? [];
+  if (verb === undefined) return undefined;
+  if (verb === "SHUTDOWN") {
+    const wait = fields["wait"] === "none" ? "" : ` WAIT_FOR_${textOf(fields["wait"]).toUpperCase()}`;
+    return `SHUTDOWN${wait} command issued`;
+  }
+  const argument = fields["database"] ?? fields["client"] ?? fields["setting"];
+  return argument === undefined ? `${verb} command issued` : `${verb} '${textOf(argument)}' command issued`;
+}
+
+/** ` (from 127.0.0.1:50001)`; on a Unix socket there is nothing to tell. */
+function localEnd({ from }: Fields): string {
+  return from === undefined ? "" : ` (from ${textOf(from)})`;
 }
 
 /** Averages of a period; PgBouncer's words, and its order. */

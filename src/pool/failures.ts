@@ -13,6 +13,11 @@ export function reasonOf(failure: Failure): string {
   return failure.cause instanceof Error ? failure.cause.message : failure.message;
 }
 
+/** What became of the attempt in PgBouncer's words, which say little: `connect failed`, `login failed`. */
+export function outcomeOf(failure: Failure): string {
+  return failure.code === "pool.server_refused" ? "login failed" : failure.message;
+}
+
 export function poolerShutdown(): OperationError {
   return new OperationError("pooler is shutting down", {
     code: "pool.shutdown",

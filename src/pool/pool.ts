@@ -15,7 +15,7 @@ import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import { poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import { outcomeOf, poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
 import { Opening } from "./opening.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { StatementRegistry } from "./prepared.ts";
@@ -436,6 +436,7 @@ export class Pool implements BudgetMember {
         pool: this.name,
         server: server.id,
         backendPid: server.backendPid,
+        from: server.localEnd,
         node: connection.endpoint,
         tls: connection.tls,
       },
@@ -457,7 +458,7 @@ export class Pool implements BudgetMember {
     if (this.#closed) return;
     const transient = this.#opening.noteFailure(failure, this.settings.serverLoginRetryMs);
     this.#logger.warn(
-      { pool: this.name, sqlstate: failure.sqlstate, reason: reasonOf(failure) },
+      { pool: this.name, sqlstate: failure.sqlstate, outcome: outcomeOf(failure), reason: reasonOf(failure) },
       "server login failed",
     );
     // While servers of ours will come free, or may still come, "too many connections" is no news to clients.

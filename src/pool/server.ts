@@ -147,6 +147,13 @@ export class Server implements TransportListener {
     if (connection.rest.length > 0) this.onData(connection.rest);
   }
 
+  /** Address and port of our side, for the log; undefined on a Unix socket. */
+  get localEnd(): string | undefined {
+    const { localAddress, localPort } = this.transport;
+    if (localAddress === undefined) return undefined;
+    return `${localAddress.includes(":") ? `[${localAddress}]` : localAddress}:${localPort}`;
+  }
+
   get closed(): boolean {
     return this.state === "closed";
   }

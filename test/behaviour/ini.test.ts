@@ -87,7 +87,7 @@ describe("Debian's pgbouncer.ini", () => {
       "LOG process up: pgsluice ",
       String.raw`LOG ${who}\S+:\d+ login attempt: db=postgres user=app tls=no$`,
       `LOG ${who}unix:${port} login attempt: db=postgres user=app tls=no$`,
-      String.raw`LOG S-0x[0-9a-f]+: postgres/app@127\.0\.0\.1:${lab.primary.port} new connection to server$`,
+      String.raw`LOG S-0x[0-9a-f]+: postgres/app@127\.0\.0\.1:${lab.primary.port} new connection to server \(from 127\.0\.0\.1:\d+\)$`,
       String.raw`LOG ${who}\S+ closing because: client close\S* .*\(age=\d+s\)$`,
       String.raw`WARNING C-0x[0-9a-f]+: \S+/app@\S+ pooler error: password authentication failed$`,
     ]) {

@@ -56,8 +56,32 @@ test.each<[string, object, string[]]>([
   ],
   [
     "a server that cannot be reached",
-    { level: 40, pool: "app/ada@/run/postgresql:5432", msg: "server login failed", reason: "refused" },
-    ["WARNING S-0x0: app/ada@unix:5432 server login failed: refused"],
+    {
+      ...{ level: 40, pool: "app/ada@/run/postgresql:5432", msg: "server login failed" },
+      ...{ outcome: "connect failed", reason: "refused" },
+    },
+    [
+      "LOG S-0x0: app/ada@unix:5432 closing because: connect failed (age=0s)",
+      "WARNING S-0x0: app/ada@unix:5432 server login failed: refused",
+    ],
+  ],
+  [
+    "a new server",
+    { ...pool, msg: "new connection to server", from: "127.0.0.1:50001" },
+    ["LOG S-0x5: app/ada@db:5432 new connection to server (from 127.0.0.1:50001)"],
+  ],
+  ["a command", { msg: "RELOAD command issued" }, ["LOG RELOAD command issued"]],
+  ["for a database", { msg: "PAUSE command issued", database: "app" }, ["LOG PAUSE 'app' command issued"]],
+  [
+    "for a client",
+    { msg: "KILL_CLIENT command issued", client: 12 },
+    ["LOG KILL_CLIENT '12' command issued"],
+  ],
+  ["a shutdown", { msg: "SHUTDOWN command issued", wait: "none" }, ["LOG SHUTDOWN command issued"]],
+  [
+    "a gentle shutdown",
+    { msg: "SHUTDOWN command issued", wait: "clients" },
+    ["LOG SHUTDOWN WAIT_FOR_CLIENTS command issued"],
   ],
   [
     "what PgBouncer does not know",
