@@ -2,8 +2,9 @@
  * The server half of a client's login, without I/O: bodies of its 'p' messages in, actions out.
  *
  *     start()    → send a request | ok | fail
- *     receive(…) → send | derive | ok | fail
+ *     receive(…) → send | derive | ask | ok | fail
  *     derived(…) → send | ok | fail
+ *     answered(…) → ok | fail
  *
  * An unknown user must not be told from a known one: not by the messages, not by the salt, not by the work
  * done. So a user without a usable secret is given a made-up one, the same at every try (`mockKey`), and its
@@ -31,7 +32,7 @@ import { ScramServer, scramMechanisms } from "./scram-server.ts";
 import type { ScramSecret, Secret } from "./secret.ts";
 import { buildScramSecret } from "./secret.ts";
 
-export type AuthMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256" | "cert";
+export type AuthMethod = "trust" | "reject" | "password" | "md5" | "scram-sha-256" | "cert" | "ldap";
 
 /** What the login needs to know of the connection's encryption. */
 export interface LoginTls {
@@ -69,6 +70,8 @@ export type LoginAction =
   | { readonly kind: "send"; readonly data: Buffer }
   /** Compute `saltedPassword` (pbkdf2.ts) and hand it to `derived`; the result may be kept and used again. */
   | { readonly kind: "derive"; readonly password: string; readonly salt: Buffer; readonly iterations: number }
+  /** Ask the directory whether this is the user's password, and hand what it says to `answered`. */
+  | { readonly kind: "ask"; readonly password: string }
   /**
    * The login is good. `data` goes out before AuthenticationOk. `keys` log in at any server that holds the
    * same SCRAM secret; `password` is known if it was sent or stored in clear text.
@@ -88,6 +91,7 @@ const passwordBytesMax = 65_530;
 type State =
   | { readonly kind: "start" }
   | { readonly kind: "password" }
+  | { readonly kind: "asking"; readonly password: string }
   | { readonly kind: "md5"; readonly salt: Buffer }
   | { readonly kind: "sasl-initial" }
   | { readonly kind: "sasl-first"; readonly mechanism: string }
@@ -150,6 +154,7 @@ export class LoginMachine {
           ? this.#succeed({})
           : this.#fail(refused("certificate authentication failed"));
       case "password":
+      case "ldap":
         this.#state = { kind: "password" };
         return { kind: "send", data: encodeAuthenticationCleartextPassword() };
       case "md5":
@@ -184,6 +189,18 @@ export class LoginMachine {
     return { kind: "fail", error: state.error };
   }
 
+  /** Takes what the directory said about the password. After the login failed meanwhile, that failure again. */
+  answered(proved: boolean): LoginAction {
+    const state = this.#state;
+    if (state.kind === "asking") {
+      return proved
+        ? this.#succeed({ password: state.password })
+        : this.#fail(passwordRefused("LDAP authentication failed"));
+    }
+    assert(state.kind === "ended" && state.error !== undefined, "the directory was asked");
+    return { kind: "fail", error: state.error };
+  }
+
   /** What the client did wrong ends its login; anything else is a mistake of ours and goes on up. */
   #guarded(step: () => LoginAction): LoginAction {
     try {
@@ -201,7 +218,7 @@ export class LoginMachine {
     const state = this.#state;
     switch (state.kind) {
       case "password":
-        return this.#checkPassword(readPassword(body));
+        return this.#receivePassword(readPassword(body));
       case "md5":
         return this.#checkMd5(readPassword(body), state.salt);
       case "sasl-initial":
@@ -211,6 +228,7 @@ export class LoginMachine {
       case "sasl-final":
         return this.#receiveFinal(state.server, body);
       case "start":
+      case "asking":
       case "derive-password":
       case "derive-scram":
       case "ended":
@@ -218,6 +236,12 @@ export class LoginMachine {
       default:
         return unreachable(state, "state of a login");
     }
+  }
+
+  #receivePassword(password: string): LoginAction {
+    if (this.#options.method !== "ldap") return this.#checkPassword(password);
+    this.#state = { kind: "asking", password };
+    return { kind: "ask", password };
   }
 
   #checkPassword(password: string): LoginAction {

@@ -75,6 +75,9 @@ function tlsProblems(config: Config): ConfigProblem[] {
     problems.push({ key: "pgsluice.auth_hba_file", problem: 'auth_type "hba" needs it' });
   }
   problems.push(...within("pgsluice", tlsLimitProblems(settings, "client")));
+  if (settings.auth_type === "ldap" && settings.auth_ldap_options === "") {
+    problems.push({ key: "pgsluice.auth_ldap_options", problem: 'auth_type "ldap" needs it' });
+  }
   for (const [name, node] of Object.entries(config.nodes)) {
     problems.push(...serverTlsProblems(`nodes.${name}`, { ...settings, ...node }));
   }

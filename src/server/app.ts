@@ -171,7 +171,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
-    this.authentication = new Authentication(this, this.#credentials, files.rules);
+    this.authentication = new Authentication(this, this.#credentials, files);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
@@ -261,7 +261,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   #apply(config: Config, files: Files): void {
     this.#config = config;
     this.#tls = files.tls;
-    this.authentication.reconfigure(files.rules);
+    this.authentication.reconfigure(files);
     this.#limits = clientLimitsOf(config);
     this.admission.limits = admissionLimitsOf(config);
     this.pools.reconfigure(config, files.secrets);

@@ -8,6 +8,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { HostBasedRules } from "../auth/hba/hba.ts";
+import type { LdapOptions } from "../auth/ldap.ts";
 import type { AuthMethod } from "../auth/login.ts";
 import { parseSecret, type Secret } from "../auth/secret.ts";
 import { assert } from "../base/assert.ts";
@@ -18,6 +19,7 @@ import type { ConnectOptions, ScramKeys } from "../client/conninfo/options.ts";
 import type { Config, DatabaseConfig } from "../config/schema.ts";
 import type { ClientAuthentication, KnownUser, LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
+import { LdapDirectory } from "./ldap.ts";
 import { LookupConnections, type TextRows } from "./lookup-connections.ts";
 import { SharedLookups } from "./shared-lookups.ts";
 
@@ -30,6 +32,13 @@ export interface AuthenticationOwner {
   isDisabled(database: string): boolean;
   /** Undefined: there is no such database. */
   connectOptionsFor(database: string, user: string): ConnectOptions | undefined;
+}
+
+/** What the configuration names, read. */
+export interface AuthenticationFiles {
+  readonly rules: HostBasedRules | undefined;
+  readonly ldap: LdapOptions | undefined;
+  readonly ldapAuthorities: string | undefined;
 }
 
 /** Where a user is looked up. */
@@ -48,7 +57,8 @@ const anyDatabase = "*";
 
 export class Authentication implements ClientAuthentication {
   readonly mockKey: Buffer = randomBytes(32);
-  rules: HostBasedRules | undefined;
+  #files: AuthenticationFiles;
+  readonly #directory: LdapDirectory;
   readonly #owner: AuthenticationOwner;
   readonly #credentials: Credentials;
   readonly #connections: LookupConnections;
@@ -56,10 +66,11 @@ export class Authentication implements ClientAuthentication {
   /** The kind of the secret that was looked up last: what one that is not there would most likely have been. */
   #kindFound: Secret["kind"] = "scram";
 
-  constructor(owner: AuthenticationOwner, credentials: Credentials, rules: HostBasedRules | undefined) {
+  constructor(owner: AuthenticationOwner, credentials: Credentials, files: AuthenticationFiles) {
     this.#owner = owner;
     this.#credentials = credentials;
-    this.rules = rules;
+    this.#files = files;
+    this.#directory = new LdapDirectory(owner.logger);
     this.#connections = new LookupConnections(owner.clock);
     this.#rows = new SharedLookups({
       entriesMax: () => owner.config.pgsluice.auth_query_cache_size,
@@ -69,10 +80,14 @@ export class Authentication implements ClientAuthentication {
   }
 
   /** The configuration is another one. */
-  reconfigure(rules: HostBasedRules | undefined): void {
-    this.rules = rules;
+  reconfigure(files: AuthenticationFiles): void {
+    this.#files = files;
     this.#rows.clear();
     this.#connections.retire();
+  }
+
+  get rules(): HostBasedRules | undefined {
+    return this.#files.rules;
   }
 
   tick(): void {
@@ -93,8 +108,16 @@ export class Authentication implements ClientAuthentication {
   method(): AuthMethod | "any" | HostBasedRules {
     const { auth_type: type } = this.#owner.config.pgsluice;
     if (type !== "hba") return type;
-    assert(this.rules !== undefined, "the rules come with the configuration that asks for them");
-    return this.rules;
+    const { rules } = this.#files;
+    assert(rules !== undefined, "the rules come with the configuration that asks for them");
+    return rules;
+  }
+
+  async ask(directory: LdapOptions | undefined, user: string, password: string): Promise<boolean> {
+    const { ldap, ldapAuthorities } = this.#files;
+    const options = directory ?? ldap;
+    // Without: a reload has changed the method while this client was typing.
+    return options !== undefined && (await this.#directory.proves(options, ldapAuthorities, user, password));
   }
 
   forcedUserOf(request: LoginRequest): string {

@@ -26,6 +26,11 @@ export async function loadHostBasedRules(settings: Settings): Promise<HostBasedR
     const problem = `no client could show a certificate: ${missing}`;
     throw hbaError(certain.map(({ file, line }) => ({ file, line, problem })));
   }
+  const aimless = rules.rules.filter(({ method, ldap }) => method === "ldap" && ldap === undefined);
+  if (settings.auth_ldap_options === "" && aimless.length > 0) {
+    const problem = "ldap needs options, or auth_ldap_options";
+    throw hbaError(aimless.map(({ file, line }) => ({ file, line, problem })));
+  }
   return rules;
 }
 

@@ -1,19 +1,19 @@
 /** What a configuration means to those who act on it: the files that it names, read, and its limits in their units. */
-import type { HostBasedRules } from "../auth/hba/hba.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Config } from "../config/schema.ts";
 import type { PeerSettings } from "../pool/peers.ts";
 import type { AdmissionLimits } from "../session/admission.ts";
 import type { ClientLimits, ClientTls } from "../session/context.ts";
+import type { AuthenticationFiles } from "./authentication.ts";
 import { Credentials } from "./credentials.ts";
 import { loadHostBasedRules } from "./hba.ts";
+import { loadDirectory } from "./ldap-files.ts";
 import { loadClientTls } from "./tls.ts";
 
 /** What a configuration names and that has to be read. */
-export interface Files {
+export interface Files extends AuthenticationFiles {
   readonly secrets: Map<string, Secret>;
   readonly tls: ClientTls | undefined;
-  readonly rules: HostBasedRules | undefined;
 }
 
 /** Throws OperationError F0000 for what cannot be read or used. */
@@ -22,6 +22,7 @@ export async function readFiles(config: Config): Promise<Files> {
     secrets: await Credentials.secretsOf(config),
     tls: await loadClientTls(config.pgsluice),
     rules: await loadHostBasedRules(config.pgsluice),
+    ...(await loadDirectory(config.pgsluice)),
   };
 }
 

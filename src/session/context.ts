@@ -1,6 +1,7 @@
 /** What a client's session and login need from the process around them. Composed by server/app. */
 import type { SecureContext } from "node:tls";
 import type { HostBasedRules } from "../auth/hba/hba.ts";
+import type { LdapOptions } from "../auth/ldap.ts";
 import type { AuthMethod } from "../auth/login.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
@@ -98,6 +99,8 @@ export interface ClientAuthentication {
   method(): AuthMethod | "any" | HostBasedRules;
   /** Looks a user up. Never rejects: a failure to look is told to nobody but the log. */
   find(request: LoginRequest): KnownUser | Promise<KnownUser>;
+  /** Asks a directory, by default that of auth_ldap_options, whether a password is the user's. Never rejects. */
+  ask(directory: LdapOptions | undefined, user: string, password: string): Promise<boolean>;
   /** `auth_type = "any"`: as whom a client acts. Throws OperationError `login.config`. */
   forcedUserOf(request: LoginRequest): string;
   /** A client has proved who it is, and thereby shown what lets the pool log in to servers as this user. */

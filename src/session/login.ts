@@ -10,7 +10,7 @@
  * learns anything about databases or users without having logged in. A connection that is a *dead end* (see
  * admission.ts) goes the same way up to its startup packet.
  */
-import type { LoginAction } from "../auth/login.ts";
+import type { LoginAction, LoginMachine } from "../auth/login.ts";
 import { saltedPassword } from "../auth/pbkdf2.ts";
 import { Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
@@ -40,6 +40,7 @@ type LoginState =
   | "preparing"
   | "authenticating"
   | "deriving"
+  | "asking"
   | "welcoming"
   | "ended";
 
@@ -103,6 +104,7 @@ export class Login implements TransportListener, WelcomeListener {
           break;
         case "preparing":
         case "deriving":
+        case "asking":
         case "welcoming":
           // Read from until it sends on without waiting: one that leaves meanwhile must be noticed.
           this.#keep(chunk);
@@ -293,26 +295,15 @@ export class Login implements TransportListener, WelcomeListener {
         (error: unknown) => this.#failBy(error),
       );
     } else {
-      this.#authenticate(proof);
+      this.#prepared(proof);
     }
   }
 
   /** What was looked up is there; the client may be gone by now. */
   #prepared(proof: Proof): void {
     if (this.#state !== "preparing") return;
-    try {
-      this.#transport.resume();
-      this.#authenticate(proof);
-    } catch (error) {
-      this.#failBy(error);
-    }
-  }
-
-  #authenticate(proof: Proof): void {
     this.#proof = proof;
-    this.#state = "authenticating";
-    this.#act(proof.machine.start());
-    this.#readKept();
+    this.#goOn((machine) => machine.start());
   }
 
   #readLogin(chunk: Buffer): void {
@@ -354,6 +345,11 @@ export class Login implements TransportListener, WelcomeListener {
           (error: unknown) => this.#failBy(error),
         );
         return;
+      case "ask":
+        this.#state = "asking";
+        this.#transport.pause();
+        void (this.#proof as Proof).ask(action.password).then((proved) => this.#answered(proved));
+        return;
       case "fail":
         this.#context.authentication.onFailure(this.#startup as Startup);
         throw action.error;
@@ -364,11 +360,19 @@ export class Login implements TransportListener, WelcomeListener {
   }
 
   #derived(salted: Buffer): void {
-    if (this.#state !== "deriving") return;
+    if (this.#state === "deriving") this.#goOn((machine) => machine.derived(salted));
+  }
+
+  #answered(proved: boolean): void {
+    if (this.#state === "asking") this.#goOn((machine) => machine.answered(proved));
+  }
+
+  /** What the login was waiting for is there. */
+  #goOn(step: (machine: LoginMachine) => LoginAction): void {
     try {
       this.#state = "authenticating";
       this.#transport.resume();
-      this.#act((this.#proof as Proof).machine.derived(salted));
+      this.#act(step((this.#proof as Proof).machine));
       this.#readKept();
     } catch (error) {
       this.#failBy(error);

@@ -11,6 +11,7 @@ import type { TLSSocket } from "node:tls";
 import { distinguishedName, subjectCommonName } from "../auth/certificate.ts";
 import type { HostBasedRules } from "../auth/hba/hba.ts";
 import type { HbaRule } from "../auth/hba/rules.ts";
+import type { LdapOptions } from "../auth/ldap.ts";
 import { type AuthMethod, LoginMachine } from "../auth/login.ts";
 import { PeerError } from "../base/errors.ts";
 import type { ClientTls, KnownUser, LoginContext, LoginRequest } from "./context.ts";
@@ -31,6 +32,8 @@ export interface Proof {
   readonly machine: LoginMachine;
   /** Whom the client then is. */
   readonly known: KnownUser;
+  /** Asks the directory whether a password is the user's. */
+  readonly ask: (password: string) => Promise<boolean>;
 }
 
 /**
@@ -43,7 +46,8 @@ export function proofFor(
   connection: ClientConnection,
 ): Proof | Promise<Proof> {
   const demand = demandOn(context, request, connection);
-  if (demand.method === "reject" || demand.known !== undefined) {
+  // A directory knows its users itself.
+  if (demand.method === "reject" || demand.method === "ldap" || demand.known !== undefined) {
     return proofOf(context, request, connection, demand, demand.known ?? stranger(request));
   }
   const known = context.authentication.find(request);
@@ -55,7 +59,7 @@ function proofOf(
   { authentication }: LoginContext,
   { user }: LoginRequest,
   { socket, tls }: ClientConnection,
-  { method, certificateUser }: Demand,
+  { method, certificateUser, ldap }: Demand,
   known: KnownUser,
 ): Proof {
   const { secret, missing, unknownKind } = known;
@@ -74,7 +78,7 @@ function proofOf(
     scramIterations: authentication.scramIterations(),
     ...(unknownKind === undefined ? {} : { unknownUserKind: unknownKind }),
   });
-  return { machine, known };
+  return { machine, known, ask: (password) => authentication.ask(ldap, user, password) };
 }
 
 /** A user of whom nothing has to be known. */
@@ -94,6 +98,8 @@ interface Demand {
   readonly certificateUser: string | undefined;
   /** Whom the client acts as, if nothing has to be looked up. */
   readonly known?: KnownUser;
+  /** The directory of the rule; undefined: that of auth_ldap_options. */
+  readonly ldap?: LdapOptions | undefined;
 }
 
 function demandOn(context: LoginContext, request: LoginRequest, connection: ClientConnection): Demand {
@@ -106,7 +112,9 @@ function demandOn(context: LoginContext, request: LoginRequest, connection: Clie
   const { socket } = connection;
   const { method, clientCertificate } = rule;
   // Who is rejected is told that, and not what certificate would not have helped.
-  if (method === "reject" || clientCertificate === undefined) return { method, certificateUser: undefined };
+  if (method === "reject" || clientCertificate === undefined) {
+    return { method, certificateUser: undefined, ldap: rule.ldap };
+  }
   if (socket === undefined || !hasTrustedCertificate(socket)) {
     throw refused("connection requires a valid client certificate");
   }
@@ -119,7 +127,7 @@ function demandOn(context: LoginContext, request: LoginRequest, connection: Clie
     );
     throw refused("certificate authentication failed");
   }
-  return { method, certificateUser: certified ? request.user : undefined };
+  return { method, certificateUser: certified ? request.user : undefined, ldap: rule.ldap };
 }
 
 /** Every client is let in, as the user of its database; at the console, which has none, as who it says it is. */

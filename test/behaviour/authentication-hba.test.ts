@@ -295,7 +295,7 @@ describe("files", () => {
     const base = await config(folder, "host app alice all scram-sha-256");
     await using pooler = await startPooler(base);
     const mistakes: (() => Promise<void>)[] = [
-      () => writeFile(file, "host app all all trust\nhost app all all ldap"),
+      () => writeFile(file, "host app all all trust\nhost app all all pam"),
       () => writeFile(file, ""),
       () => writeFile(file, "host app all all trust\ninclude nothing"),
       () => rm(file),

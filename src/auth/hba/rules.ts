@@ -6,6 +6,7 @@
  * What cannot be done here is refused by name when the file is loaded, never passed over: a rule that is
  * skipped lets in whom it was to keep out.
  */
+import type { LdapOptions } from "../ldap.ts";
 import type { AuthMethod } from "../login.ts";
 import {
   type Address,
@@ -27,6 +28,7 @@ import {
   RecordError,
   userPattern,
 } from "./names.ts";
+import { parseMethod, parseOptions } from "./options.ts";
 import { nameCharactersMax } from "./regex.ts";
 import type { Token, TokenLine } from "./tokens.ts";
 
@@ -51,6 +53,8 @@ export interface HbaRule {
   readonly clientName: "CN" | "DN";
   /** The map of pg_ident.conf that says which users a certificate stands for; undefined: the one of its name. */
   readonly map: string | undefined;
+  /** Of the method ldap: where to ask; undefined: what auth_ldap_options says. */
+  readonly ldap: LdapOptions | undefined;
 }
 
 /** What is known of a client before it proves anything. */
@@ -188,83 +192,4 @@ function maskedRange(address: Address, fields: Fields): AddressRange {
   const range = rangeOfMask(address, mask);
   if (range === undefined) throw new RecordError("the address and the mask are not of the same kind");
   return range;
-}
-
-const methods: ReadonlyMap<string, AuthMethod> = new Map([
-  ["trust", "trust"],
-  ["reject", "reject"],
-  ["password", "password"],
-  // PgBouncer's other name for it.
-  ["plain", "password"],
-  ["md5", "md5"],
-  ["scram-sha-256", "scram-sha-256"],
-  ["cert", "cert"],
-] as const);
-
-/** PostgreSQL's and PgBouncer's other methods, with the reason why there is none of them here. */
-const methodsMissing: ReadonlyMap<string, string> = new Map([
-  ["peer", "the user behind a Unix socket cannot be found out here"],
-  ["ident", "no ident servers are asked here"],
-  ["ldap", "no LDAP servers are asked here"],
-  ["pam", "PAM is not used here"],
-  ["bsd", "BSD authentication is not used here"],
-  ["gss", "there is no GSSAPI here"],
-  ["sspi", "there is no SSPI here"],
-  ["radius", "no RADIUS servers are asked here"],
-  ["oauth", "OAuth tokens cannot be checked here"],
-]);
-
-function parseMethod({ text }: Token, type: ConnectionType): AuthMethod {
-  const method = methods.get(text);
-  if (method === undefined) {
-    const reason = methodsMissing.get(text);
-    if (reason === undefined) throw new RecordError(`invalid authentication method "${text}"`);
-    throw new RecordError(`the authentication method "${text}" is not supported: ${reason}`);
-  }
-  if (method === "cert" && type !== "hostssl") {
-    throw new RecordError('the authentication method "cert" is for hostssl only');
-  }
-  return method;
-}
-
-type Options = Pick<HbaRule, "clientCertificate" | "clientName" | "map">;
-
-function parseOptions(tokens: readonly Token[], type: ConnectionType, method: AuthMethod): Options {
-  // The method cert implies clientcert=verify-full.
-  const full = method === "cert" ? ("verify-full" as const) : undefined;
-  const options: Options = { clientCertificate: full, clientName: "CN", map: undefined };
-  for (const { text } of tokens) {
-    const [, name = "", value = ""] = /^([^=]*)=([^]*)$/.exec(text) ?? [];
-    if (!text.includes("=")) throw new RecordError(`"${text}" is not an option, name=value`);
-    Object.assign(options, parseOption(name, value, type, method));
-  }
-  return options;
-}
-
-function parseOption(
-  name: string,
-  value: string,
-  type: ConnectionType,
-  method: AuthMethod,
-): Partial<Options> {
-  switch (name) {
-    case "map":
-      if (method !== "cert")
-        throw new RecordError('the option "map" is for the authentication method cert only');
-      // An empty one means none (hba.c check_usermap).
-      return { map: value === "" ? undefined : value };
-    case "clientcert":
-      if (type !== "hostssl") throw new RecordError('the option "clientcert" is for hostssl only');
-      if (value === "verify-full" || (value === "verify-ca" && method !== "cert")) {
-        return { clientCertificate: value };
-      }
-      if (value === "verify-ca") throw new RecordError('"cert" goes with clientcert=verify-full only');
-      throw new RecordError(`invalid value for clientcert: "${value}"; verify-ca and verify-full are known`);
-    case "clientname":
-      if (type !== "hostssl") throw new RecordError('the option "clientname" is for hostssl only');
-      if (value === "CN" || value === "DN") return { clientName: value };
-      throw new RecordError(`invalid value for clientname: "${value}"; CN and DN are known`);
-    default:
-      throw new RecordError(`unknown option "${name}"`);
-  }
 }

@@ -19,9 +19,8 @@ export const authenticationVerdicts: VerdictTable = {
   auth_user: { verdict: "same" },
   auth_dbname: { verdict: "same" },
   auth_ldap_options: {
-    verdict: "inert",
-    kind: "text",
-    doc: "Used only with LDAP, which is not supported yet.",
+    verdict: "same",
+    doc: "Servers are not looked for in the DNS: `ldapserver` or a host in `ldapurl` is needed. Their authorities are in `ldap_tls_ca_file`, not in ldap.conf.",
   },
   scram_iterations: { verdict: "same", default: "4096" },
   admin_users: { verdict: "same", default: "" },

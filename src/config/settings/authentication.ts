@@ -2,12 +2,12 @@
 export const authentication = {
   auth_type: {
     type: "choice",
-    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "any", "hba"],
+    values: ["trust", "reject", "password", "md5", "scram-sha-256", "cert", "ldap", "any", "hba"],
     aliases: { plain: "password" },
-    notYet: ["ldap", "pam"],
+    notYet: ["pam", "peer"],
     default: "scram-sha-256",
     reloadable: true,
-    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `any` asks nothing and takes every client for the `user` of its database, which must have one; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
+    doc: "How clients prove who they are. `md5` becomes SCRAM by itself where the stored secret is a SCRAM secret; `cert` takes the user name from the client's certificate; `ldap` asks a directory (`auth_ldap_options`); `plain` is another name for `password`; `trust` asks nothing; `reject` lets nobody in; `any` asks nothing and takes every client for the `user` of its database, which must have one; `hba` lets the rules of `auth_hba_file` decide. (PgBouncer's default is `md5`.)",
   },
   auth_hba_file: {
     type: "text",
@@ -64,6 +64,20 @@ export const authentication = {
     unit: "users",
     reloadable: true,
     doc: "How many answers of `auth_query` are kept; the one that was used least recently makes room. (PgBouncer has no such setting.)",
+  },
+  auth_ldap_options: {
+    type: "text",
+    default: "",
+    secret: true,
+    reloadable: true,
+    doc: 'Directory for `auth_type = "ldap"`, and for rules of the method `ldap` without options: those of pg_hba.conf (`ldapserver`, `ldapport`, `ldapscheme`, `ldaptls`, `ldapprefix`, `ldapsuffix`, `ldapbasedn`, `ldapbinddn`, `ldapbindpasswd`, `ldapsearchattribute`, `ldapsearchfilter`, `ldapurl`) as `name=value`, with blanks between and double quotes around values that have some. [How it works](operations.md#users-of-a-directory-ldap).',
+  },
+  ldap_tls_ca_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Certificates (PEM) of those who may sign the certificates of LDAP servers; empty: the well-known authorities that Node brings. (PgBouncer leaves it to the system's ldap.conf.)",
   },
   scram_iterations: {
     type: "integer",

@@ -76,6 +76,42 @@ test.each([
   });
 });
 
+describe("ldap", () => {
+  const started = (): ReturnType<typeof newMachine> => {
+    const machine = newMachine({ method: "ldap", secret: undefined });
+    expect(machine.start().kind).toBe("send");
+    return machine;
+  };
+
+  test("the directory is asked, and what it says is done", () => {
+    const good = started();
+    expect(good.receive(text(password))).toEqual({ kind: "ask", password });
+    expect(good.answered(true)).toMatchObject({ kind: "ok", password, keys: undefined });
+    const bad = started();
+    bad.receive(text(password));
+    expect(bad.answered(false)).toMatchObject({
+      kind: "fail",
+      error: { message: "LDAP authentication failed", sqlstate: "28P01" },
+    });
+  });
+
+  test("it is never asked about an empty password", () => {
+    expect(started().receive(text(""))).toMatchObject({
+      kind: "fail",
+      error: { message: "empty password returned by client" },
+    });
+  });
+
+  test("a client that goes on talking meanwhile has failed, whatever the directory says", () => {
+    const machine = started();
+    machine.receive(text(password));
+    const failed = machine.receive(text(password));
+    expect(failed).toMatchObject({ kind: "fail", error: { code: "peer.unexpected_password" } });
+    expect(machine.answered(true)).toEqual(failed);
+    expect(() => started().answered(true)).toThrow(AssertionError);
+  });
+});
+
 describe.each(methods)("method %s", (method) => {
   const failedText = (kind: Secret["kind"]): string =>
     method === "scram-sha-256" || (method === "md5" && kind === "scram")

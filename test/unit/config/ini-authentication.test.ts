@@ -26,3 +26,12 @@ test("auth_user, auth_query and auth_dbname, for all and for a database", async 
   });
   expect(databases["d"]).toMatchObject({ auth_user: "b", auth_query: "select '1', $1", auth_dbname: "e" });
 });
+
+test("auth_type ldap with auth_ldap_options; without them it is refused", async () => {
+  const options = 'ldapserver=x ldapprefix="uid=" ldapsuffix=",dc=y"';
+  const { pgsluice } = await configOf(`[pgbouncer]\nauth_type = ldap\nauth_ldap_options = ${options}\n`);
+  expect(pgsluice).toMatchObject({ auth_type: "ldap", auth_ldap_options: options });
+  await expect(configOf("[pgbouncer]\nauth_type = ldap\n")).rejects.toThrow(
+    'auth_ldap_options: auth_type "ldap" needs it',
+  );
+});

@@ -176,7 +176,7 @@ describe("a mistake is named with file, key and a hint", () => {
     expect(problem).toContain(`pgsluice.${name}: ${reason}`);
   });
 
-  test.each(["ldap", "pam"])('auth_type "%s" is refused by name', (method) => {
+  test.each(["pam", "peer"])('auth_type "%s" is refused by name', (method) => {
     const [problem] = problemsOf(`${node}[pgsluice]\nauth_type = "${method}"`);
     expect(problem).toContain(`pgsluice.auth_type: "${method}" is not supported yet`);
   });

@@ -180,16 +180,47 @@ describe("methods and options", () => {
     ["host all all all peer", "peer"],
     ["local all all peer", "peer"],
     ["local all all ident", "ident"],
-    ["host all all all ldap ldapserver=x", "ldap"],
     ["host all all all pam", "pam"],
     ["host all all all bsd", "bsd"],
     ["host all all all gss include_realm=0", "gss"],
     ["host all all all sspi", "sspi"],
     ["host all all all radius radiusservers=x", "radius"],
     ["host all all all oauth issuer=x", "oauth"],
-  ])("%s is refused by name", (text, method) => {
+  ])("%s is refused by name, with the reason", (text, method) => {
     const [problem = ""] = problemsOf(text);
     expect(problem).toContain(`1: the authentication method "${method}" is not supported: `);
+    if (method === "peer") expect(problem).toContain("Node cannot tell which user");
+    if (method === "pam") expect(problem).toContain("Node has no way to ask PAM");
+  });
+
+  test("ldap with options of its own, quoted as they need it, or without", () => {
+    const { rules } = rulesOf(
+      'host all all all ldap ldapserver="a b" ldapport=390 ldapbasedn="dc=x, dc=y" ldapbinddn=cn=z\nhost all all all ldap',
+    );
+    expect(rules.map(({ method, ldap }) => [method, ldap])).toEqual([
+      [
+        "ldap",
+        {
+          servers: ["ldap://a:390", "ldap://b:390"],
+          startTls: false,
+          naming: {
+            kind: "search",
+            baseDn: "dc=x, dc=y",
+            bindDn: "cn=z",
+            bindPassword: "",
+            filter: "(uid=$username)",
+            scope: "sub",
+          },
+        },
+      ],
+      ["ldap", undefined],
+    ]);
+    expect(problemsOf("host all all all ldap ldapserver=x")).toEqual([
+      expect.stringMatching(/^1: authentication method "ldap" requires argument "ldapbasedn"/) as string,
+    ]);
+    expect(problemsOf("host all all all md5 ldapserver=x")).toEqual([
+      '1: the option "ldapserver" is for the authentication method ldap only',
+    ]);
   });
 });
 
