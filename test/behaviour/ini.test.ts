@@ -175,7 +175,7 @@ describe("the command line", () => {
     );
   });
 
-  test("--verbose logs more, --quiet nothing on standard error; start --config takes the file too", async () => {
+  test("log_level: --verbose logs more, --quiet nothing on standard error; start --config takes the file too", async () => {
     await using place = new Place();
     await place.write();
     await using program = new CliProgram("-v", place.file, "-q");

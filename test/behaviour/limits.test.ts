@@ -43,7 +43,7 @@ function leave(clients: readonly RawClient[]): void {
 }
 
 describe("sessions", () => {
-  test("acceptance 93-96: as many as allowed, exactly, and further places for administrators", async () => {
+  test("acceptance 93-96: as many as max_client_conn allows, exactly, and superuser_reserved_connections for administrators", async () => {
     await using pooler = await startPooler(limited(3, 2, { admin_users: ["chief"] }));
     const ordinary = await Promise.all([1, 2, 3].map(() => pooler.login()));
     expect(await pooler.refusal()).toEqual(full);

@@ -37,7 +37,7 @@ describe("clients", () => {
     await pooler.untilNobodyIsLeft();
   });
 
-  test("acceptance 17: a Unix socket alone", async () => {
+  test("acceptance 17: unix_socket_dir without listen_addr: a Unix socket alone", async () => {
     await using folder = await tempFolder();
     await using pooler = await startPooler(onUnix(folder.path, { listen_addr: "", listen_port: 7654 }));
     const client = await rawClient({ host: folder.path, port: 7654 });
@@ -87,7 +87,7 @@ describe("clients", () => {
     watcher.destroy();
   });
 
-  test("the file has the mode that is asked for, and is gone afterwards", async () => {
+  test("unix_socket_mode: the file has the mode that is asked for, and is gone afterwards", async () => {
     await using folder = await tempFolder();
     const pooler = await startPooler(onUnix(folder.path, { unix_socket_mode: "0700" }));
     const file = path.join(folder.path, `.s.PGSQL.${pooler.port}`);

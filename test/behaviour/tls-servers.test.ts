@@ -119,7 +119,7 @@ describe("levels", () => {
 });
 
 describe("certificates", () => {
-  test("verify-full wants the name, verify-ca only who signed it", async () => {
+  test("server_tls_ca_file: verify-full wants the name, verify-ca only who signed it", async () => {
     const trusted = { server_tls_ca_file: files.authorityFile };
     await using byName = await startPooler(config("verify-full", { ...trusted, host: "localhost" }));
     expect(await encryption(byName)).toMatch(encrypted);
@@ -144,7 +144,7 @@ describe("certificates", () => {
     },
   );
 
-  test("acceptance 44: the pooler's own certificate logs it in", async () => {
+  test("acceptance 44: server_tls_cert_file and server_tls_key_file log the pooler in", async () => {
     const own = {
       server_tls_cert_file: files.client.certificateFile,
       server_tls_key_file: files.client.keyFile,

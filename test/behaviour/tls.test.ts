@@ -91,14 +91,17 @@ describe("levels", () => {
     await pooler.untilNobodyIsLeft();
   });
 
-  test.each(["allow", "prefer"])("acceptance 40: %s leaves it to the client", async (mode) => {
-    await using pooler = await startPooler(config(mode));
-    const encrypted = await secured(pooler);
-    const { client: plain } = await pooler.login({ user: "alice", database: "postgres" });
-    expect(await value(plain, "select 1")).toBe("1");
-    encrypted.destroy();
-    plain.destroy();
-  });
+  test.each(["allow", "prefer"])(
+    "acceptance 40: client_tls_sslmode %s leaves it to the client",
+    async (mode) => {
+      await using pooler = await startPooler(config(mode));
+      const encrypted = await secured(pooler);
+      const { client: plain } = await pooler.login({ user: "alice", database: "postgres" });
+      expect(await value(plain, "select 1")).toBe("1");
+      encrypted.destroy();
+      plain.destroy();
+    },
+  );
 
   test.each(["require", "verify-ca", "verify-full"])("acceptance 40, 42: %s insists", async (mode) => {
     await using pooler = await startPooler(config(mode));
@@ -111,7 +114,7 @@ describe("levels", () => {
   });
 
   test.each(["verify-ca", "verify-full"])(
-    "acceptance 42: %s wants a certificate that it can trust",
+    "acceptance 42: client_tls_ca_file says whose certificates %s can trust",
     async (mode) => {
       await using pooler = await startPooler(config(mode));
       for (const certificate of [{}, strange]) {
@@ -358,7 +361,7 @@ describe("reload", () => {
     return `${String(subject.CN)} ${serialNumber}`;
   }
 
-  test("acceptance 40: a new certificate is shown to new clients, and the old ones live on", async () => {
+  test("acceptance 40: client_tls_cert_file and client_tls_key_file: a new certificate is shown to new clients, and the old ones live on", async () => {
     await using own = await tempFolder();
     const old = await makeCertificates(own.path);
     const settings = {
