@@ -32,6 +32,10 @@ export interface DatabaseView {
   readonly forceUser: string | undefined;
   readonly poolSize: number;
   readonly minPoolSize: number;
+  readonly reservePoolSize: number;
+  readonly serverLifetimeSeconds: number;
+  /** Servers of all its pools together; 0: no limit. */
+  readonly connectionsMax: number;
   /** Its own; undefined: it goes by the general setting. */
   readonly poolMode: PoolMode | undefined;
   readonly paused: boolean;

@@ -119,11 +119,64 @@ export const databaseSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  reserve_pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  max_db_connections: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  server_lifetime: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  query_wait_timeout: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   pool_mode: {
     type: "choice",
     values: ["auto", "session", "transaction", "statement"],
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  connect_query: {
+    type: "text",
+    reloadable: true,
+    doc: "A statement, or several, that runs on every new server connection before a client gets it. If it fails that is logged, and the connection is used all the same. (In the mode `session`, `server_reset_query` undoes settings that it makes, as with PgBouncer.)",
+  },
+  client_encoding: {
+    type: "text",
+    reloadable: true,
+    doc: "The `client_encoding` of sessions whose clients ask for none.",
+  },
+  datestyle: {
+    type: "text",
+    reloadable: true,
+    doc: "The `DateStyle` of sessions whose clients ask for none.",
+  },
+  timezone: {
+    type: "text",
+    reloadable: true,
+    doc: "The `TimeZone` of sessions whose clients ask for none.",
+  },
+  application_name: {
+    type: "text",
+    reloadable: true,
+    doc: "The `application_name` of sessions whose clients give none.",
   },
 } as const;
 
@@ -148,6 +201,22 @@ export const userSettings = {
     unit: "servers",
     reloadable: true,
     doc: "Instead of `pool_size` of the database and of `default_pool_size`.",
+  },
+  reserve_pool_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of the settings of this name of the database and in [pgsluice].",
+  },
+  max_user_connections: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
   },
 } as const;
 

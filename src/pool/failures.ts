@@ -88,6 +88,16 @@ export function cachedFailure(failure: Failure): OperationError {
   });
 }
 
+/** As many clients wait as may (`max_waiting_clients`). */
+export function tooManyWaiting(): OperationError {
+  return new OperationError("too many clients are waiting for a server (max_waiting_clients)", {
+    code: "pool.too_many_waiting",
+    sqlstate: "53300",
+    source: "internal",
+    retrySafe: true,
+  });
+}
+
 /** The client has waited for `query_wait_timeout`. */
 export function queryWaitTimeout(): OperationError {
   return new OperationError("query_wait_timeout", {

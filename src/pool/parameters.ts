@@ -163,10 +163,16 @@ export class ServerParameters {
 
   constructor(reported: ReadonlyMap<string, string>) {
     for (const [name, value] of reported) this.set(name, value);
+    this.takeIdentity();
+  }
+
+  /** On whose behalf the session acts now is on whose behalf it is to act. */
+  takeIdentity(): void {
     for (const name of identityNames) {
-      const value = reported.get(name);
+      const value = this.#all.get(name);
       if (value !== undefined) this.#identity.set(name, value);
     }
+    this.#judgeIdentity();
   }
 
   /** The last value that the server has reported. */

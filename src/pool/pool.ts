@@ -15,11 +15,20 @@ import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import { outcomeOf, poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import {
+  outcomeOf,
+  poolerShutdown,
+  reasonOf,
+  serverShuttingDown,
+  tooManyWaiting,
+  uncleanLogin,
+} from "./failures.ts";
+import { Offers } from "./offers.ts";
 import { Opening } from "./opening.ts";
+import { OwnQueries } from "./own-queries.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
+import { Places } from "./places.ts";
 import { StatementRegistry } from "./prepared.ts";
-import { sendOwnQuery } from "./reset.ts";
 import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
 import { Server } from "./server.ts";
 import { ServerSet } from "./server-set.ts";
@@ -47,25 +56,27 @@ export class Pool implements BudgetMember {
   /** A change of them takes effect for servers that are handed out or opened from then on. */
   settings: PoolSettings;
 
-  readonly #budget: ServerBudget;
+  readonly #places: Places;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #servers: ServerSet;
+  readonly #ownQueries: OwnQueries;
   readonly #waiting = new WaitQueue();
   readonly #opening: Opening;
-  /** Servers that are about to be handed on. */
-  readonly #offered: Server[] = [];
-  #offering = false;
+  readonly #offers: Offers = new Offers((server) => this.#handOn(server));
   #closed = false;
   #paused = false;
   #draining = false;
+  /** When it last had a client, or servers that it keeps without. */
+  #inUseAtMs: number;
   readonly #onServerGone: () => void;
 
   constructor(options: {
     readonly name: string;
     readonly settings: PoolSettings;
     readonly connectOptions: ConnectOptionsSource;
-    readonly budget: ServerBudget;
+    /** The limits on its servers, the one of its size first. */
+    readonly budgets: readonly ServerBudget[];
     readonly clock: Clock;
     readonly logger: Logger;
     /** What is counted of this pool; by default nobody else's. */
@@ -78,11 +89,12 @@ export class Pool implements BudgetMember {
     this.statistics = options.statistics ?? new Statistics();
     this.statements = new StatementRegistry(this.statistics);
     this.#opening = new Opening(options.connectOptions, options.clock);
-    this.#budget = options.budget;
-    this.#budget.join(this);
+    this.#places = new Places(options.budgets, this);
     this.#onServerGone = options.onServerGone ?? ((): void => undefined);
-    this.#servers = new ServerSet(this.#onServerGone);
+    this.#servers = new ServerSet(() => this.#onGone());
+    this.#ownQueries = new OwnQueries(this.#servers, options.clock);
     this.#clock = options.clock;
+    this.#inUseAtMs = options.clock.now();
     this.#logger = options.logger;
     this.cancels = new CancelRequests(options.name, options.logger);
   }
@@ -115,8 +127,16 @@ export class Pool implements BudgetMember {
     return this.#waiting.length > this.coming ? this.#waiting.firstSinceMs : undefined;
   }
 
+  get group(): ServerBudget {
+    return this.#places.group;
+  }
+
+  mayReplace(other: BudgetMember): boolean {
+    return this.#places.mayReplace(other, this.#clock.now());
+  }
+
   get coming(): number {
-    return this.#opening.size + this.#servers.ownQueryCount + this.#offered.length;
+    return this.#opening.size + this.#servers.ownQueryCount + this.#offers.size;
   }
 
   get idleSinceMs(): number | undefined {
@@ -124,7 +144,7 @@ export class Pool implements BudgetMember {
   }
 
   get empty(): boolean {
-    const nobody = this.size === 0 && this.#waiting.length === 0 && this.clients === 0;
+    const nobody = this.size + this.#waiting.length + this.clients + this.#sizeMin === 0;
     // A failed login is remembered for as long as it must not be tried again.
     return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
   }
@@ -136,7 +156,7 @@ export class Pool implements BudgetMember {
       return undefined;
     }
     if (this.#paused) {
-      this.#waiting.push(waiter, this.#clock.now());
+      this.#queue(waiter);
       return undefined;
     }
     // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
@@ -147,9 +167,18 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(failure);
       return undefined;
     }
-    this.#waiting.push(waiter, this.#clock.now());
-    this.openServers();
+    if (this.#queue(waiter)) this.openServers();
     return undefined;
+  }
+
+  #queue(waiter: Waiter): boolean {
+    const { waitingMax } = this.settings;
+    if (waitingMax > 0 && this.#waiting.length - this.coming >= waitingMax) {
+      waiter.onLeaseFailed(tooManyWaiting());
+      return false;
+    }
+    this.#waiting.push(waiter, this.#clock.now());
+    return true;
   }
 
   /** The waiter has lost interest. */
@@ -177,8 +206,8 @@ export class Pool implements BudgetMember {
       this.#servers.move(server, "being_canceled");
       return;
     }
-    if (willReset) this.#reset(server);
-    else this.#offer(server);
+    if (!willReset) this.#offers.add(server);
+    else this.#ownQueries.reset(server, this.settings, this.#afterOwnQuery);
   }
 
   /** Closes a server that must not be used again. */
@@ -189,27 +218,24 @@ export class Pool implements BudgetMember {
   }
 
   #close(server: Server, reason: string): void {
-    this.#logger.info(
-      { pool: this.name, server: server.id, backendPid: server.backendPid, reason },
-      "closing server",
-    );
+    this.#logger.info({ ...this.#labels(server), reason }, "closing server");
     server.owner = undefined;
     this.#servers.move(server, "closed");
     server.terminate();
   }
 
-  closeOldestIdle(): void {
+  closeOldestIdle(reason: string): void {
     const [server] = this.#servers.idle;
     assert(server !== undefined, "asked only where a server is idle");
-    // Its place is taken by the sibling that asks.
-    this.#close(server, "evicted");
+    // Its place is taken by the pool that asks.
+    this.#close(server, reason);
   }
 
   /** The pool is forgotten: nothing is open and nobody uses it. */
   dispose(): void {
     assert(this.empty, "only an empty pool is forgotten");
     this.#closed = true;
-    this.#budget.leave(this);
+    this.#places.leave();
   }
 
   /**
@@ -282,40 +308,36 @@ export class Pool implements BudgetMember {
     this.openServers(true);
   }
 
-  /** Old and long unused servers go, but while there are clients never below the minimum for being unused. */
+  /** How many servers are kept, needed or not. */
+  get #sizeMin(): number {
+    return this.clients > 0 || this.settings.minWithoutClients ? this.settings.sizeMin : 0;
+  }
+
+  /** Old and long unused servers go, but never below the minimum for being unused. */
   #tickServers(nowMs: number): void {
-    const sizeMin = this.clients > 0 ? this.settings.sizeMin : 0;
+    const sizeMin = this.#sizeMin;
+    const { poolIdleTimeoutMs } = this.settings;
+    if (this.clients > 0 || sizeMin > 0) this.#inUseAtMs = nowMs;
+    else if (poolIdleTimeoutMs > 0 && nowMs - this.#inUseAtMs >= poolIdleTimeoutMs)
+      this.closeIdle("pool_idle_timeout");
     for (const server of [...this.#servers.idle]) {
       const spare = this.#servers.size > sizeMin;
-      const reason = reasonToRetire(server, this.settings, this.#budget.exceeded, spare, nowMs);
+      const reason = reasonToRetire(server, this.settings, this.#places.exceeded, spare, nowMs);
       if (reason !== undefined) this.discard(server, reason);
     }
   }
 
   #reasonToClose(server: Server, willReset: boolean, nowMs: number): string | undefined {
-    const reason = reasonToClose(server, this.settings, this.#budget.exceeded, willReset, nowMs);
+    const reason = reasonToClose(server, this.settings, this.#places.exceeded, willReset, nowMs);
     return reason ?? (this.#paused ? pauseMode : undefined);
-  }
-
-  /** One after the other: a client may give back at once what it got, and a thousand may do so in a row. */
-  #offer(server: Server): void {
-    this.#offered.push(server);
-    if (this.#offering) return;
-    this.#offering = true;
-    try {
-      for (let next = this.#offered.shift(); next !== undefined; next = this.#offered.shift()) {
-        if (!next.closed) this.#handOn(next);
-      }
-    } finally {
-      this.#offering = false;
-    }
   }
 
   /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
   #handOn(server: Server): void {
     const ownSinceMs = this.#waiting.firstSinceMs ?? Number.POSITIVE_INFINITY;
-    if (this.#budget.siblingStarves(this, ownSinceMs, this.#clock.now())) {
-      this.discard(server, "evicted");
+    const limit = this.#places.starved(ownSinceMs, this.#clock.now());
+    if (limit !== undefined) {
+      this.discard(server, `evicted for ${limit}`);
       return;
     }
     const next = this.#waiting.shift();
@@ -333,59 +355,35 @@ export class Pool implements BudgetMember {
     }
   }
 
-  /** The most recently used idle server; if it has to be checked first, that is begun. */
+  /** The idle server whose turn it is; if it has to be checked first, that is begun. */
   #takeIdle(): Server | undefined {
-    let server = this.#servers.idle.at(-1);
+    const { idle } = this.#servers;
+    const turn = this.settings.roundRobin ? 0 : -1;
+    let server = idle.at(turn);
     // What a server said while it was idle, its last words perhaps, was heard by nobody.
-    for (; server !== undefined && !server.fit; server = this.#servers.idle.at(-1)) {
+    for (; server !== undefined && !server.fit; server = idle.at(turn)) {
       this.discard(server, server.closeReason ?? "unclean server");
     }
     if (server === undefined) return undefined;
     const { checkQuery, checkDelayMs } = this.settings;
     if (checkQuery !== "" && this.#clock.now() - server.lastUsedAtMs >= checkDelayMs) {
       // One for each that asks: a check counts as use, and the others are to be closed when nobody needs them.
-      this.#check(server);
+      this.#ownQueries.check(server, this.settings, this.#afterOwnQuery);
       return undefined;
     }
     this.#servers.move(server, "active");
     return server;
   }
 
-  #check(server: Server): void {
-    const { checkQuery, serverConnectTimeoutMs } = this.settings;
-    const query = checkQuery === "<empty>" ? "" : checkQuery;
-    this.#runOwnQuery(server, "checking", query, serverConnectTimeoutMs, "server_check_query failed");
-  }
-
-  #reset(server: Server): void {
-    const { resetQuery, resetTimeoutMs } = this.settings;
-    this.#runOwnQuery(server, "resetting", resetQuery, resetTimeoutMs, "server_reset_query failed");
-  }
-
-  #runOwnQuery(
-    server: Server,
-    state: "resetting" | "checking",
-    query: string,
-    limitMs: number,
-    problem: string,
-  ): void {
-    this.#servers.moveUntil(server, state, this.#clock.now() + limitMs);
-    sendOwnQuery(server, query, (failed) => this.#afterOwnQuery(server, failed ? problem : undefined));
-  }
-
-  #afterOwnQuery(server: Server, problem: string | undefined): void {
-    if (server.closed) return;
-    this.#servers.ownQueryDone(server);
-    server.lastUsedAtMs = this.#clock.now();
-    server.owner = undefined;
+  readonly #afterOwnQuery = (server: Server, problem: string | undefined): void => {
     const reason = problem ?? this.#reasonToClose(server, false, server.lastUsedAtMs);
     if (reason !== undefined) {
       this.discard(server, reason);
       return;
     }
     server.used = false;
-    this.#offer(server);
-  }
+    this.#offers.add(server);
+  };
 
   /**
    * Opens as many servers as there are clients that no idle or coming server will serve. The minimum is filled
@@ -394,30 +392,31 @@ export class Pool implements BudgetMember {
   openServers(andMinimum = false): void {
     if (this.#closed || this.#paused) return;
     const forClients = this.#waiting.length - this.coming;
-    const forMinimum = andMinimum && this.clients > 0 ? this.settings.sizeMin - this.size : 0;
+    const forMinimum = andMinimum ? this.#sizeMin - this.size : 0;
     const nowMs = this.#clock.now();
     if ((forClients <= 0 && forMinimum <= 0) || !this.#opening.mayTry(nowMs)) return;
     const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
     for (let i = 0; i < wanted; i++) {
-      if (this.#budget.free() === 0 && (i >= forClients || !this.#budget.evictFor(this, nowMs))) return;
+      if (!this.#places.hasRoom(nowMs) && (i >= forClients || !this.#places.makeRoom(nowMs))) return;
       void this.#openServer();
     }
   }
 
   async #openServer(): Promise<void> {
+    this.#places.take();
     const opened = await this.#opening.open();
     if (opened.kind === "open") {
       this.cancels.remember(opened.connection, opened.options);
       this.#admit(opened.connection);
       return;
     }
+    this.#onGone();
     if (opened.kind === "stale") {
-      this.#onServerGone();
       this.#onPlaceFree();
       return;
     }
     this.#noteConnectFailure(opened.failure);
-    this.#budget.onPlaceFree();
+    this.#places.onPlaceFree();
   }
 
   #admit(connection: OpenConnection): void {
@@ -430,29 +429,33 @@ export class Pool implements BudgetMember {
     });
     this.#servers.add(server);
     this.#opening.noteSuccess();
-    this.welcome = connection.parameters;
-    this.#logger.info(
-      {
-        pool: this.name,
-        server: server.id,
-        backendPid: server.backendPid,
-        from: server.localEnd,
-        node: connection.endpoint,
-        tls: connection.tls,
-      },
-      "new connection to server",
-    );
+    const { endpoint: node, tls } = connection;
+    const from = server.localEnd;
+    this.#logger.info({ ...this.#labels(server), from, node, tls }, "new connection to server");
     if (this.#closed) {
       this.discard(server, "pooler is shutting down");
-    } else if (server.fit) {
-      this.#offer(server);
+    } else if (this.settings.connectQuery !== "" && server.fit) {
+      this.#ownQueries.connect(server, this.settings, this.#begin);
     } else {
-      this.#close(server, "unclean server");
-      this.#noteConnectFailure(uncleanLogin());
-      this.#budget.onPlaceFree();
+      this.#begin(server);
     }
     this.openServers();
   }
+
+  /** A new server is ready for its first client. `error`: why its `connect_query` failed, which is no reason to close it. */
+  readonly #begin = (server: Server, error?: string): void => {
+    if (error !== undefined)
+      this.#logger.warn({ ...this.#labels(server), reason: error }, "connect_query failed");
+    server.parameters.takeIdentity();
+    this.welcome = new Map(server.parameters.entries());
+    if (server.fit) {
+      this.#offers.add(server);
+      return;
+    }
+    this.#close(server, "unclean server");
+    this.#noteConnectFailure(uncleanLogin());
+    this.#places.onPlaceFree();
+  };
 
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
@@ -466,7 +469,7 @@ export class Pool implements BudgetMember {
   }
 
   #onServerClosed(server: Server, error: Failure): void {
-    const names = { pool: this.name, server: server.id, backendPid: server.backendPid };
+    const names = this.#labels(server);
     if (error.source === "internal") this.#logger.error({ ...names, err: error.cause }, "internal error");
     if (!server.closed) {
       this.#logger.warn({ ...names, reason: error.message }, "server lost");
@@ -475,8 +478,18 @@ export class Pool implements BudgetMember {
     this.#onPlaceFree();
   }
 
+  #labels(server: Server): object {
+    return { pool: this.name, server: server.id, backendPid: server.backendPid };
+  }
+
+  /** A place is free again: its server was closed, or will not be opened. */
+  #onGone(): void {
+    this.#places.give();
+    this.#onServerGone();
+  }
+
   #onPlaceFree(): void {
-    this.#budget.onPlaceFree();
+    this.#places.onPlaceFree();
     this.openServers();
   }
 }

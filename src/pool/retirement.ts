@@ -4,21 +4,19 @@ import type { PoolSettings } from "./settings.ts";
 
 /** Why servers of a paused pool are closed, in PgBouncer's words. */
 export const pauseMode = "pause mode";
-/** There may be fewer servers than before. */
-const tooMany = "pool size was reduced";
 const lifetime = "server_lifetime";
 
-/** Why a server that is given back is closed; undefined: it is kept. `willReset`: what a client has set goes first. */
+/** Why a server that is given back is closed; undefined: it is kept. `exceeded`: the limit that there are too many for. `willReset`: what a client has set goes first. */
 export function reasonToClose(
   server: Server,
   settings: PoolSettings,
-  exceeded: boolean,
+  exceeded: string | undefined,
   willReset: boolean,
   nowMs: number,
 ): string | undefined {
   if (server.closeReason !== undefined) return server.closeReason;
   if (!server.clean) return "unclean server";
-  if (exceeded) return tooMany;
+  if (exceeded !== undefined) return `${exceeded} was reduced`;
   if (!settings.reuse) return "server is not reused";
   if (!willReset && !server.parameters.identityKnown) return "session user was changed";
   const { serverLifetimeMs } = settings;
@@ -29,12 +27,12 @@ export function reasonToClose(
 export function reasonToRetire(
   server: Server,
   settings: PoolSettings,
-  exceeded: boolean,
+  exceeded: string | undefined,
   spare: boolean,
   nowMs: number,
 ): string | undefined {
   const { serverIdleTimeoutMs, serverLifetimeMs } = settings;
-  if (exceeded) return tooMany;
+  if (exceeded !== undefined) return `${exceeded} was reduced`;
   if (serverLifetimeMs > 0 && nowMs - server.connectedAtMs >= serverLifetimeMs) return lifetime;
   const unused = serverIdleTimeoutMs > 0 && nowMs - server.lastUsedAtMs >= serverIdleTimeoutMs;
   return unused && spare ? "server_idle_timeout" : undefined;

@@ -6,6 +6,16 @@ export type PoolMode = "auto" | "session" | "transaction" | "statement";
 export interface PoolSettings {
   readonly mode: PoolMode;
   readonly sizeMin: number;
+  /** Whether `sizeMin` servers are kept also while there are no clients. */
+  readonly minWithoutClients: boolean;
+  /** How many clients may wait that no server is coming for; 0: any number. */
+  readonly waitingMax: number;
+  /** The server that has been idle longest is used next, not the one used last. */
+  readonly roundRobin: boolean;
+  /** 0: never. */
+  readonly poolIdleTimeoutMs: number;
+  /** Empty: none. */
+  readonly connectQuery: string;
   /** 0: a server is closed after it was used once. */
   readonly serverLifetimeMs: number;
   /** 0: never. */

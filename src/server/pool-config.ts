@@ -37,12 +37,13 @@ const preparedMaxInAuto = 200;
 /** Databases that must have no idle connection, or CREATE DATABASE cannot copy them. */
 const neverPooled: ReadonlySet<string> = new Set(["template0", "template1"]);
 
+/** Parameters that a database may have of its own. */
+const databaseParameters = ["client_encoding", "datestyle", "timezone", "application_name"] as const;
+
 /** Where a client is led that asks for this; undefined: the database is not known here. */
 export function targetOf(config: Config, request: LoginRequest): Target | undefined {
-  const { databases, nodes } = config;
-  const own = Object.hasOwn(databases, request.database) ? databases[request.database] : undefined;
-  const database = own ?? databases[anyDatabase];
-  const node = database === undefined ? undefined : nodes[database.node];
+  const database = databaseOf(config, request.database);
+  const node = database === undefined ? undefined : config.nodes[database.node];
   if (database === undefined || node === undefined) return undefined;
   return {
     nodeName: database.node,
@@ -57,9 +58,28 @@ function userOf(config: Config, name: string): UserConfig | undefined {
   return Object.hasOwn(config.users, name) ? config.users[name] : undefined;
 }
 
-export function sizeOf(config: Config, request: LoginRequest): number {
-  const own = userOf(config, request.user)?.pool_size ?? targetOf(config, request)?.database.pool_size;
+/** What is said of a database, or of all that nothing is said of. */
+function databaseOf({ databases }: Config, name: string): DatabaseConfig | undefined {
+  return (Object.hasOwn(databases, name) ? databases[name] : undefined) ?? databases[anyDatabase];
+}
+
+/** `user` is the one on the server: in PgBouncer too, a pool is sized by its own user, not by its clients. */
+export function poolSizeOf(config: Config, database: string, user: string): number {
+  const own = userOf(config, user)?.pool_size ?? databaseOf(config, database)?.pool_size;
   return own ?? config.pgsluice.default_pool_size;
+}
+
+export function reserveSizeOf(config: Config, database: string, user: string): number {
+  const own = userOf(config, user)?.reserve_pool_size ?? databaseOf(config, database)?.reserve_pool_size;
+  return own ?? config.pgsluice.reserve_pool_size;
+}
+
+export function databaseConnectionsMax(config: Config, database: string): number {
+  return databaseOf(config, database)?.max_db_connections ?? config.pgsluice.max_db_connections;
+}
+
+export function userConnectionsMax(config: Config, user: string): number {
+  return userOf(config, user)?.max_user_connections ?? config.pgsluice.max_user_connections;
 }
 
 export function modeOf(config: Config, request: LoginRequest): PoolMode {
@@ -68,17 +88,24 @@ export function modeOf(config: Config, request: LoginRequest): PoolMode {
   return own ?? config.pgsluice.pool_mode;
 }
 
-export function settingsOf(config: Config, request: LoginRequest, mode: PoolMode): PoolSettings {
+export function settingsOf(config: Config, request: LoginRequest, identity: Identity): PoolSettings {
   const settings = config.pgsluice;
   const target = targetOf(config, request);
+  const database = target?.database;
+  const { mode } = identity;
   return {
     mode,
-    sizeMin: target?.database.min_pool_size ?? settings.min_pool_size,
-    serverLifetimeMs: settings.server_lifetime * 1000,
+    sizeMin: request.replication ? 0 : (database?.min_pool_size ?? settings.min_pool_size),
+    minWithoutClients: database?.user === identity.user,
+    waitingMax: settings.max_waiting_clients,
+    roundRobin: settings.server_round_robin,
+    poolIdleTimeoutMs: settings.pool_idle_timeout * 1000,
+    connectQuery: request.replication ? "" : (database?.connect_query ?? ""),
+    serverLifetimeMs: (database?.server_lifetime ?? settings.server_lifetime) * 1000,
     serverIdleTimeoutMs: settings.server_idle_timeout * 1000,
     serverConnectTimeoutMs: settings.server_connect_timeout * 1000,
     serverLoginRetryMs: settings.server_login_retry * 1000,
-    queryWaitTimeoutMs: settings.query_wait_timeout * 1000,
+    queryWaitTimeoutMs: (database?.query_wait_timeout ?? settings.query_wait_timeout) * 1000,
     queryWaitNotifyMs: settings.query_wait_notify * 1000,
     cancelWaitTimeoutMs: settings.cancel_wait_timeout * 1000,
     // What auto mode leaves to the reset is known, and so is what undoes it.
@@ -116,7 +143,7 @@ export function connectOptionsOf(
     sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
     ...tlsOptionsOf({ ...settings, ...node }),
     ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
-    parameters: request.otherParameters,
+    parameters: startupParametersOf(request, target.database),
     connectTimeoutMs: settings.server_connect_timeout * 1000,
     keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
   });
@@ -130,6 +157,19 @@ function tlsOptionsOf(settings: Settings): Partial<ConnectOptions> {
     sslMaxProtocolVersion: maxVersion,
     ...(ciphers === undefined ? {} : { tlsCiphers: ciphers }),
   };
+}
+
+/** What a server is told at its start: the client's own words, and where it has none the database's. */
+function startupParametersOf(
+  request: LoginRequest,
+  database: DatabaseConfig,
+): LoginRequest["otherParameters"] {
+  const given = new Set(request.otherParameters.map(([name]) => name.toLowerCase()));
+  const own = databaseParameters.flatMap((name): (readonly [string, string])[] => {
+    const value = database[name];
+    return value === undefined || given.has(name) ? [] : [[name, value]];
+  });
+  return [...own, ...request.otherParameters];
 }
 
 /** PgBouncer's words for clients whose database is gone from the configuration. */

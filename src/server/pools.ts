@@ -9,28 +9,30 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
-import { ServerBudget } from "../pool/budget.ts";
 import { Pool } from "../pool/pool.ts";
 import type { LoginRequest } from "../session/context.ts";
+import { Budgets } from "./budgets.ts";
 import type { Credentials } from "./credentials.ts";
 import {
   anyDatabase,
   connectOptionsOf,
+  databaseConnectionsMax,
   type Identity,
   modeOf,
   settingsOf,
-  sizeOf,
+  type Target,
   targetOf,
 } from "./pool-config.ts";
 import { StatisticsTable } from "./statistics.ts";
 
 interface Entry {
   readonly pool: Pool;
-  readonly budget: ServerBudget;
-  readonly budgetKey: string;
   readonly request: LoginRequest;
   readonly identity: Identity;
 }
+
+/** So many databases that only `*` stands for are remembered when they are not in use. */
+const autoDatabasesMax = 10_000;
 
 export class Pools {
   #config: Config;
@@ -38,7 +40,9 @@ export class Pools {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #entries = new Map<string, Entry>();
-  readonly #budgets = new Map<string, ServerBudget>();
+  readonly #budgets: Budgets;
+  /** Databases that only `*` stands for, and when they were last in use; the longest unused first. */
+  readonly #autoDatabases = new Map<string, number>();
   /** Databases that are paused on their own. */
   readonly #paused = new Set<string>();
   #allPaused = false;
@@ -49,6 +53,7 @@ export class Pools {
 
   constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger) {
     this.#config = config;
+    this.#budgets = new Budgets(config);
     this.#credentials = credentials;
     this.#clock = clock;
     this.#logger = logger;
@@ -61,31 +66,16 @@ export class Pools {
 
   /** The pool for a client, made if there is none yet; undefined if the database is not known here. */
   poolFor(request: LoginRequest): Pool | undefined {
-    const target = targetOf(this.#config, request);
-    if (target === undefined) return undefined;
-    const identity = { user: target.user, mode: modeOf(this.#config, request) };
-    const options = canonicalOrder(request);
-    const key = JSON.stringify([
-      target.nodeName,
-      request.database,
-      target.dbname,
-      identity.user,
-      identity.mode,
-      ...options,
-    ]);
+    const place = this.#placeOf(request);
+    if (place === undefined) return undefined;
+    const { key, target, identity } = place;
     const known = this.#entries.get(key);
     if (known !== undefined) return known.pool;
-    const budgetKey = JSON.stringify([target.nodeName, target.dbname, target.user]);
-    let budget = this.#budgets.get(budgetKey);
-    if (budget === undefined) {
-      budget = new ServerBudget(sizeOf(this.#config, request));
-      this.#budgets.set(budgetKey, budget);
-    }
     const pool = new Pool({
       name: `${request.database}/${target.user}@${target.nodeName}`,
-      settings: settingsOf(this.#config, request, identity.mode),
+      settings: settingsOf(this.#config, request, identity),
       connectOptions: () => connectOptionsOf(this.#config, this.#credentials, request, identity.user),
-      budget,
+      budgets: this.#budgets.of(request.database, identity.user),
       clock: this.#clock,
       logger: this.#logger,
       statistics: this.statistics.of(request.database),
@@ -93,7 +83,7 @@ export class Pools {
     });
     if (this.#draining) pool.drain();
     else if (this.#allPaused || this.#paused.has(request.database)) pool.pause();
-    this.#entries.set(key, { pool, budget, budgetKey, request, identity });
+    this.#entries.set(key, { pool, request, identity });
     return pool;
   }
 
@@ -102,18 +92,34 @@ export class Pools {
     const before = new Map<Entry, string>();
     for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry));
     this.#config = config;
+    this.#budgets.reconfigure(config);
     this.#credentials.replace(secrets);
-    for (const entry of this.#entries.values()) {
-      if (targetOf(this.#config, entry.request) === undefined) {
+    for (const [key, entry] of this.#entries) {
+      const settings = settingsOf(this.#config, entry.request, entry.identity);
+      const place = this.#placeOf(entry.request);
+      if (place === undefined) {
+        entry.pool.settings = { ...settings, sizeMin: 0 };
         entry.pool.retireServers("database removed");
         continue;
       }
-      entry.pool.settings = settingsOf(this.#config, entry.request, entry.identity.mode);
-      entry.budget.max = sizeOf(this.#config, entry.request);
+      // Who comes from now on gets another pool, perhaps: this one is then kept for its clients alone.
+      const current = place.key === key;
+      entry.pool.settings = { ...settings, minWithoutClients: settings.minWithoutClients && current };
       if (this.#connectionKey(entry) !== before.get(entry)) {
         entry.pool.retireServers("database configuration changed");
       }
     }
+  }
+
+  /** What makes the pool of a client; undefined: the database is not known here. */
+  #placeOf(request: LoginRequest): { key: string; target: Target; identity: Identity } | undefined {
+    const target = targetOf(this.#config, request);
+    if (target === undefined) return undefined;
+    const { nodeName, dbname, user } = target;
+    const identity = { user, mode: modeOf(this.#config, request) };
+    const options = canonicalOrder(request);
+    const key = JSON.stringify([nodeName, request.database, dbname, user, identity.mode, ...options]);
+    return { key, target, identity };
   }
 
   /** Every pool, with what it is for. */
@@ -139,6 +145,7 @@ export class Pools {
   databaseNames(): string[] {
     const names = new Set(Object.keys(this.#config.databases));
     for (const { request } of this.#entries.values()) names.add(request.database);
+    for (const name of this.#autoDatabases.keys()) names.add(name);
     for (const name of this.#paused) names.add(name);
     names.delete(anyDatabase);
     return [...names].sort();
@@ -160,7 +167,7 @@ export class Pools {
     });
     if (target === undefined) return undefined;
     const { node, database, dbname } = target;
-    const settings = this.#config.pgsluice;
+    const { pgsluice: settings } = this.#config;
     return {
       name,
       host: node.host,
@@ -169,6 +176,9 @@ export class Pools {
       forceUser: database.user,
       poolSize: database.pool_size ?? settings.default_pool_size,
       minPoolSize: database.min_pool_size ?? settings.min_pool_size,
+      reservePoolSize: database.reserve_pool_size ?? settings.reserve_pool_size,
+      serverLifetimeSeconds: database.server_lifetime ?? settings.server_lifetime,
+      connectionsMax: databaseConnectionsMax(this.#config, name),
       poolMode: database.pool_mode,
       paused: this.#paused.has(name),
     };
@@ -212,13 +222,41 @@ export class Pools {
 
   /** Everything that time asks for; pools that nobody uses any more are forgotten. */
   tick(): void {
+    this.#openMinimums();
+    this.#forgetAutoDatabases();
     for (const [key, entry] of this.#entries) {
       entry.pool.tick();
       if (!entry.pool.empty) continue;
       entry.pool.dispose();
       this.#entries.delete(key);
       this.statistics.of(entry.request.database);
-      if (entry.budget.memberCount === 0) this.#budgets.delete(entry.budgetKey);
+    }
+    this.#budgets.forgetUnused();
+  }
+
+  /** Databases with a user of their own keep their `min_pool_size` without clients, and so need a pool. */
+  #openMinimums(): void {
+    if (this.#draining) return;
+    const { databases, pgsluice } = this.#config;
+    for (const [database, { user, min_pool_size: own }] of Object.entries(databases)) {
+      if (database === anyDatabase || user === undefined || (own ?? pgsluice.min_pool_size) === 0) continue;
+      this.poolFor({ user, database, otherParameters: [], replication: false });
+    }
+  }
+
+  #forgetAutoDatabases(): void {
+    const nowMs = this.#clock.now();
+    for (const { request } of this.#entries.values()) {
+      if (Object.hasOwn(this.#config.databases, request.database)) continue;
+      this.#autoDatabases.delete(request.database);
+      this.#autoDatabases.set(request.database, nowMs);
+    }
+    const { autodb_idle_timeout: limit } = this.#config.pgsluice;
+    for (const [name, usedAtMs] of this.#autoDatabases) {
+      const old = limit > 0 && nowMs - usedAtMs >= limit * 1000;
+      // The longest unused come first.
+      if (!old && this.#autoDatabases.size <= autoDatabasesMax) break;
+      this.#autoDatabases.delete(name);
     }
   }
 

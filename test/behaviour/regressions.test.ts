@@ -29,6 +29,11 @@ const place = useLab();
 const settings: PoolSettings = {
   mode: "transaction",
   sizeMin: 0,
+  minWithoutClients: false,
+  waitingMax: 0,
+  roundRobin: false,
+  poolIdleTimeoutMs: 0,
+  connectQuery: "",
   serverLifetimeMs: 3_600_000,
   serverIdleTimeoutMs: 0,
   serverConnectTimeoutMs: 15_000,
@@ -57,7 +62,7 @@ function poolTo(port: () => number): Pool {
         database: "d",
         sslmode: "disable",
       }),
-    budget: new ServerBudget(8),
+    budgets: [new ServerBudget("pool_size", 8)],
     clock: systemClock,
     logger: silentLogger,
   });
@@ -363,7 +368,7 @@ test("busy pools that share a budget do not live on taking places from each othe
   const clients = ["1", "1", "1", "1", "1", "1", "2", "2", "2", "2", "2", "2"].map(work);
   setTimeout(() => (stops = true), 1_000);
   await Promise.all(clients);
-  const evicted = pooled.closeReasons.filter((reason) => reason === "evicted").length;
+  const evicted = pooled.closeReasons.filter((reason) => reason === "evicted for pool_size").length;
   expect(evicted, `in ${units} units`).toBeLessThan(25);
 });
 

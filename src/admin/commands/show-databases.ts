@@ -18,7 +18,7 @@ const columns = columnsOf(
 export const showDatabases: Command<undefined> = showCommand("DATABASES", columns, (context) => {
   const servers = countBy(context.pools(), ({ database, pool }) => [database, pool.size]);
   const clients = countBy([...context.sessions()], ({ identity }) => [identity.database, 1]);
-  const rows = context.databases().map((view) => rowOf(context, view, servers, clients));
+  const rows = context.databases().map((view) => rowOf(view, servers, clients));
   const { listen_port: port } = context.config().pgsluice;
   const consoles = [...context.consoles()].length;
   const own = [consoleDatabase, null, port, consoleDatabase, consoleDatabase];
@@ -26,15 +26,21 @@ export const showDatabases: Command<undefined> = showCommand("DATABASES", column
 });
 
 function rowOf(
-  context: AdminContext,
   view: DatabaseView,
   servers: ReadonlyMap<string, number>,
   clients: ReadonlyMap<string, number>,
 ): Row {
   return [
     ...[view.name, view.host, view.port, view.dbname, view.forceUser ?? null],
-    ...[view.poolSize, view.minPoolSize, 0, lifetime(context), view.poolMode ?? null, null],
-    ...[0, servers.get(view.name) ?? 0, 0, clients.get(view.name) ?? 0],
+    ...[
+      view.poolSize,
+      view.minPoolSize,
+      view.reservePoolSize,
+      Math.floor(view.serverLifetimeSeconds),
+      view.poolMode ?? null,
+      null,
+    ],
+    ...[view.connectionsMax, servers.get(view.name) ?? 0, 0, clients.get(view.name) ?? 0],
     ...[view.paused ? 1 : 0, view.disabled ? 1 : 0],
   ];
 }

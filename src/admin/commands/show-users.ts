@@ -1,4 +1,4 @@
-/** SHOW USERS: everybody who has a secret here, or is logged in. Sizes are text, empty if a user has none of his own. */
+/** SHOW USERS: everybody who has a secret or a table of settings here, or is logged in. Sizes are text, empty if a user has none of his own. */
 import { type Command, showCommand } from "../command.ts";
 import type { AdminContext } from "../context.ts";
 import { columnsOf } from "../result.ts";
@@ -12,11 +12,11 @@ const columns = columnsOf(
 
 export function allUsers(context: AdminContext): string[] {
   const active = [...context.sessions(), ...context.consoles()].map(({ identity }) => identity.user);
-  return [...new Set([...context.userNames(), ...active])].sort();
+  return [...new Set([...context.userNames(), ...Object.keys(context.config().users), ...active])].sort();
 }
 
 export const showUsers: Command<undefined> = showCommand("USERS", columns, (context) => {
-  const { users } = context.config();
+  const { users, pgsluice } = context.config();
   const servers = countBy(context.pools(), ({ user, pool }) => [user, pool.size]);
   const clients = countBy([...context.sessions(), ...context.consoles()], ({ identity }) => [
     identity.user,
@@ -24,7 +24,14 @@ export const showUsers: Command<undefined> = showCommand("USERS", columns, (cont
   ]);
   return allUsers(context).map((name) => {
     const own = Object.hasOwn(users, name) ? users[name] : undefined;
-    const size = own?.pool_size === undefined ? "" : String(own.pool_size);
-    return [name, size, "", own?.pool_mode ?? null, 0, servers.get(name) ?? 0, 0, clients.get(name) ?? 0];
+    const connectionsMax = own?.max_user_connections ?? pgsluice.max_user_connections;
+    return [
+      ...[name, sizeText(own?.pool_size), sizeText(own?.reserve_pool_size), own?.pool_mode ?? null],
+      ...[connectionsMax, servers.get(name) ?? 0, 0, clients.get(name) ?? 0],
+    ];
   });
 });
+
+function sizeText(size: number | undefined): string {
+  return size === undefined ? "" : String(size);
+}

@@ -36,30 +36,10 @@ const pools: VerdictTable = {
   max_client_conn: { verdict: "same", default: "100" },
   default_pool_size: { verdict: "same", default: "20" },
   min_pool_size: { verdict: "same", default: "0" },
-  reserve_pool_size: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Add it to `default_pool_size`.",
-  },
-  reserve_pool_timeout: {
-    verdict: "inert",
-    default: "5",
-    kind: "seconds",
-    doc: "Says only when `reserve_pool_size` is used.",
-  },
-  max_db_connections: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Choose pool sizes whose sum stays below it.",
-  },
-  max_user_connections: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Choose pool sizes whose sum stays below it.",
-  },
+  reserve_pool_size: { verdict: "same", default: "0" },
+  reserve_pool_timeout: { verdict: "same", default: "5" },
+  max_db_connections: { verdict: "same", default: "0" },
+  max_user_connections: { verdict: "same", default: "0" },
   max_db_client_connections: {
     verdict: "unsupported",
     default: "0",
@@ -72,24 +52,9 @@ const pools: VerdictTable = {
     kind: "integer",
     doc: "`max_client_conn` bounds all clients together.",
   },
-  server_round_robin: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "The server that was used last is used first.",
-  },
-  pool_idle_timeout: {
-    verdict: "inert",
-    default: "0",
-    kind: "seconds",
-    doc: "A pool without clients is forgotten when its last server is closed, by `server_idle_timeout`.",
-  },
-  autodb_idle_timeout: {
-    verdict: "inert",
-    default: "3600",
-    kind: "seconds",
-    doc: "Nothing is kept for a database that only `*` stands for, besides its pools.",
-  },
+  server_round_robin: { verdict: "same", default: "0" },
+  pool_idle_timeout: { verdict: "same", default: "0" },
+  autodb_idle_timeout: { verdict: "same", default: "3600" },
 };
 
 const sessions: VerdictTable = {

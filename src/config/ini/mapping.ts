@@ -11,10 +11,11 @@ import type { ConfigProblem } from "../errors.ts";
 import { suggestion } from "../nearest.ts";
 import { isConsoleDatabase } from "../reserved.ts";
 import { settings } from "../settings.ts";
+import { databaseSettings, peerSettings, userSettings } from "../tables.ts";
 import { globalVerdicts, ownDefaults } from "./globals.ts";
 import { type IniLine, type Place, placeText } from "./grammar.ts";
 import { type NamedEntry, type NamedSection, readNamed } from "./named.ts";
-import { isOfKind, meansSame, readCount, valueOf } from "./values.ts";
+import { isOfKind, meansSame, namedValueOf, readCount, valueOf } from "./values.ts";
 import type { SettingVerdict, VerdictTable } from "./verdicts.ts";
 
 /** A setting that was given and has no counterpart here. */
@@ -48,6 +49,11 @@ interface Given {
 }
 
 const declarations: DeclarationTable = settings;
+const namedDeclarations: Readonly<Record<NamedSection, DeclarationTable>> = {
+  databases: databaseSettings,
+  users: userSettings,
+  peers: peerSettings,
+};
 const defaultPort = "5432";
 const sectionNames = ["pgbouncer", "databases", "users", "peers"] as const;
 
@@ -194,12 +200,8 @@ class Mapping {
     const node = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     nodes[node] = { host, port };
     result["node"] = node;
-    for (const key of ["dbname", "user", "auth_user", "auth_query", "auth_dbname"]) {
-      if (values.has(key)) result[key] = values.get(key);
-    }
-    const password = values.get("password");
-    if (password !== undefined && values.has("user")) result["password"] = password;
-    else if (password !== undefined) {
+    if (values.has("password") && !values.has("user")) {
+      delete result["password"];
       const label = `password of database ${JSON.stringify(name)}`;
       const doc = "It is used only together with user.";
       this.#findings.push({ verdict: "inert", name: label, doc, place });
@@ -221,32 +223,32 @@ class Mapping {
 
   #peer(name: string, entry: NamedEntry): Record<string, unknown> {
     const result = this.#commonValues("peers", name, entry);
-    const host = entry.values.get("host");
-    if (host !== undefined) result["host"] = host;
     for (const quoted of [name, JSON.stringify(name)]) {
       this.#origins.set(`peers.${quoted}`, { key: JSON.stringify(name), place: entry.place });
       this.#origins.set(`peers.${quoted}.host`, { key: `${JSON.stringify(name)}: host`, place: entry.place });
     }
-    const port = entry.values.get("port");
-    if (port !== undefined) result["port"] = readCount(port) ?? port;
     return result;
   }
 
-  /** Pool mode and sizes; also notes where the table stands. */
+  /** What is there under its own name or another; also notes where the table stands. */
   #commonValues(section: NamedSection, name: string, entry: NamedEntry): Record<string, unknown> {
     const result: Record<string, unknown> = {};
-    const mode = entry.values.get("pool_mode");
-    if (mode !== undefined) result["pool_mode"] = mode.toLowerCase();
-    for (const key of ["pool_size", "min_pool_size"]) {
-      const text = entry.values.get(key);
-      if (text === undefined) continue;
-      const size = readCount(text) ?? text;
-      if (typeof size === "string" || size >= 0) result[key] = size;
+    const targets = new Map<string, string>();
+    for (const [key, text] of entry.values) {
+      const verdict = verdictOf(entry.table, key);
+      if (verdict?.verdict !== "same" && verdict?.verdict !== "renamed") continue;
+      const target = verdict.verdict === "renamed" ? verdict.to : key;
+      const declaration = namedDeclarations[section][target];
+      const value = declaration === undefined ? undefined : namedValueOf(text, declaration);
+      if (value === undefined) continue;
+      result[target] = value;
+      targets.set(key, target);
     }
     for (const quoted of new Set([name, JSON.stringify(name)])) {
       const table = `${section}.${quoted}`;
       for (const key of [...entry.values.keys(), "node"]) {
-        this.#origins.set(`${table}.${key}`, { key: `${JSON.stringify(name)}: ${key}`, place: entry.place });
+        const own = `${JSON.stringify(name)}: ${key}`;
+        this.#origins.set(`${table}.${targets.get(key) ?? key}`, { key: own, place: entry.place });
       }
     }
     return result;

@@ -48,6 +48,14 @@ export function valueOf(text: string, declaration: Declaration): unknown {
   }
 }
 
+/** As {@link valueOf}, for a value of [databases], [users] or [peers]. Undefined: a negative number, PgBouncer's "not set". */
+export function namedValueOf(text: string, declaration: Declaration): unknown {
+  if (declaration.type !== "integer" && declaration.type !== "seconds") return valueOf(text, declaration);
+  const count = readCount(text);
+  if (count !== undefined && count < 0) return undefined;
+  return (declaration.type === "seconds" ? readSeconds(text) : count) ?? text;
+}
+
 /** Whether `text` is a value of this kind at all. */
 export function isOfKind(text: string, kind: ValueKind): boolean {
   if (kind === "integer") return readInteger(text) !== undefined;

@@ -90,7 +90,7 @@ test.each([
   ["pool_mod", "pool_mode"],
   ["pool_moed", "pool_mode"],
   ["POOL_MODE", "pool_mode"],
-  ["max_client_connections", "max_client_conn"],
+  ["max_clients_conn", "max_client_conn"],
   ["maximum_of_clients", undefined],
   ["x", undefined],
 ])("nearestName(%j)", (name, nearest) => {

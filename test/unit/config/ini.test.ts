@@ -1,8 +1,7 @@
 /** PgBouncer's configuration file: its grammar, what each setting becomes, and what is said about mistakes. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { migratingDocs } from "../../../scripts/migrating-docs.ts";
 import type { DeclarationTable } from "../../../src/config/declare.ts";
 import { loadConfigFile } from "../../../src/config/file.ts";
@@ -17,30 +16,13 @@ import type { VerdictTable } from "../../../src/config/ini/verdicts.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import { settings } from "../../../src/config/settings.ts";
 import { databaseSettings, nodeSettings, userSettings } from "../../../src/config/tables.ts";
+import { useIniFolder } from "./ini-folder.ts";
 
-let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(path.join(tmpdir(), "pgsluice-ini-"));
-});
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-function write(text: string, name = "pgbouncer.ini"): string {
-  const file = path.join(folder, name);
-  writeFileSync(file, text);
-  return file;
-}
+const { write, problemsOf, inFolder } = useIniFolder();
 
 /** The configuration of a file with these lines in [pgbouncer]. */
 async function globals(lines: string): ReturnType<typeof loadIni> {
   return loadIni(write(`[pgbouncer]\n${lines}\n`));
-}
-
-/** What is said about a file, with the folder and its name taken out. */
-async function problemsOf(text: string): Promise<string[]> {
-  const file = write(text);
-  const error: unknown = await loadIni(file).catch((reason: unknown) => reason);
-  if (!(error instanceof Error)) return [];
-  return error.message.split("\n").map((line) => line.replaceAll(`${file}:`, "").trim());
 }
 
 describe("grammar", () => {
@@ -292,10 +274,9 @@ describe("[pgbouncer]", () => {
   test("what is not supported is refused by name, unless it asks for nothing", async () => {
     expect(
       await problemsOf(
-        "[pgbouncer]\nreserve_pool_size = 5\nso_reuseport = 0\nresolv_conf =\nauth_user =\nlogin_notify_message =\nresolv_conf = /etc/other.conf",
+        "[pgbouncer]\nso_reuseport = 5\nso_reuseport = 0\nresolv_conf =\nauth_user =\nlogin_notify_message =\nresolv_conf = /etc/other.conf",
       ),
     ).toEqual([
-      "2: reserve_pool_size: not supported yet. Add it to default_pool_size.",
       "7: resolv_conf: not supported yet. The system's resolver is asked, with its own configuration.",
     ]);
   });
@@ -342,89 +323,6 @@ describe("[pgbouncer]", () => {
   });
 });
 
-describe("[databases], [users], [peers]", () => {
-  const load = async (text: string): ReturnType<typeof loadIni> => loadIni(write(`${text}\n[pgbouncer]\n`));
-
-  test("each host and port is a node; names, sizes and modes are ours", async () => {
-    const { config, notices } = await load(
-      "[databases]\na = host=db port=5433 dbname=x user=u password='p w' pool_size=5 min_pool_size=1 pool_mode=Statement\nb = host=db port=5433 pool_size=-1\n* = host=::1\nc =\n[users]\nbob = pool_mode=transaction pool_size=3\n[peers]\n1 = host=x port=7000 pool_size=4\n2 = host=/tmp/two pool_size=-1",
-    );
-    expect(config.nodes).toMatchObject({
-      "db:5433": { host: "db", port: 5433, role: "primary" },
-      "[::1]:5432": { host: "::1", port: 5432 },
-      "/tmp:5432": { host: "/tmp" },
-    });
-    expect({ ...config.databases }).toEqual({
-      a: {
-        node: "db:5433",
-        dbname: "x",
-        user: "u",
-        password: "p w",
-        pool_size: 5,
-        min_pool_size: 1,
-        pool_mode: "statement",
-      },
-      b: { node: "db:5433" },
-      "*": { node: "[::1]:5432" },
-      c: { node: "/tmp:5432" },
-    });
-    expect({ ...config.users }).toEqual({ bob: { pool_mode: "transaction", pool_size: 3 } });
-    expect({ ...config.peers }).toEqual({
-      1: { host: "x", port: 7000, pool_size: 4 },
-      2: { host: "/tmp/two", port: 6432 },
-    });
-    expect(notices).toEqual([]);
-  });
-
-  test.each([
-    ["[peers]\n0 = host=x", "ids of peers are integers from 1 to 65535"],
-    ["[peers]\n70000 = host=x", "ids of peers are integers from 1 to 65535"],
-    ["[peers]\nnext = host=x", "ids of peers are integers from 1 to 65535"],
-    ["[peers]\n2 = port=6432", "host: must be given"],
-    ["[peers]\n2 = host=x port=0", "port: must be an integer from 1 to 65535"],
-  ])("%j is refused", async (text, problem) => {
-    await expect(load(text)).rejects.toThrow(problem);
-    await expect(load(text)).rejects.toThrow(/pgbouncer\.ini:2/);
-  });
-
-  test("the last line of a name counts, and only that", async () => {
-    const { config } = await load("[databases]\na = host=x pool_size=3\n[users]\n[databases]\na = host=y");
-    expect({ ...config.databases }).toEqual({ a: { node: "y:5432" } });
-  });
-
-  test("names that mean something to JavaScript are names", async () => {
-    const { config } = await load("[databases]\n__proto__ = host=x\nconstructor = host=y");
-    expect(Object.keys(config.databases)).toEqual(["__proto__", "constructor"]);
-  });
-
-  test("a password without a user is ignored, as in PgBouncer, and named", async () => {
-    const { config, notices } = await load("[databases]\na = host=x password=geheim");
-    expect(config.databases["a"]).toEqual({ node: "x:5432" });
-    expect(notices).toEqual(['password of database "a": It is used only together with user.']);
-  });
-
-  test("mistakes", async () => {
-    expect(
-      await problemsOf(
-        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=smart pool_size=viele\nf = host=x connect_query='select 1'\n[users]\nu = query_timeout=5\n[pgbouncer]",
-      ),
-    ).toEqual([
-      '2: "a": hots: unknown parameter; did you mean host?',
-      '5: "pgsluice": this name is reserved for the console',
-      '6: "d": syntax error: a word without = after password',
-      '3: "b": host: several hosts are not supported yet; name one',
-      '4: "c": port: must be an integer from 1 to 65535',
-      '8: connect_query of database "f": not supported yet. Use ALTER ROLE … SET or ALTER DATABASE … SET on the server.',
-      '10: query_timeout of user "u": not supported yet. Only the setting of this name in [pgbouncer] is supported.',
-      expect.stringMatching(/^7: "e": pool_size: must be an integer/) as string,
-      expect.stringMatching(/^7: "e": pool_mode: must be one of "auto", "session"/) as string,
-    ]);
-    expect(
-      await problemsOf("[databases]\na = dbname=x\n[pgbouncer]\nunix_socket_dir =\nlisten_addr = *"),
-    ).toEqual(['2: "a": host: must be given, because unix_socket_dir is empty']);
-  });
-});
-
 describe("files", () => {
   test("an included file counts where it is included, and leaves its section behind", async () => {
     const inner = write("listen_port = 2\nmax_client_conn = 5\n[databases]\n", "inner.ini");
@@ -438,7 +336,7 @@ describe("files", () => {
     const inner = write("pool_mod = x\n", "inner.ini");
     const file = write(`[pgbouncer]\n%include ${inner}\n`);
     await expect(loadIni(file)).rejects.toThrow(`${inner}:1: pool_mod: unknown setting`);
-    const loop = path.join(folder, "loop.ini");
+    const loop = inFolder("loop.ini");
     write(`%include ${loop}\n`, "loop.ini");
     await expect(loadIni(loop)).rejects.toThrow("included more than 10 deep");
     const missing = write("[pgbouncer]\n%include /nowhere.ini\n");
@@ -483,10 +381,9 @@ describe("convert", () => {
   });
 
   test("leaves out what is not supported, and says so", async () => {
-    const file = write("[databases]\na = host=db connect_query='select 1'\n[pgbouncer]\nso_reuseport = 1\n");
+    const file = write("[databases]\na = host=db\n[pgbouncer]\nso_reuseport = 1\n");
     const toml = await convertIni(file);
     expect(toml).toMatch(/^# .*:4: so_reuseport NOT SUPPORTED, and left out\./m);
-    expect(toml).toMatch(/^# .*:2: connect_query of database "a" NOT SUPPORTED/m);
     expect(Object.keys(parseConfig(toml, "/").databases)).toEqual(["a"]);
   });
 });

@@ -16,6 +16,11 @@ import { waitUntil } from "../../kit/wait.ts";
 const settings: PoolSettings = {
   mode: "transaction",
   sizeMin: 0,
+  minWithoutClients: false,
+  waitingMax: 0,
+  roundRobin: false,
+  poolIdleTimeoutMs: 0,
+  connectQuery: "",
   serverLifetimeMs: 3_600_000,
   serverIdleTimeoutMs: 0,
   serverConnectTimeoutMs: 15_000,
@@ -81,7 +86,7 @@ async function poolsOf(
   ...each: Partial<PoolSettings>[]
 ): Promise<{ pools: Pool[]; node: ScriptedServer; clock: VirtualClock }> {
   const node = await ScriptedServer.start(script);
-  const budget = new ServerBudget(max);
+  const budget = new ServerBudget("pool_size", max);
   const clock = new VirtualClock();
   const options = connectOptions({
     user: "ada",
@@ -95,7 +100,7 @@ async function poolsOf(
         name: `pool ${index}`,
         settings: { ...settings, ...own },
         connectOptions: () => options,
-        budget,
+        budgets: [budget],
         clock,
         logger: silentLogger,
       }),
@@ -222,4 +227,89 @@ test("a server that is not clean is closed, not handed on", async () => {
   pool.release(server, false);
   expect(server.closed).toBe(true);
   expect(pool.size).toBe(0);
+});
+
+test("server_round_robin gives each server its turn; without it the last one is used again", async () => {
+  for (const roundRobin of [false, true]) {
+    const { pools } = await poolsOf(greet, 3, { roundRobin });
+    const [pool] = pools as [Pool];
+    const clients = [new Client(), new Client(), new Client()];
+    const servers: Server[] = [];
+    for (const client of clients) servers.push(await client.lease(pool));
+    for (const server of servers) pool.release(server, false);
+    const turns: Server[] = [];
+    for (let i = 0; i < 3; i++) {
+      const server = await new Client().lease(pool);
+      turns.push(server);
+      pool.release(server, false);
+    }
+    expect(new Set(turns).size).toBe(roundRobin ? 3 : 1);
+    expect(turns[0]).toBe(servers[roundRobin ? 0 : 2]);
+  }
+});
+
+test("max_waiting_clients: who waits beyond those that a server is coming for is refused", async () => {
+  const { pools } = await poolsOf(greet, 1, { waitingMax: 2 });
+  const [pool] = pools as [Pool];
+  const first = new Client();
+  first.ask(pool);
+  const [second, third, fourth] = [new Client(), new Client(), new Client()] as const;
+  for (const client of [second, third, fourth]) client.ask(pool);
+  expect(second.failure ?? third.failure).toBeUndefined();
+  expect(fourth.failure).toMatchObject({
+    message: "too many clients are waiting for a server (max_waiting_clients)",
+    sqlstate: "53300",
+  });
+  await waitUntil(() => first.server !== undefined, "a server");
+  expect(pool.waitingCount).toBe(2);
+});
+
+test("pool_idle_timeout closes the servers of a pool without clients, and it can be forgotten", async () => {
+  const { pools, clock } = await poolsOf(greet, 2, { poolIdleTimeoutMs: 5_000 });
+  const [pool] = pools as [Pool];
+  const server = await new Client().lease(pool);
+  pool.release(server, false);
+  clock.advance(60_000);
+  pool.tick();
+  expect(pool.size, "a client is there").toBe(1);
+  pool.clients = 0;
+  clock.advance(4_999);
+  pool.tick();
+  expect([pool.size, pool.empty]).toEqual([1, false]);
+  clock.advance(1);
+  pool.tick();
+  expect([pool.size, pool.empty]).toEqual([0, true]);
+});
+
+test("min_pool_size counts without clients only where it is to", async () => {
+  for (const minWithoutClients of [false, true]) {
+    const { pools } = await poolsOf(greet, 5, { sizeMin: 2, minWithoutClients, poolIdleTimeoutMs: 1 });
+    const [pool] = pools as [Pool];
+    pool.clients = 0;
+    pool.tick();
+    expect(pool.size).toBe(minWithoutClients ? 2 : 0);
+    expect(pool.empty).toBe(!minWithoutClients);
+    await settle();
+  }
+});
+
+test("reserve_pool_size: one more server for a client that has waited for reserve_pool_timeout", async () => {
+  const { pools, clock } = await poolsOf(greet, 1, { queryWaitTimeoutMs: 0 });
+  const [pool] = pools as [Pool];
+  pool.group.reserve = 1;
+  pool.group.reserveAfterMs = 5_000;
+  await new Client().lease(pool);
+  const [second, third] = [new Client(), new Client()] as const;
+  second.ask(pool);
+  third.ask(pool);
+  clock.advance(4_999);
+  pool.tick();
+  expect(pool.size).toBe(1);
+  clock.advance(1);
+  pool.tick();
+  await waitUntil(() => second.server !== undefined, "a server of the reserve");
+  clock.advance(60_000);
+  pool.tick();
+  await settle();
+  expect([pool.size, third.server]).toEqual([2, undefined]);
 });

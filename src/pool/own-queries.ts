@@ -1,0 +1,84 @@
+/**
+ * Queries that the pool itself sends on a server that nobody has: `connect_query` when it is new, the reset between
+ * two clients, and the check that it lives.
+ */
+import { assert } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { TransactionStatus } from "../wire/constants.ts";
+import { decodeBackend } from "../wire/decode-backend.ts";
+import { encodeQuery } from "../wire/encode-frontend.ts";
+import { Handling, Request } from "./replies.ts";
+import type { Server, ServerOwner } from "./server.ts";
+import type { ServerSet } from "./server-set.ts";
+import type { PoolSettings } from "./settings.ts";
+
+/** A query is answered. If the connection breaks the pool hears of it from the server itself. */
+export type OnAnswered = (server: Server, error: string | undefined) => void;
+
+export class OwnQueries {
+  readonly #servers: ServerSet;
+  readonly #clock: Clock;
+
+  constructor(servers: ServerSet, clock: Clock) {
+    this.#servers = servers;
+    this.#clock = clock;
+  }
+
+  /** `server_check_query`. If it fails `onAnswered` is told which query it was. */
+  check(server: Server, settings: PoolSettings, onAnswered: OnAnswered): void {
+    const query = settings.checkQuery === "<empty>" ? "" : settings.checkQuery;
+    this.#run(server, "checking", query, settings.serverConnectTimeoutMs, (_, error) =>
+      onAnswered(server, error === undefined ? undefined : "server_check_query failed"),
+    );
+  }
+
+  /** `server_reset_query`, in the same way. */
+  reset(server: Server, settings: PoolSettings, onAnswered: OnAnswered): void {
+    this.#run(server, "resetting", settings.resetQuery, settings.resetTimeoutMs, (_, error) =>
+      onAnswered(server, error === undefined ? undefined : "server_reset_query failed"),
+    );
+  }
+
+  /** `connect_query`. If it fails `onAnswered` is told what the server said against it. */
+  connect(server: Server, settings: PoolSettings, onAnswered: OnAnswered): void {
+    this.#run(server, "checking", settings.connectQuery, settings.serverConnectTimeoutMs, onAnswered);
+  }
+
+  #run(
+    server: Server,
+    state: "resetting" | "checking",
+    query: string,
+    limitMs: number,
+    onAnswered: OnAnswered,
+  ): void {
+    this.#servers.moveUntil(server, state, this.#clock.now() + limitMs);
+    const owner: ServerOwner = {
+      onReplies: () => true,
+      onSettled: () => {
+        if (server.closed) return;
+        this.#servers.ownQueryDone(server);
+        server.lastUsedAtMs = this.#clock.now();
+        server.owner = undefined;
+        onAnswered(server, errorText(server));
+      },
+      onParameter: () => undefined,
+      onStatementsDropped: () => undefined,
+      onServerDrain: () => undefined,
+      onServerLost: () => undefined,
+    };
+    server.owner = owner;
+    server.unnamed = undefined;
+    server.replies.push(Request.query, Handling.swallow);
+    server.transport.write(encodeQuery(query));
+  }
+}
+
+function errorText(server: Server): string | undefined {
+  const error = server.replies.takeSwallowedError();
+  if (error === undefined) {
+    return server.replies.status === TransactionStatus.idle ? undefined : "it left a transaction open";
+  }
+  const message = decodeBackend(error, 0, error.length);
+  assert(message.kind === "ErrorResponse", "what was swallowed is an error");
+  return message.fields.message;
+}

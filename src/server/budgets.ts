@@ -1,0 +1,57 @@
+/** The limits on servers of all pools, made when a pool first needs them and forgotten when no pool has them. */
+import type { Config } from "../config/schema.ts";
+import { ServerBudget } from "../pool/budget.ts";
+import { databaseConnectionsMax, poolSizeOf, reserveSizeOf, userConnectionsMax } from "./pool-config.ts";
+
+interface Entry {
+  readonly budget: ServerBudget;
+  readonly configure: (config: Config) => void;
+}
+
+export class Budgets {
+  #config: Config;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  /** Those of the pool of a database, as clients call it, and a user on the server; that of its size first. */
+  of(database: string, user: string): readonly ServerBudget[] {
+    return [
+      this.#get(JSON.stringify(["pool", database, user]), "pool_size", (config, budget) => {
+        budget.max = poolSizeOf(config, database, user);
+        budget.reserve = reserveSizeOf(config, database, user);
+        budget.reserveAfterMs = config.pgsluice.reserve_pool_timeout * 1000;
+      }),
+      this.#get(JSON.stringify(["database", database]), "max_db_connections", (config, budget) => {
+        budget.max = databaseConnectionsMax(config, database);
+      }),
+      this.#get(JSON.stringify(["user", user]), "max_user_connections", (config, budget) => {
+        budget.max = userConnectionsMax(config, user);
+      }),
+      this.#get("all", "max_server_connections", (config, budget) => {
+        budget.max = config.pgsluice.max_server_connections;
+      }),
+    ];
+  }
+
+  reconfigure(config: Config): void {
+    this.#config = config;
+    for (const { configure } of this.#entries.values()) configure(config);
+  }
+
+  /** Forgets those that no pool has any more. */
+  forgetUnused(): void {
+    for (const [key, { budget }] of this.#entries) if (budget.memberCount === 0) this.#entries.delete(key);
+  }
+
+  #get(key: string, name: string, configure: (config: Config, budget: ServerBudget) => void): ServerBudget {
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known.budget;
+    const budget = new ServerBudget(name, 0);
+    configure(this.#config, budget);
+    this.#entries.set(key, { budget, configure: (config) => configure(config, budget) });
+    return budget;
+  }
+}
