@@ -57,15 +57,17 @@ async function start(program: Command, file: string | undefined, flags: IniFlags
   const read = (): ReturnType<typeof loadConfigFile> => loadConfigFile(file, overrides);
   const version = program.version() ?? "unknown";
   if (flags.detached === true) {
-    await serve({ read, version, quiet: true, onReady: reportReady }).catch((error: unknown) => {
-      reportFailure(error);
-      throw error;
-    });
+    await serve({ read, version, signals: "pgbouncer", quiet: true, onReady: reportReady }).catch(
+      (error: unknown) => {
+        reportFailure(error);
+        throw error;
+      },
+    );
   } else if (flags.daemon === true) {
     const { config } = await read();
     await startInBackground(config.pgsluice);
   } else {
-    await serve({ read, version, quiet: flags.quiet === true });
+    await serve({ read, version, signals: "pgbouncer", quiet: flags.quiet === true });
   }
 }
 

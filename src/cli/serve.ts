@@ -11,13 +11,14 @@ import type { LoadedConfig } from "../config/file.ts";
 import type { Config, Settings } from "../config/schema.ts";
 import { exposedFiles, type SecretFile } from "../config/secrets.ts";
 import { Pooler } from "../server/app.ts";
+import { takeInheritedSockets } from "../server/inherited.ts";
 import { LogFile } from "./log-file.ts";
 import { createLogger } from "./logger.ts";
 import { claimPidFile } from "./pid-file.ts";
 import { explainListenError } from "./ports.ts";
 import { becomeUser } from "./privileges.ts";
 import { keepProcessTitle } from "./process-title.ts";
-import { serveUntilSignalled } from "./signals.ts";
+import { servePgbouncerUntilSignalled, serveUntilSignalled } from "./signals.ts";
 import { Syslog } from "./syslog.ts";
 
 export interface ServeOptions {
@@ -25,6 +26,8 @@ export interface ServeOptions {
   readonly read: () => Promise<LoadedConfig>;
   /** Of this program. */
   readonly version: string;
+  /** Whose map of signals is obeyed. */
+  readonly signals: "postgres" | "pgbouncer";
   /** Nothing goes to standard error. */
   readonly quiet?: boolean;
   /** Clients can connect. */
@@ -32,17 +35,21 @@ export interface ServeOptions {
 }
 
 /** Resolves when a signal has ended the pooler. Rejects if the start fails. */
-export async function serve({ read, version, quiet = false, onReady }: ServeOptions): Promise<void> {
+export async function serve(options: ServeOptions): Promise<void> {
+  const { read, version, signals, quiet = false, onReady } = options;
   const { config, notices, secretFiles } = await read();
   const logFile = new LogFile();
   const syslog = new Syslog();
   const logger = createLogger(config.pgsluice, { quiet, file: logFile, syslog });
   let stopped: Promise<void> = Promise.resolve();
+  const sockets = takeInheritedSockets(process.env, process.pid);
   const starting: Promise<Pooler> = Pooler.start(config, {
     logger,
+    sockets,
     beforeListening: () => {
       // From now on others can find us, by the pid file or the log: a signal must neither be lost nor kill.
-      stopped = obeySignals(starting, reloader);
+      const obey = signals === "pgbouncer" ? obeyPgbouncerSignals : obeySignals;
+      stopped = obey(starting, reloader, logger);
       takePossession(config.pgsluice, logFile, syslog);
     },
     onReload: () => reloader.reload(),
@@ -75,6 +82,23 @@ function obeySignals(starting: Promise<Pooler>, reloader: Reloader): Promise<voi
   // Of a failed start its own error tells.
   stopped.catch(ignore);
   return stopped;
+}
+
+/** As {@link obeySignals}, as PgBouncer does. */
+function obeyPgbouncerSignals(starting: Promise<Pooler>, reloader: Reloader, logger: Logger): Promise<void> {
+  const ask = (action: (pooler: Pooler) => void): void => {
+    starting.then(action, ignore);
+  };
+  return servePgbouncerUntilSignalled({
+    shutdown: (signal, wait) => {
+      logger.info({ signal, wait }, "got signal, shutting down");
+      ask((pooler) => pooler.beginShutdown(wait));
+    },
+    reload: () => reloader.reload().catch(ignore),
+    pause: () => ask((pooler) => pooler.pauseServers()),
+    resume: () => ask((pooler) => pooler.resumeServers()),
+    ended: starting.then((pooler) => pooler.ended, ignore),
+  });
 }
 
 const ignore = (): void => undefined;

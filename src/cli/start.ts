@@ -55,7 +55,7 @@ export function registerStart(program: Command): void {
 }
 
 async function start(flags: StartFlags, version: string): Promise<void> {
-  await serve({ read: () => configOf(flags), version });
+  await serve({ read: () => configOf(flags), version, signals: "postgres" });
 }
 
 async function configOf(flags: StartFlags): Promise<LoadedConfig> {

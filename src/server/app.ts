@@ -31,12 +31,14 @@ import { AutoDatabases } from "./auto-databases.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
+import type { InheritedSocket } from "./inherited.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
 import { admissionLimitsOf, clientLimitsOf, type Files, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { statisticsFields } from "./statistics.ts";
 
+export type { ShutdownWait } from "../admin/context.ts";
 export type { ShutdownMode } from "./shutdown.ts";
 
 export interface PoolerOptions {
@@ -49,6 +51,8 @@ export interface PoolerOptions {
    * it the configuration in force is taken again, with the files that it names.
    */
   readonly onReload?: () => Promise<void>;
+  /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
+  readonly sockets?: readonly InheritedSocket[];
 }
 
 /** All time limits are checked this often: they are right to a tick. */
@@ -128,6 +132,11 @@ export class Pooler {
     return this.#core.shutdown(mode);
   }
 
+  /** SHUTDOWN of the console, in PgBouncer's three ways. Returns at once; see {@link ended}. */
+  beginShutdown(wait: ShutdownWait): void {
+    this.#core.beginShutdown(wait);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown("immediate");
   }
@@ -180,6 +189,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       this.logger,
       (accepted) => this.#onAccept(accepted),
       () => this.#makeRoom(),
+      options.sockets ?? [],
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
     this.#shutdown = new Shutdown({
@@ -191,6 +201,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       peers: this.peers,
       consoles: this.#consoles,
       authentication: this.authentication,
+      hasPeers: () => this.#config.pgsluice.peer_id !== 0,
       logger: this.logger,
       onClosed: () => clearInterval(this.#ticker),
     });

@@ -3,7 +3,8 @@
  * tells each of them 57P01 and closes; *immediate* closes sockets as they are. A more urgent one may overtake.
  *
  * And the console's SHUTDOWN, by PgBouncer's rules: at once; when all servers are free, where whoever wants another
- * one is sent away; or when the clients have left.
+ * one is sent away; or when the clients have left. While such a one waits, Unix sockets of its own stay open for
+ * administrators, and for cancel requests that come by way of who has the port now.
  */
 import type { ShutdownWait } from "../admin/context.ts";
 import type { Logger } from "../base/log.ts";
@@ -29,6 +30,8 @@ export interface ShutdownSubject {
   readonly peers: Peers;
   readonly consoles: Consoles;
   readonly authentication: Authentication;
+  /** Cancel requests come by way of others as well. */
+  readonly hasPeers: () => boolean;
   readonly logger: Logger;
   /** Nothing waits for time any more. */
   readonly onClosed: () => void;
@@ -66,23 +69,31 @@ export class Shutdown {
   /** As the console's SHUTDOWN. */
   async asCommanded(wait: ShutdownWait): Promise<void> {
     if (wait === "servers") await this.#withoutServers();
-    else await this.begin(wait === "clients" ? "smart" : "immediate");
+    else if (wait === "clients") await this.#end("smart", true);
+    else await this.begin("immediate");
   }
 
   /** Resolves when everything is closed. */
-  async begin(mode: ShutdownMode): Promise<void> {
+  begin(mode: ShutdownMode): Promise<void> {
+    return this.#end(mode, mode === "smart" && this.#subject.hasPeers());
+  }
+
+  async #end(mode: ShutdownMode, staysLocal: boolean): Promise<void> {
     if (this.#closed) return;
     const { admission, listener, logins, sessions, pools, peers, consoles, logger } = this.#subject;
     admission.state = "shutting_down";
-    await listener.close();
+    if (staysLocal) listener.closeShared();
+    else await listener.close();
     if (mode === "immediate") for (const session of [...sessions]) session.destroy();
     if (mode === "fast") for (const session of [...sessions]) session.fail(administratorShutdown());
     if (mode !== "smart") for (const login of [...logins]) login.destroy();
     await this.#sessionsGone(mode === "smart" ? undefined : fastShutdownMs);
     const cancelsMs = mode === "immediate" ? immediateShutdownMs : fastShutdownMs;
     await Promise.all([pools.endCancels(cancelsMs), peers.end(cancelsMs)]);
+    if (this.#closed) return;
     this.#closed = true;
     this.#subject.onClosed();
+    await listener.close();
     // A login that was under way may have become a session meanwhile.
     for (const session of [...sessions]) session.fail(administratorShutdown());
     pools.close();
@@ -97,7 +108,7 @@ export class Shutdown {
   async #withoutServers(): Promise<void> {
     const { admission, listener, pools, consoles } = this.#subject;
     admission.state = "shutting_down";
-    await listener.close();
+    listener.closeShared();
     pools.drain();
     const { signal } = new AbortController();
     await consoles.until(() => consoles.serverCount(undefined, false) === 0, signal);

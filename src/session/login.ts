@@ -273,9 +273,10 @@ export class Login implements TransportListener, WelcomeListener {
     this.#startup = startup;
     const { user, database } = startup;
     this.#context.logger.debug({ client: this.id, version: `3.${startup.minor}`, user, database }, "startup");
-    const placed = this.#counted || this.#context.isConsole(database);
-    const state = this.#context.admission.check(placed);
-    if (state !== "ok") throw admissionFailure(state);
+    const isConsole = this.#context.isConsole(database);
+    const state = this.#context.admission.check(this.#counted || isConsole);
+    // Whoever waits for a shutdown may look at it.
+    if (state !== "ok" && !(isConsole && state === "shutting_down")) throw admissionFailure(state);
     if (this.#encryption.isMissing) throw encryptionRequired();
     const negotiated = negotiation(startup.minor, startup.unknownOptions);
     if (negotiated !== undefined) this.#transport.write(negotiated);

@@ -4,10 +4,21 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import type { PassedSocket } from "../kit/passed-socket.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Longer than anything that is waited for takes. */
 const patienceMs = 40_000;
+
+/** What the program gets besides its arguments. */
+export interface Launch {
+  /** Sockets that listen already, passed as a service manager passes them (man 3 sd_listen_fds). */
+  readonly sockets?: readonly PassedSocket[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Becomes the program, so that the process id is known before it is. */
+const passSockets = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"';
 
 export class CliProgram {
   /** Everything temporary of the program lies in here. */
@@ -17,11 +28,17 @@ export class CliProgram {
   #stdout = "";
   #stderr = "";
 
-  constructor(...args: string[]) {
-    this.#child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...args], {
+  constructor(first?: string | Launch, ...rest: string[]) {
+    const { sockets = [], environment = {} } = typeof first === "object" ? first : {};
+    const args = typeof first === "string" ? [first, ...rest] : rest;
+    const program = [process.execPath, "--import", "tsx", "src/cli/main.ts", ...args];
+    const passing = sockets.length === 0 ? {} : { LISTEN_FDS: String(sockets.length) };
+    const [command = "", ...words] =
+      sockets.length === 0 ? program : ["/bin/sh", "-c", passSockets, "sh", ...program];
+    this.#child = spawn(command, words, {
       cwd: root,
-      env: { ...process.env, TMPDIR: this.temporaryFolder },
-      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, TMPDIR: this.temporaryFolder, ...passing, ...environment },
+      stdio: ["ignore", "pipe", "pipe", ...sockets.map(({ descriptor }) => descriptor)],
     });
     this.#child.stdout?.on("data", (chunk: Buffer) => {
       this.#stdout += chunk.toString();

@@ -13,12 +13,7 @@ const listening: VerdictTable = {
   unix_socket_dir: { verdict: "same", default: "/tmp" },
   unix_socket_mode: { verdict: "same", default: "0777", convert: fileMode },
   unix_socket_group: { verdict: "same", default: "" },
-  so_reuseport: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "One process has the port; use another port for a second one.",
-  },
+  so_reuseport: { verdict: "same", default: "0" },
   peer_id: { verdict: "same", default: "0" },
   user: { verdict: "same" },
   pidfile: { verdict: "same", default: "" },

@@ -42,6 +42,12 @@ export const listening = {
     reloadable: false,
     doc: "Group that the Unix socket belongs to, by name or number; empty: our own. The pooler has to be in it, or run as root.",
   },
+  so_reuseport: {
+    type: "boolean",
+    default: false,
+    reloadable: false,
+    doc: "Whether other processes may listen on the same TCP port, each of which then gets a share of the connections. It takes Node.js 22.12 or later; with an older one, systemd can hold the socket. See [operations](operations.md#restarting-without-losing-anybody).",
+  },
   max_client_conn: {
     type: "integer",
     default: 100,

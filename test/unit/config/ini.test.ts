@@ -381,9 +381,10 @@ describe("convert", () => {
   });
 
   test("leaves out what is not supported, and says so", async () => {
-    const file = write("[databases]\na = host=db\n[pgbouncer]\nso_reuseport = 1\n");
+    const file = write("[databases]\na = host=db connect_query='select 1'\n[pgbouncer]\nresolv_conf = /x\n");
     const toml = await convertIni(file);
-    expect(toml).toMatch(/^# .*:4: so_reuseport NOT SUPPORTED, and left out\./m);
+    expect(toml).toMatch(/^# .*:4: resolv_conf NOT SUPPORTED, and left out\./m);
+    expect(toml).toMatch(/^# .*:2: connect_query of database "a" NOT SUPPORTED/m);
     expect(Object.keys(parseConfig(toml, "/").databases)).toEqual(["a"]);
   });
 });
