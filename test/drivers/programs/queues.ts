@@ -3,6 +3,7 @@
 import { Logger, makeWorkerUtils, run, type TaskList } from "graphile-worker";
 import pg from "pg";
 import PgBoss from "pg-boss";
+import { waitUntil } from "../../kit/wait.ts";
 import { type Connection, urlOf } from "./program.ts";
 
 const silent = new Logger(() => () => undefined);
@@ -49,9 +50,12 @@ export async function runGraphileWorker(connection: Connection): Promise<unknown
     });
     await finished;
     const reason = await failed;
+    // What is done is removed, what failed for good stays; both a little later than it is told.
+    const left = "select task_identifier, attempts, last_error from of_graphile.jobs";
+    await waitUntil(async () => (await pgPool.query(left)).rows.length === 1, "one job is left");
     await runner.stop();
-    const { rows } = await pgPool.query("select count(*) from of_graphile.jobs");
-    return [done.toSorted((a, b) => Number(a) - Number(b)), reason, rows, lost];
+    const { rows } = await pgPool.query<{ attempts: number }>(left);
+    return [done.toSorted((a, b) => Number(a) - Number(b)), reason, rows[0]?.attempts, lost];
   } finally {
     await utils.release();
     await pgPool.end();
