@@ -1,18 +1,44 @@
-/** The tables of docs/migrating.md, from what becomes of PgBouncer's settings (src/config/ini). */
+/** The tables of docs/migrating.md, from what becomes of PgBouncer's and pgpool-II's settings (src/config/ini, pgpool). */
 import { globalVerdicts } from "../src/config/ini/globals.ts";
 import { databaseVerdicts, peerVerdicts, userVerdicts } from "../src/config/ini/names.ts";
 import type { SettingVerdict, VerdictTable } from "../src/config/ini/verdicts.ts";
-
-const begin = "<!-- settings:begin -->\n";
-const end = "<!-- settings:end -->";
+import { type ParameterVerdict, pgpoolParameters } from "../src/config/pgpool/parameters.ts";
 
 /** The text of docs/migrating.md with the tables between its markers. */
 export function migratingDocs(page: string): string {
-  const from = page.indexOf(begin);
-  const to = page.indexOf(end, from);
-  if (from < 0 || to < 0) throw new Error("docs/migrating.md lacks the markers of its settings");
-  return page.slice(0, from + begin.length) + tables() + page.slice(to);
+  return between(between(page, "settings", tables()), "pgpool", pgpoolTable());
 }
+
+function between(page: string, name: string, table: string): string {
+  const begin = `<!-- ${name}:begin -->\n`;
+  const from = page.indexOf(begin);
+  const to = page.indexOf(`<!-- ${name}:end -->`, from);
+  if (from < 0 || to < 0) throw new Error(`docs/migrating.md lacks the markers of its ${name}`);
+  return page.slice(0, from + begin.length) + table + page.slice(to);
+}
+
+/** One row for each parameter of pgpool-II; those that are part of another stand with it. */
+function pgpoolTable(): string {
+  const parts = (name: string): string[] =>
+    Object.entries(pgpoolParameters)
+      .filter(([, { verdict, doc }]) => verdict === "part" && doc === `Part of \`${name}\`.`)
+      .map(([part]) => `\`${part}\``);
+  const rows = Object.entries(pgpoolParameters)
+    .filter(([, { verdict }]) => verdict !== "part")
+    .map(([name, parameter]) => {
+      const further = parts(name);
+      const names = further.length === 0 ? `\`${name}\`` : `\`${name}\`, with ${further.join(", ")}`;
+      return `| ${names} | ${fates[parameter.verdict]} | ${parameter.doc} |\n`;
+    });
+  return `\n| Parameter | In pgsluice.toml | |\n|---|---|---|\n${rows.join("")}`;
+}
+
+const fates: Readonly<Record<ParameterVerdict["verdict"], string>> = {
+  converted: "yes",
+  inert: "needs nothing",
+  part: "part",
+  missing: "no, a comment says so",
+};
 
 function tables(): string {
   const sections: readonly (readonly [string, VerdictTable])[] = [

@@ -31,12 +31,13 @@ export function registerCheck(program: Command): void {
 async function check(file: string, flags: CheckFlags): Promise<void> {
   const report = await checkFile(file, { offline: flags.offline === true, nowMs: Date.now() });
   process.stdout.write(
-    flags.json === true ? `${JSON.stringify({ file, ...report })}\n` : textOf(file, report),
+    flags.json === true ? `${JSON.stringify({ file, ...report })}\n` : reportText(file, report),
   );
   if (!report.ok) throw new Exit(1);
 }
 
-function textOf(file: string, { findings }: CheckReport): string {
+/** For people. */
+export function reportText(file: string, { findings }: CheckReport): string {
   const count = (severity: Finding["severity"], noun: string): string => {
     const number = findings.filter((finding) => finding.severity === severity).length;
     return `${number} ${noun}${number === 1 ? "" : "s"}`;

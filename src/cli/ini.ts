@@ -1,13 +1,11 @@
 /**
  * `pgsluice FILE`, with PgBouncer's command line: what a service file calls is PgBouncer or pgsluice, with the same
- * arguments. And `pgsluice convert`.
+ * arguments.
  */
 import { existsSync } from "node:fs";
-import path from "node:path";
 import { type Command, Option } from "commander";
 import { OperationError } from "../base/errors.ts";
 import { loadConfigFile } from "../config/file.ts";
-import { convertIni } from "../config/ini/convert.ts";
 import { nearestName } from "../config/nearest.ts";
 import { detachedFlag, reportFailure, reportReady, startInBackground } from "./daemon.ts";
 import { serve } from "./serve.ts";
@@ -25,7 +23,7 @@ In PgBouncer's place:
   pgsluice /etc/pgbouncer/pgbouncer.ini
   pgsluice -d -u postgres /etc/pgbouncer/pgbouncer.ini`;
 
-/** Makes the program itself take a file, and adds the command `convert`. */
+/** Makes the program itself take a file. */
 export function registerIni(program: Command): void {
   program
     // What stands behind a command is the command's.
@@ -38,14 +36,6 @@ export function registerIni(program: Command): void {
     .addOption(new Option(detachedFlag).hideHelp())
     .addHelpText("after", examples)
     .action((file: string | undefined, flags: IniFlags) => start(program, file, flags));
-  program
-    .command("convert")
-    .summary("write the pgsluice.toml that means the same as a pgbouncer.ini")
-    .description(
-      "Writes to standard output the pgsluice.toml that means the same as a pgbouncer.ini, with comments on what has no counterpart. Other files, such as pgpool.conf, cannot be converted yet.",
-    )
-    .argument("<file>", "pgbouncer.ini")
-    .action(convert);
 }
 
 async function start(program: Command, file: string | undefined, flags: IniFlags): Promise<void> {
@@ -84,16 +74,4 @@ function refuseUnknownCommand(program: Command, word: string): void {
     source: "internal",
     hint: nearest === undefined ? "pgsluice --help lists the commands." : `Did you mean ${nearest}?`,
   });
-}
-
-async function convert(file: string): Promise<void> {
-  if (path.basename(file).startsWith("pgpool")) {
-    throw new OperationError("pgpool.conf cannot be converted yet", {
-      code: "cli.convert_pgpool",
-      sqlstate: "F0000",
-      source: "internal",
-      hint: "Only a pgbouncer.ini can.",
-    });
-  }
-  process.stdout.write(await convertIni(file));
 }

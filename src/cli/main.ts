@@ -9,6 +9,7 @@ import { Command, CommanderError } from "commander";
 import { Failure } from "../base/errors.ts";
 import { registerBench } from "./bench.ts";
 import { registerCheck } from "./check.ts";
+import { registerConvert } from "./convert.ts";
 import { registerDemo } from "./demo.ts";
 import { Exit } from "./exit.ts";
 import { registerExplain } from "./explain.ts";
@@ -41,6 +42,7 @@ function commandLine(): Command {
   registerStart(program);
   registerInit(program);
   registerCheck(program);
+  registerConvert(program);
   registerDemo(program);
   registerQuery(program);
   registerExplain(program);

@@ -208,7 +208,7 @@ describe("the command line", () => {
     expect(missing.stderr).toContain("nowhere.ini: cannot be read: there is no such file");
     const pgpool = await CliProgram.run("convert", "pgpool.conf");
     expect(pgpool).toMatchObject({ code: 1, stdout: "" });
-    expect(pgpool.stderr).toContain("pgpool.conf cannot be converted yet");
+    expect(pgpool.stderr).toContain("pgpool.conf: cannot be read: there is no such file");
   });
 });
 

@@ -6,10 +6,11 @@ import { interpretIni, plain } from "./load.ts";
 
 /**
  * The text of the equivalent pgsluice.toml. What has no counterpart is told in comments at its beginning; everything
- * else gives the same configuration as the file itself. Passwords of [databases] are in it.
+ * else gives the same configuration as the file itself. Passwords of [databases] are in it. `schemaUrl`: where editors
+ * find the JSON Schema.
  * @throws {ConfigError} `config.invalid`, if PgBouncer's file itself is wrong.
  */
-export async function convertIni(file: string): Promise<string> {
+export async function convertIni(file: string, schemaUrl: string): Promise<string> {
   const { config, findings } = await interpretIni(file, {}, false);
   const comments = [`From ${file}, by pgsluice convert.`];
   for (const { verdict, name, doc, place } of findings) {
@@ -23,7 +24,8 @@ export async function convertIni(file: string): Promise<string> {
     );
     comments.push("[nodes.main]", 'host = "127.0.0.1"');
   }
-  return `${comments.map((line) => `# ${line}`.trimEnd()).join("\n")}\n\n${stringify(tablesOf(config))}\n`;
+  const text = comments.map((line) => `# ${line}`.trimEnd()).join("\n");
+  return `#:schema ${schemaUrl}\n\n${text}\n\n${stringify(tablesOf(config))}\n`;
 }
 
 /** The tables without what would be the same by default. */
