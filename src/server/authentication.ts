@@ -19,6 +19,7 @@ import type { ConnectOptions, ScramKeys } from "../client/conninfo/options.ts";
 import type { Config, DatabaseConfig } from "../config/schema.ts";
 import type { ClientAuthentication, KnownUser, LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
+import { HostNames } from "./host-names.ts";
 import { LdapDirectory } from "./ldap.ts";
 import { LookupConnections, type TextRows } from "./lookup-connections.ts";
 import { SharedLookups } from "./shared-lookups.ts";
@@ -51,6 +52,11 @@ interface Place {
 /** A row of auth_query; undefined: there was none. */
 type Row = { readonly user: string; readonly secret: Secret | undefined } | undefined;
 
+/** Direct and indirect memberships; a superuser is in no role for that (acl.c is_member_of_role_nosuper). */
+const rolesQuery = `WITH RECURSIVE member AS (
+  SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1
+  UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN member ON m.member = member.oid)
+SELECT r.rolname FROM member JOIN pg_catalog.pg_roles r USING (oid)`;
 /** Beyond the time that connecting may take, an answer of PostgreSQL's that takes so long will not come. */
 const answerMs = 15_000;
 const anyDatabase = "*";
@@ -63,6 +69,9 @@ export class Authentication implements ClientAuthentication {
   readonly #credentials: Credentials;
   readonly #connections: LookupConnections;
   readonly #rows: SharedLookups<Row>;
+  /** By the same keys as rows, and kept as long. */
+  readonly #roles: SharedLookups<ReadonlySet<string>>;
+  readonly #hostNames: HostNames;
   /** The kind of the secret that was looked up last: what one that is not there would most likely have been. */
   #kindFound: Secret["kind"] = "scram";
 
@@ -72,17 +81,22 @@ export class Authentication implements ClientAuthentication {
     this.#files = files;
     this.#directory = new LdapDirectory(owner.logger);
     this.#connections = new LookupConnections(owner.clock);
-    this.#rows = new SharedLookups({
+    const limits = {
       entriesMax: () => owner.config.pgsluice.auth_query_cache_size,
       ageMaxMs: () => owner.config.pgsluice.auth_query_cache_age * 1000,
       now: () => owner.clock.now(),
-    });
+    };
+    this.#rows = new SharedLookups(limits);
+    this.#roles = new SharedLookups(limits);
+    this.#hostNames = new HostNames(owner.clock, owner.logger);
   }
 
   /** The configuration is another one. */
   reconfigure(files: AuthenticationFiles): void {
     this.#files = files;
     this.#rows.clear();
+    this.#roles.clear();
+    this.#hostNames.forget();
     this.#connections.retire();
   }
 
@@ -160,6 +174,26 @@ export class Authentication implements ClientAuthentication {
     );
   }
 
+  async rolesOf(request: LoginRequest): Promise<ReadonlySet<string> | undefined> {
+    const { user, database } = request;
+    try {
+      const place = this.#placeFor(request);
+      if (place === undefined) throw lookupFailure("there is no auth_user for this database");
+      return await this.#roles.get(keyOf(place, user), async () => {
+        const rows = await this.#run(place, rolesQuery, [user]);
+        return new Set(rows.map(([role]) => role ?? ""));
+      });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : "unknown";
+      this.#owner.logger.error({ user, database, reason }, "the roles of a user could not be looked up");
+      return undefined;
+    }
+  }
+
+  hostNameOf(address: string): string | Promise<string> {
+    return this.#hostNames.of(address);
+  }
+
   onSuccess(
     request: LoginRequest,
     { user, secret }: KnownUser,
@@ -171,9 +205,10 @@ export class Authentication implements ClientAuthentication {
   }
 
   onFailure(request: LoginRequest): void {
-    if (this.#credentials.secretOf(request.user) !== undefined) return;
     const place = this.#placeFor(request);
-    if (place !== undefined) this.#rows.forget(keyOf(place, request.user));
+    if (place === undefined) return;
+    this.#rows.forget(keyOf(place, request.user));
+    this.#roles.forget(keyOf(place, request.user));
   }
 
   // ---- looking up ----

@@ -5,6 +5,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { type HostBasedRules, hbaError, readHostBasedRules } from "../auth/hba/hba.ts";
+import { asksForRoles } from "../auth/hba/rules.ts";
 import type { FileAnswer, FileRequest, Reading } from "../auth/hba/tokens.ts";
 import type { Settings } from "../config/schema.ts";
 
@@ -25,6 +26,12 @@ export async function loadHostBasedRules(settings: Settings): Promise<HostBasedR
   if (missing !== undefined && certain.length > 0) {
     const problem = `no client could show a certificate: ${missing}`;
     throw hbaError(certain.map(({ file, line }) => ({ file, line, problem })));
+  }
+  const roles = settings.auth_user === "" ? rules.rules.filter(asksForRoles) : [];
+  if (roles.length > 0) {
+    const problem =
+      "+role and samerole need auth_user: who is in which role is known to PostgreSQL only. Or name the users, or a file of them (@FILE)";
+    throw hbaError(roles.map(({ file, line }) => ({ file, line, problem })));
   }
   const aimless = rules.rules.filter(({ method, ldap }) => method === "ldap" && ldap === undefined);
   if (settings.auth_ldap_options === "" && aimless.length > 0) {

@@ -11,6 +11,7 @@ import { Client, ResultCodeError } from "ldapts";
 import { boundName, type LdapOptions, searchFilter } from "../auth/ldap.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { Turns } from "./turns.ts";
 
 /** PgBouncer's LDAP_OPT_NETWORK_TIMEOUT. */
 const connectTimeoutMs = 3000;
@@ -21,8 +22,7 @@ const questionsMax = 32;
 
 export class LdapDirectory {
   readonly #logger: Logger;
-  #underWay = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #turns = new Turns(questionsMax);
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -37,14 +37,7 @@ export class LdapDirectory {
   ): Promise<boolean> {
     // A bind without a password succeeds and proves nothing (RFC 4513, section 5.1.2).
     if (user === "" || password === "") return false;
-    if (this.#underWay >= questionsMax) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#underWay++;
-    try {
-      return await this.#ask(options, authorities, user, password);
-    } finally {
-      this.#underWay--;
-      this.#waiting.shift()?.();
-    }
+    return await this.#turns.take(() => this.#ask(options, authorities, user, password));
   }
 
   async #ask(

@@ -99,6 +99,10 @@ export interface ClientAuthentication {
   method(): AuthMethod | "any" | HostBasedRules;
   /** Looks a user up. Never rejects: a failure to look is told to nobody but the log. */
   find(request: LoginRequest): KnownUser | Promise<KnownUser>;
+  /** The roles of a user, for rules that ask. Undefined: they could not be found out, and the log says why. */
+  rolesOf(request: LoginRequest): Promise<ReadonlySet<string> | undefined>;
+  /** The name of a client's address, if that name has the address; else an empty text. Never rejects. */
+  hostNameOf(address: string): string | Promise<string>;
   /** Asks a directory, by default that of auth_ldap_options, whether a password is the user's. Never rejects. */
   ask(directory: LdapOptions | undefined, user: string, password: string): Promise<boolean>;
   /** `auth_type = "any"`: as whom a client acts. Throws OperationError `login.config`. */

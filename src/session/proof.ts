@@ -10,7 +10,7 @@ import os from "node:os";
 import type { TLSSocket } from "node:tls";
 import { distinguishedName, subjectCommonName } from "../auth/certificate.ts";
 import type { HostBasedRules } from "../auth/hba/hba.ts";
-import type { HbaRule } from "../auth/hba/rules.ts";
+import type { HbaConnection, HbaRule } from "../auth/hba/rules.ts";
 import type { LdapOptions } from "../auth/ldap.ts";
 import { type AuthMethod, LoginMachine } from "../auth/login.ts";
 import { PeerError } from "../base/errors.ts";
@@ -45,14 +45,12 @@ export function proofFor(
   request: LoginRequest,
   connection: ClientConnection,
 ): Proof | Promise<Proof> {
-  const demand = demandOn(context, request, connection);
-  // A directory knows its users itself.
-  if (demand.method === "reject" || demand.method === "ldap" || demand.known !== undefined) {
-    return proofOf(context, request, connection, demand, demand.known ?? stranger(request));
-  }
-  const known = context.authentication.find(request);
-  if (!(known instanceof Promise)) return proofOf(context, request, connection, demand, known);
-  return known.then((found) => proofOf(context, request, connection, demand, found));
+  return after(demandOn(context, request, connection), (demand) => {
+    // A directory knows its users itself.
+    const needless = demand.method === "reject" || demand.method === "ldap";
+    const known = demand.known ?? (needless ? stranger(request) : context.authentication.find(request));
+    return after(known, (found) => proofOf(context, request, connection, demand, found));
+  });
 }
 
 function proofOf(
@@ -102,14 +100,28 @@ interface Demand {
   readonly ldap?: LdapOptions | undefined;
 }
 
-function demandOn(context: LoginContext, request: LoginRequest, connection: ClientConnection): Demand {
+function demandOn(
+  context: LoginContext,
+  request: LoginRequest,
+  connection: ClientConnection,
+): Demand | Promise<Demand> {
   const authentication = context.authentication.method();
   if (authentication === "any") return demandOnAny(context, request);
   if (typeof authentication === "string") {
     return { method: authentication, certificateUser: commonNameOf(connection.socket) };
   }
-  const rule = ruleFor(authentication, context, request, connection);
-  const { socket } = connection;
+  return after(ruleFor(authentication, context, request, connection), (rule) =>
+    demandOfRule(authentication, rule, context, request, connection),
+  );
+}
+
+function demandOfRule(
+  rules: HostBasedRules,
+  rule: HbaRule,
+  context: LoginContext,
+  request: LoginRequest,
+  { id, socket }: ClientConnection,
+): Demand {
   const { method, clientCertificate } = rule;
   // Who is rejected is told that, and not what certificate would not have helped.
   if (method === "reject" || clientCertificate === undefined) {
@@ -119,10 +131,10 @@ function demandOn(context: LoginContext, request: LoginRequest, connection: Clie
     throw refused("connection requires a valid client certificate");
   }
   const name = rule.clientName === "CN" ? commonNameOf(socket) : distinguishedNameOf(socket);
-  const certified = name !== undefined && authentication.certifies(rule, name, request.user);
+  const certified = name !== undefined && rules.certifies(rule, name, request.user);
   if (clientCertificate === "verify-full" && !certified) {
     context.logger.info(
-      { client: connection.id, user: request.user, certificate: name, map: rule.map },
+      { client: id, user: request.user, certificate: name, map: rule.map },
       "client certificate is for another user",
     );
     throw refused("certificate authentication failed");
@@ -142,17 +154,53 @@ function ruleFor(
   rules: HostBasedRules,
   context: LoginContext,
   request: LoginRequest,
-  { id, address, socket }: ClientConnection,
-): HbaRule {
+  client: ClientConnection,
+): HbaRule | Promise<HbaRule> {
   const { user, database } = request;
-  const rule = rules.find({
-    encrypted: socket !== undefined,
-    address,
+  const connection: HbaConnection = {
+    encrypted: client.socket !== undefined,
+    address: client.address,
     interfaces: () => Object.values(os.networkInterfaces()).flatMap((addresses) => addresses ?? []),
     user,
     database,
     physicalReplication: isPhysicalReplication(request),
-  });
+  };
+  const found = rules.find(connection);
+  if (typeof found !== "string") return ruleFound(found, context, request, client);
+  return ruleAfterQuestions(rules, context, request, connection).then((rule) =>
+    ruleFound(rule, context, request, client),
+  );
+}
+
+/** For rules of roles and of host names: finds out what they need to know. */
+async function ruleAfterQuestions(
+  rules: HostBasedRules,
+  { authentication }: LoginContext,
+  request: LoginRequest,
+  connection: HbaConnection,
+): Promise<HbaRule | undefined> {
+  const known = { ...connection };
+  let found = rules.find(known);
+  while (typeof found === "string") {
+    if (found === "hostName") {
+      Object.assign(known, { hostName: await authentication.hostNameOf(known.address ?? "") });
+    } else {
+      const roles = await authentication.rolesOf(request);
+      // A rule that may be there to keep the client out cannot be passed over.
+      if (roles === undefined) throw refused("no authentication method is found");
+      Object.assign(known, { roles });
+    }
+    found = rules.find(known);
+  }
+  return found;
+}
+
+function ruleFound(
+  rule: HbaRule | undefined,
+  context: LoginContext,
+  { user, database }: LoginRequest,
+  { id, address, socket }: ClientConnection,
+): HbaRule {
   if (rule === undefined) {
     const host = address ?? "[local]";
     const encryption = socket === undefined ? "no encryption" : "SSL encryption";
@@ -166,6 +214,11 @@ function ruleFor(
   if (method === "reject") context.logger.info(fields, "authentication rule");
   else context.logger.debug(fields, "authentication rule");
   return rule;
+}
+
+/** Goes on at once if there is nothing to wait for: most logins need no promise. */
+function after<T, U>(value: T | Promise<T>, goOn: (value: T) => U | Promise<U>): U | Promise<U> {
+  return value instanceof Promise ? value.then(goOn) : goOn(value);
 }
 
 /** `replication=database` is a connection to a database like any other for pg_hba.conf (docs 20.1). */

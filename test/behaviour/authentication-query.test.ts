@@ -1,8 +1,11 @@
 /** Users that are looked up in PostgreSQL: auth_query, auth_user, auth_dbname, and what of them is kept. */
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { VirtualClock } from "../../src/base/clock.ts";
 import type { ErrorFields } from "../../src/wire/index.ts";
 import { useLab } from "../kit/lab.ts";
+import { tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { startPooler, type TestConfig, type TestPooler, value } from "./login-pooler.ts";
 
@@ -404,5 +407,57 @@ describe("auth_type any", () => {
     });
     watcher.destroy();
     client.destroy();
+  });
+});
+
+describe("rules that ask PostgreSQL and the resolver", () => {
+  test("+role and samerole: memberships at any depth, superusers in none; localhost and .suffix", async () => {
+    const { primary } = place.lab;
+    await primary.query(
+      "create role staff; create role clerks in role staff; grant clerks to by_scram; create role boss login superuser; create role other_role; grant other_role to by_scram",
+    );
+    await using folder = await tempFolder();
+    const file = path.join(folder.path, "pg_hba.conf");
+    await writeFile(
+      file,
+      [
+        "host named all .no.such.domain trust",
+        "host named all localhost reject",
+        "host app +staff all scram-sha-256",
+        "host samerole all all scram-sha-256",
+        "host app all all reject",
+      ].join("\n"),
+    );
+    const settings = { auth_type: "hba", auth_hba_file: file };
+    const databases = { "*": { dbname: "postgres" } };
+    await using pooler = await startPooler(config(settings, { databases }));
+    expect(await whoAmI(pooler, "by_scram")).toBe("by_scram");
+    expect(await whoAmI(pooler, "by_scram", "other_role")).toBe("by_scram");
+    for (const user of ["by_md5", "boss", "nobody"]) {
+      expect(await refusal(pooler, user)).toMatchObject({ code: "28000", message: "login rejected" });
+    }
+    expect(await refusal(pooler, "boss", "other_role")).toMatchObject({
+      code: "28000",
+      message: "no authentication method is found",
+    });
+    expect(await refusal(pooler, "by_scram", "named")).toMatchObject({ message: "login rejected" });
+
+    // A membership that ends counts for as long as it is kept.
+    await primary.query("revoke clerks from by_scram");
+    expect(await whoAmI(pooler, "by_scram")).toBe("by_scram");
+    await pooler.reload(config(settings, { databases }));
+    expect(await refusal(pooler, "by_scram")).toMatchObject({ message: "login rejected" });
+
+    // Who cannot be asked about is not passed over: the next rule might let in whom this one keeps out.
+    const broken = { "*": { dbname: "not_there" } };
+    await pooler.reload(config(settings, { databases: broken }));
+    expect(await refusal(pooler, "by_scram")).toMatchObject({
+      code: "28000",
+      message: "no authentication method is found",
+    });
+    expect(pooler.log).toContain("the roles of a user could not be looked up");
+    await expect(pooler.reload(config({ ...settings, auth_user: "" }))).rejects.toThrow(
+      `${file}:3: +role and samerole need auth_user`,
+    );
   });
 });

@@ -5,7 +5,7 @@
  */
 import { OperationError } from "../../base/errors.ts";
 import { type IdentEntry, isMapped, parseIdentEntry } from "./ident.ts";
-import { RecordError } from "./names.ts";
+import { type HbaQuestion, RecordError } from "./names.ts";
 import { findRule, type HbaConnection, type HbaRule, parseRule } from "./rules.ts";
 import { type FileProblem, type Reading, readLines, type TokenLine } from "./tokens.ts";
 
@@ -18,8 +18,8 @@ export class HostBasedRules {
     this.#entries = entries;
   }
 
-  /** The first rule that fits; undefined: nobody is to be let in. */
-  find(connection: HbaConnection): HbaRule | undefined {
+  /** The first rule that fits, or what has to be found out first; undefined: nobody is to be let in. */
+  find(connection: HbaConnection): HbaRule | HbaQuestion | undefined {
     return findRule(this.rules, connection);
   }
 

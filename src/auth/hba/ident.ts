@@ -23,6 +23,9 @@ export function parseIdentEntry({ fields }: TokenLine): IdentEntry {
   if (others.length > 0) throw new RecordError(`"${others[0]?.text}" is one field too many`);
   const systemUser = nameOrRegex(system);
   const databaseUser = userPattern(database);
+  if (databaseUser.kind === "member") {
+    throw new RecordError(`"${database.text}" is not supported in maps; name the users`);
+  }
   if (
     refersToGroup(systemUser, databaseUser) &&
     systemUser.kind === "regex" &&

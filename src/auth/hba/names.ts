@@ -7,13 +7,21 @@ import type { Token } from "./tokens.ts";
 export interface NamesAsked {
   readonly database: string;
   readonly user: string;
+  /** The roles that the user is a member of, directly or not, itself among them; undefined: not asked yet. */
+  readonly roles?: ReadonlySet<string>;
   /** Physical replication, which has no database. */
   readonly physicalReplication: boolean;
 }
 
+/** What has to be found out first: the user's roles, or the name of the client's address. */
+export type HbaQuestion = "roles" | "hostName";
+export type Fit = boolean | HbaQuestion;
+
 export type NamePattern =
-  /** `sameuser` and `replication` only of databases. */
-  | { readonly kind: "all" | "sameuser" | "replication" }
+  /** `sameuser`, `samerole` and `replication` only of databases. */
+  | { readonly kind: "all" | "sameuser" | "samerole" | "replication" }
+  /** Only of users: `+role`. */
+  | { readonly kind: "member"; readonly role: string }
   | { readonly kind: "name"; readonly name: string }
   | { readonly kind: "regex"; readonly regex: NameRegex };
 
@@ -30,7 +38,8 @@ export function databasePattern(token: Token): NamePattern {
         return { kind: token.text };
       case "samerole":
       case "samegroup":
-        throw new RecordError(noMembership(token.text));
+        // The older name for it (hba.c).
+        return { kind: "samerole" };
     }
   }
   return nameOrRegex(token);
@@ -39,7 +48,7 @@ export function databasePattern(token: Token): NamePattern {
 /** @throws {RecordError} */
 export function userPattern(token: Token): NamePattern {
   if (!token.quoted && token.text === "all") return { kind: "all" };
-  if (!token.quoted && token.text.startsWith("+")) throw new RecordError(noMembership(token.text));
+  if (!token.quoted && token.text.startsWith("+")) return { kind: "member", role: token.text.slice(1) };
   return nameOrRegex(token);
 }
 
@@ -55,27 +64,28 @@ export function nameOrRegex(token: Token): NamePattern {
 }
 
 /** Whether one of them fits the database that is asked for (hba.c check_db). */
-export function fitsDatabase(patterns: readonly NamePattern[], asked: NamesAsked): boolean {
-  return patterns.some((pattern) => {
+export function fitsDatabase(patterns: readonly NamePattern[], asked: NamesAsked): Fit {
+  return anyFits(patterns, (pattern) => {
     if (asked.physicalReplication) return pattern.kind === "replication";
     switch (pattern.kind) {
-      case "all":
-        return true;
       case "sameuser":
         return asked.database === asked.user;
-      case "replication":
-        return false;
+      case "samerole":
+        return asked.roles?.has(asked.database) ?? "roles";
       default:
         return fitsName(pattern, asked.database);
     }
   });
 }
 
-export function fitsUser(patterns: readonly NamePattern[], user: string): boolean {
-  return patterns.some((pattern) => fitsName(pattern, user));
+/** Whether one of them fits the user (hba.c check_role). */
+export function fitsUser(patterns: readonly NamePattern[], asked: NamesAsked): Fit {
+  return anyFits(patterns, (pattern) =>
+    pattern.kind === "member" ? (asked.roles?.has(pattern.role) ?? "roles") : fitsName(pattern, asked.user),
+  );
 }
 
-/** Whether a pattern for users fits one (hba.c check_role). */
+/** Whether a pattern fits a name by itself. */
 export function fitsName(pattern: NamePattern, name: string): boolean {
   switch (pattern.kind) {
     case "all":
@@ -85,11 +95,20 @@ export function fitsName(pattern: NamePattern, name: string): boolean {
     case "regex":
       return pattern.regex.match(name) !== undefined;
     case "sameuser":
+    case "samerole":
+    case "member":
     case "replication":
       return false;
   }
 }
 
-function noMembership(text: string): string {
-  return `"${text}" is not supported: who is in which role is known to PostgreSQL only; name the users, or a file of them (@FILE)`;
+/** A pattern that fits without a question makes the question of another one needless. */
+function anyFits(patterns: readonly NamePattern[], fits: (pattern: NamePattern) => Fit): Fit {
+  let result: Fit = false;
+  for (const pattern of patterns) {
+    const fit = fits(pattern);
+    if (fit === true) return true;
+    if (fit !== false) result = fit;
+  }
+  return result;
 }

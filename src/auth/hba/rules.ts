@@ -1,7 +1,8 @@
 /**
  * Records of pg_hba.conf, and which of them decides over a connection: the first that fits its kind, address,
- * database and user (hba.c parse_hba_line, check_hba). Nothing is looked up to decide: not whether the user or
- * the database exists, so the decision tells a stranger nothing of either.
+ * database and user (hba.c parse_hba_line, check_hba). Whether the user or the database exists is not looked up to
+ * decide, so the decision tells a stranger nothing of either. Rules for `+role`, `samerole` and host names need facts that
+ * are asked for when such a rule is the next that could fit, and not before.
  *
  * What cannot be done here is refused by name when the file is loaded, never passed over: a rule that is
  * skipped lets in whom it was to keep out.
@@ -21,8 +22,10 @@ import {
 } from "./address.ts";
 import {
   databasePattern,
+  type Fit,
   fitsDatabase,
   fitsUser,
+  type HbaQuestion,
   type NamePattern,
   type NamesAsked,
   RecordError,
@@ -36,7 +39,9 @@ export type ConnectionType = "local" | "host" | "hostssl" | "hostnossl" | "hostg
 
 export type AddressPattern =
   | { readonly kind: "all" | "samehost" | "samenet" }
-  | { readonly kind: "range"; readonly range: AddressRange };
+  | { readonly kind: "range"; readonly range: AddressRange }
+  /** `suffix`: names that end in it, with a dot before it. Both in small letters. */
+  | { readonly kind: "hostName" | "suffix"; readonly name: string };
 
 export interface HbaRule {
   readonly file: string;
@@ -62,24 +67,39 @@ export interface HbaConnection extends NamesAsked {
   readonly encrypted: boolean;
   /** Address of a TCP client as its socket says it; undefined: a Unix socket. */
   readonly address: string | undefined;
+  /** The name of the address, which has the address; empty: it has none; undefined: not asked yet. */
+  readonly hostName?: string;
   /** The interfaces of this machine; asked only for `samehost` and `samenet`. */
   readonly interfaces: () => readonly InterfaceAddress[];
 }
 
-/** The rule that decides; undefined: none fits, and the client is refused. */
-export function findRule(rules: readonly HbaRule[], connection: HbaConnection): HbaRule | undefined {
+/** The rule that decides, or what has to be found out first; undefined: none fits, and the client is refused. */
+export function findRule(
+  rules: readonly HbaRule[],
+  connection: HbaConnection,
+): HbaRule | HbaQuestion | undefined {
   // Regular expressions fit no such name, and one of them may be there to refuse it.
   const longest = Math.max(connection.user.length, connection.database.length);
   if (longest > nameCharactersMax) return undefined;
   const address = connection.address === undefined ? undefined : parsePeerAddress(connection.address);
   if (connection.address !== undefined && address === undefined) return undefined;
-  return rules.find(
-    (rule) =>
-      fitsType(rule.type, connection) &&
-      fitsAddress(rule.address, address, connection) &&
-      fitsDatabase(rule.databases, connection) &&
-      fitsUser(rule.users, connection.user),
-  );
+  for (const rule of rules) {
+    if (!fitsType(rule.type, connection)) continue;
+    const fits = [
+      fitsDatabase(rule.databases, connection),
+      fitsUser(rule.users, connection),
+      fitsAddress(rule.address, address, connection),
+    ];
+    if (fits.includes(false)) continue;
+    const question = fits.find((fit) => fit !== true);
+    return question === undefined || question === false ? rule : question;
+  }
+  return undefined;
+}
+
+/** Whether a rule can only be held against a client whose roles are known. */
+export function asksForRoles({ databases, users }: HbaRule): boolean {
+  return databases.some(({ kind }) => kind === "samerole") || users.some(({ kind }) => kind === "member");
 }
 
 /** Reads one record. Throws RecordError (names.ts) with what is wrong with it. */
@@ -116,11 +136,27 @@ function fitsAddress(
   pattern: AddressPattern | undefined,
   address: Address | undefined,
   connection: HbaConnection,
-): boolean {
+): Fit {
   if (pattern === undefined || pattern.kind === "all") return true;
   if (address === undefined) return false;
-  if (pattern.kind === "range") return contains(pattern.range, address);
-  return isOfInterfaces(address, connection.interfaces(), pattern.kind);
+  switch (pattern.kind) {
+    case "range":
+      return contains(pattern.range, address);
+    case "hostName":
+    case "suffix":
+      return fitsHostName(pattern, connection.hostName);
+    default:
+      return isOfInterfaces(address, connection.interfaces(), pattern.kind);
+  }
+}
+
+function fitsHostName(
+  { kind, name }: Extract<AddressPattern, { kind: "hostName" | "suffix" }>,
+  hostName: string | undefined,
+): Fit {
+  if (hostName === undefined) return "hostName";
+  const found = hostName.toLowerCase();
+  return kind === "suffix" ? found.endsWith(`.${name}`) && found.length > name.length + 1 : found === name;
 }
 
 /** The fields of a record, one after the other. */
@@ -173,15 +209,21 @@ function parseAddressPattern(fields: Fields): AddressPattern {
   }
   const [addressText = "", ...bitsTexts] = token.text.split("/");
   const address = parseAddress(addressText);
-  if (address === undefined) {
-    throw new RecordError(
-      `"${token.text}" is no IP address; host names are not supported, since they would have to be looked up at every login`,
-    );
-  }
+  if (address === undefined) return parseHostName(token);
   const bitsText = bitsTexts.join("/");
   const range = bitsTexts.length > 0 ? rangeOfBits(address, bitsText) : maskedRange(address, fields);
   if (range === undefined) throw new RecordError(`invalid CIDR mask in address "${token.text}"`);
   return { kind: "range", range };
+}
+
+/** A host name, or behind a dot the end of some. */
+function parseHostName({ text }: Token): AddressPattern {
+  // A last part of digits alone is an address that was mistyped (RFC 1123, section 2.1).
+  if (!/^\.?(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}$/.test(text) || /(?:^|\.)[0-9]+$/.test(text)) {
+    throw new RecordError(`"${text}" is neither an IP address nor a host name`);
+  }
+  const name = text.toLowerCase();
+  return name.startsWith(".") ? { kind: "suffix", name: name.slice(1) } : { kind: "hostName", name };
 }
 
 /** The mask stands in a field of its own. */

@@ -1,17 +1,23 @@
 /** Maps of pg_ident.conf: as whom a certificate may log in. */
 import { describe, expect, test } from "vitest";
+import type { HostBasedRules } from "../../../../src/auth/hba/hba.ts";
+import type { HbaRule } from "../../../../src/auth/hba/rules.ts";
 import { connection, identFile, problemsOf, rulesOf } from "./files.ts";
+
+function onlyRule(rules: HostBasedRules): HbaRule {
+  const rule = rules.find(connection({ encrypted: true }));
+  return typeof rule === "object" ? rule : expect.fail("the rule fits");
+}
 
 /** Whether the map `m` lets a certificate of this name act as a user. */
 function allows(ident: string, name: string, user: string): boolean {
   const rules = rulesOf("hostssl all all all cert map=m", `${ident}\nm "of nobody" "nobody at all"`);
-  const rule = rules.find(connection({ encrypted: true })) ?? expect.fail("the rule fits");
-  return rules.certifies(rule, name, user);
+  return rules.certifies(onlyRule(rules), name, user);
 }
 
 test("without a map the name must be the user's", () => {
   const rules = rulesOf("hostssl all all all cert");
-  const rule = rules.find(connection({ encrypted: true })) ?? expect.fail("the rule fits");
+  const rule = onlyRule(rules);
   expect(rules.certifies(rule, "alice", "alice")).toBe(true);
   expect(rules.certifies(rule, "Alice", "alice")).toBe(false);
 });

@@ -6,6 +6,7 @@ import { connection, type Files, problemsOf, rulesOf } from "./files.ts";
 /** Line of the rule that decides, with its method; `none` if there is none. */
 function decided(text: string, what: Partial<HbaConnection> = {}, files: Files = {}): string {
   const rule = rulesOf(text, undefined, files).find(connection(what));
+  if (typeof rule === "string") return `asks for ${rule}`;
   return rule === undefined ? "none" : `${rule.line} ${rule.method}`;
 }
 
@@ -224,6 +225,57 @@ describe("methods and options", () => {
   });
 });
 
+describe("what has to be found out first", () => {
+  const roles = (...names: string[]): Partial<HbaConnection> => ({ roles: new Set(names) });
+
+  test("+role: a member, directly or not; in quotes it is a name", () => {
+    const text = "host all +staff all md5\nhost all all all trust";
+    expect(decided(text)).toBe("asks for roles");
+    expect(decided(text, roles("alice", "staff"))).toBe("1 md5");
+    expect(decided(text, roles("alice"))).toBe("2 trust");
+    expect(decided(text, roles())).toBe("2 trust");
+    expect(decided('host all "+staff" all md5', {})).toBe("none");
+    expect(decided("host all +alice all md5", roles("alice"))).toBe("1 md5");
+  });
+
+  test.each(["samerole", "samegroup"])(
+    "%s: a member of the role that is called like the database",
+    (word) => {
+      const text = `host ${word} all all md5`;
+      expect(decided(text)).toBe("asks for roles");
+      expect(decided(text, roles("alice", "app"))).toBe("1 md5");
+      expect(decided(text, roles("alice"))).toBe("none");
+      expect(decided(text, { ...roles("alice", "app"), physicalReplication: true })).toBe("none");
+      expect(decided(`host "${word}" all all md5`)).toBe("none");
+    },
+  );
+
+  test("host names, in whatever letters, and ends of them", () => {
+    const text = "host all all DB.example.com md5\nhost all all .Example.com trust";
+    const named = (hostName: string): string => decided(text, { hostName });
+    expect(decided(text)).toBe("asks for hostName");
+    expect(named("db.Example.com")).toBe("1 md5");
+    expect(named("a.b.example.com")).toBe("2 trust");
+    for (const name of ["", "example.com", ".example.com", "xexample.com", "db.example.com.evil.org"]) {
+      expect(named(name)).toBe("none");
+    }
+    expect(decided("host all all localhost md5", { address: undefined })).toBe("none");
+  });
+
+  test("nothing is asked that makes no difference", () => {
+    const text = [
+      "host other +staff all md5",
+      "host all bob,+staff db.example.com md5",
+      "host all alice,+staff 198.51.100.0/24 md5",
+      "host all alice,+staff 192.0.2.0/24 trust",
+      "host all +staff all reject",
+    ].join("\n");
+    expect(decided(text)).toBe("asks for roles");
+    expect(decided(text, { hostName: "x" })).toBe("4 trust");
+    expect(decided(text.split("\n").slice(2).join("\n"))).toBe("2 trust");
+  });
+});
+
 describe("mistakes", () => {
   test.each<[string, string]>([
     ["hosts all all all trust", 'invalid connection type "hosts"'],
@@ -263,33 +315,20 @@ describe("mistakes", () => {
     expect(problemsOf(text)).toEqual([`1: ${problem}`]);
   });
 
-  test.each(["samerole", "samegroup"])("%s is refused by name", (word) => {
-    expect(problemsOf(`local ${word} all trust`)[0]).toContain(
-      `"${word}" is not supported: who is in which role`,
-    );
-    expect(problemsOf(`local "${word}" all trust`)).toEqual([]);
-  });
-
-  test("groups are refused by name", () => {
-    expect(problemsOf("local all +admins trust")[0]).toContain(
-      '"+admins" is not supported: who is in which role',
-    );
-  });
-
-  test.each(["db.example.com", ".example.com", '"all"', "localhost/8", "10.1"])(
-    "the host name %s is refused by name",
+  test.each(["localhost/8", "10.1", "192.0.2.300", "a..b", "-.", "a b", "..x"])(
+    "%s is neither an address nor a host name",
     (host) => {
-      expect(problemsOf(`host all all ${host} trust`)[0]).toMatch(
-        /is no IP address; host names are not supported/,
+      expect(problemsOf(`host all all "${host}" trust`)[0]).toMatch(
+        /is neither an IP address nor a host name/,
       );
     },
   );
 
   test("all of them are told at once, each with its file and line", () => {
-    const text = "local all all peer\n\nhost all all \\\n x trust\ninclude more\nlocal all all trust";
+    const text = "local all all peer\n\nhost all all \\\n x/8 trust\ninclude more\nlocal all all trust";
     expect(problemsOf(text, undefined, { "/etc/pg/more": "# fine\nlocal all all what" })).toEqual([
       expect.stringMatching(/^1: the authentication method "peer"/),
-      expect.stringMatching(/^3: "x" is no IP address/),
+      expect.stringMatching(/^3: "x\/8" is neither an IP address/),
       '/etc/pg/more:2: invalid authentication method "what"',
     ]);
   });
