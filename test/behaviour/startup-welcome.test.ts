@@ -184,6 +184,10 @@ describe("values", () => {
     ["intervalstyle", "x"],
     ["standard_conforming_strings", "perhaps"],
     ["options", "-c no_such_setting=1"],
+    // PgBouncer 1.26.0 and before never came back from this (1.26.1).
+    ["options", "-c="],
+    ["options", "-c =1"],
+    ["options", "--=1"],
     ["no_such_setting", "1"],
   ])("a startup value that PostgreSQL refuses is refused in its words: %s=%s", async (name, text) => {
     await using pooler = await startPooler({
