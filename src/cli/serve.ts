@@ -6,7 +6,7 @@
  */
 import type { Logger } from "pino";
 import { Failure } from "../base/errors.ts";
-import { compareConfigs, withoutRestartChanges } from "../config/changes.ts";
+import { type ConfigChanges, compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import type { LoadedConfig } from "../config/file.ts";
 import type { Config, Settings } from "../config/schema.ts";
 import { exposedFiles, type SecretFile } from "../config/secrets.ts";
@@ -53,6 +53,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       takePossession(config.pgsluice, logFile, syslog);
     },
     onReload: () => reloader.reload(),
+    onConfigured: (inForce) => reloader.follow(inForce),
   }).catch((error: unknown) => {
     throw explainListenError(error, config.pgsluice);
   });
@@ -169,20 +170,25 @@ class Reloader {
     this.#openLog(this.#config.pgsluice.logfile);
     try {
       const { config: read, notices, secretFiles } = await this.#read();
-      const next = withoutRestartChanges(this.#config, read);
-      await pooler.reload(next);
-      if (next.pgsluice.logfile !== this.#config.pgsluice.logfile) this.#openLog(next.pgsluice.logfile);
-      this.#openSyslog(next.pgsluice);
-      this.#logChanges(read, notices);
+      const before = this.#config;
+      await pooler.reload(withoutRestartChanges(before, read));
+      this.#logChanges(compareConfigs(before, read), notices);
       warnOfExposedSecrets(this.#logger, secretFiles);
-      this.#logger.level = next.pgsluice.log_level;
-      this.#config = next;
     } catch (error) {
       // What is wrong with a file needs no stack trace; a mistake of ours does.
       const fields = error instanceof Failure ? { reason: error.message, hint: error.hint } : { err: error };
       this.#logger.error(fields, "reload failed; the old configuration stays in force");
       throw error;
     }
+  }
+
+  /** Takes note of what is in force now, after a reload or a SET of the console, and logs where and what it says. */
+  follow(config: Config): void {
+    const { logfile, log_level: level } = config.pgsluice;
+    if (logfile !== this.#config.pgsluice.logfile) this.#openLog(logfile);
+    this.#openSyslog(config.pgsluice);
+    this.#logger.level = level;
+    this.#config = config;
   }
 
   #openLog(path: string): void {
@@ -203,8 +209,7 @@ class Reloader {
     }
   }
 
-  #logChanges(next: Config, notices: readonly string[]): void {
-    const { changed, needRestart } = compareConfigs(this.#config, next);
+  #logChanges({ changed, needRestart }: ConfigChanges, notices: readonly string[]): void {
     this.#logger.info({ changed }, "configuration reloaded");
     if (needRestart.length > 0)
       this.#logger.warn({ settings: needRestart }, "these settings take effect after a restart");

@@ -3,6 +3,7 @@ import path from "node:path";
 import { agreementProblems } from "./agreement.ts";
 import { type DeclarationTable, schemaOfTable } from "./declare.ts";
 import { ConfigError } from "./errors.ts";
+import { globalVerdicts } from "./ini/globals.ts";
 import { valueOf } from "./ini/values.ts";
 import { type Config, type Settings, tableKinds } from "./schema.ts";
 import { settings as declared } from "./settings.ts";
@@ -42,12 +43,16 @@ export function withoutRestartChanges(current: Config, next: Config): Config {
 }
 
 /**
- * The configuration with one setting of [pgsluice] changed, its value written as in pgbouncer.ini.
+ * The configuration with one setting of [pgsluice] changed, its name and value written as in pgbouncer.ini.
  *
  * @throws ConfigError `config.invalid` if there is no such setting, if it takes a restart, or if the value is none
  *   of its own or does not fit the other settings.
  */
 export function withSetting(current: Config, name: string, text: string): Config {
+  const renamed = Object.hasOwn(globalVerdicts, name) ? globalVerdicts[name] : undefined;
+  if (renamed?.verdict === "renamed") {
+    return withSetting(current, renamed.to, renamed.convert?.(text) ?? text);
+  }
   const fail = (problem: string): ConfigError => new ConfigError("SET", [{ key: name, problem }]);
   const declaration = Object.hasOwn(declarations, name) ? declarations[name] : undefined;
   if (declaration === undefined) throw fail("unknown setting");

@@ -51,6 +51,8 @@ export interface PoolerOptions {
    * it the configuration in force is taken again, with the files that it names.
    */
   readonly onReload?: () => Promise<void>;
+  /** Called when a configuration has been put in force, by a reload or by SET of the console. */
+  readonly onConfigured?: (config: Config) => void;
   /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
   readonly sockets?: readonly InheritedSocket[];
 }
@@ -160,6 +162,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly sessions = new Set<Session>();
   readonly #consoles: Consoles;
   readonly #onReload: (() => Promise<void>) | undefined;
+  readonly #onConfigured: ((config: Config) => void) | undefined;
   #reloading: Promise<void> = Promise.resolve();
   readonly #listener: Listener;
   readonly #logins = new Set<Login>();
@@ -184,6 +187,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
     this.#consoles = new Consoles(this);
     this.#onReload = options.onReload;
+    this.#onConfigured = options.onConfigured;
     this.#listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
@@ -278,6 +282,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.pools.reconfigure(config, files.secrets);
     this.#configurePeers();
     this.#warnOfUselessRules();
+    this.#onConfigured?.(config);
   }
 
   closeIdleServers(): void {

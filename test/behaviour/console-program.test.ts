@@ -1,5 +1,5 @@
 /** The console of `pgsluice start`: RELOAD reads the program's own file, SHUTDOWN ends the process. */
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
@@ -16,6 +16,33 @@ async function writeConfig(file: string, poolSize: number | string): Promise<voi
   lines.push(`default_pool_size = ${poolSize}`, "[nodes.main]", `host = "${host}"`, `port = ${port}`, "");
   await writeFile(file, lines.join("\n"));
 }
+
+test("SET changes where and what is logged at once: logfile, log_level, and PgBouncer's verbose", async () => {
+  await using folder = await tempFolder();
+  const file = path.join(folder.path, "pgsluice.toml");
+  const log = path.join(folder.path, "pooler.log");
+  await writeConfig(file, 5);
+  await using program = new CliProgram("start", "--config", file);
+  const [, port] = await program.printed("stderr", /"port":(\d+)/);
+  using console = await Client.connect({ host: "127.0.0.1", port: Number(port) }, { database: "pgbouncer" });
+  const level = async (): Promise<unknown> =>
+    (await table(console, "show config")).find(({ key }) => key === "log_level")?.["value"];
+  expect((await console.run(`set logfile = '${log}'`)).tags).toEqual([`SET logfile=${log}`]);
+  expect((await console.run("reconnect")).tags).toEqual(["RECONNECT"]);
+  expect(await readFile(log, "utf8")).toContain("RECONNECT command issued");
+  await console.run("set log_level = warn");
+  await console.run("pause");
+  await console.run("resume");
+  expect(await readFile(log, "utf8")).not.toContain("PAUSE command issued");
+  expect((await console.run("set verbose = 1")).tags).toEqual(["SET verbose=1"]);
+  expect(await level()).toBe("debug");
+  await console.run("wait_close");
+  expect(await readFile(log, "utf8")).toContain("WAIT_CLOSE command issued");
+  // A reload brings back what the file says, and tells that it differs.
+  await console.run("reload");
+  await program.printed("stderr", /"changed":\["pgsluice.logfile","pgsluice.log_level"\]/);
+  expect(await level()).toBe("info");
+});
 
 test("RELOAD re-reads the file, or says that it cannot; SHUTDOWN ends the process with 0", async () => {
   await using folder = await tempFolder();

@@ -19,7 +19,7 @@ interface Same extends Common {
 interface Renamed extends Common {
   readonly verdict: "renamed";
   readonly to: string;
-  readonly convert?: (text: string) => unknown;
+  readonly convert?: (text: string) => string;
   readonly doc: string;
 }
 
