@@ -21,6 +21,7 @@ import type {
   StatementClass,
 } from "./statement-class.ts";
 import type { Call, Syntax } from "./syntax.ts";
+import { nodeView, sessionViewNames } from "./system-views.ts";
 
 /** What the calls and the relations of a text come to; everything gets worse only. */
 interface Findings {
@@ -118,11 +119,9 @@ function judgeCall(call: Call, catalog: Catalog, findings: Findings): void {
   const { schema, name } = call;
   const builtin = schema === undefined || schema === "pg_catalog" ? builtinTrait(name) : undefined;
   if (builtin !== undefined) judgeBuiltin(builtin, call, findings);
-  if (schema === "pg_catalog") {
-    if (builtin === undefined) unknownFunction(findings, "unknown_function");
-    return;
-  }
   if (builtin === undefined || !isSteady(name)) findings.steady = false;
+  // Nobody but a superuser puts functions there, so what is built in needs no catalog.
+  if (schema === "pg_catalog" && builtin !== undefined) return;
   switch (catalog.userFunction(schema, name)) {
     case "user":
       unsafe(findings, "user_function");
@@ -235,23 +234,12 @@ function acting(findings: Findings, reason: PrimaryReason): void {
 
 const systemSchemas: ReadonlySet<string> = new Set(["pg_catalog", "information_schema"]);
 
-/** Views of the system that tell of the session that reads them. */
-const sessionViews: ReadonlySet<string> = new Set(
-  `pg_settings pg_prepared_statements pg_cursors pg_locks pg_stat_activity pg_stat_ssl pg_stat_gssapi
-  pg_backend_memory_contexts pg_stat_xact_all_tables pg_stat_xact_sys_tables pg_stat_xact_user_tables
-  pg_stat_xact_user_functions`.split(/\s+/),
-);
-
-/** Views of the system that tell of the node that answers. */
-const nodeView =
-  /^(?:pg_stat(?:io)?_|pg_replication_|pg_prepared_xacts$|pg_file_settings$|pg_hba_file_rules$|pg_ident_file_mappings$|pg_shmem_|pg_aios$|pg_wait_events$|pg_dsm_)/;
-
 function judgeRelation(relation: RelationUse, catalog: Catalog, findings: Findings): void {
   const { schema, name } = relation;
   const system = schema !== undefined && systemSchemas.has(schema);
   if (system || (schema === undefined && name.startsWith("pg_"))) {
     findings.steady = false;
-    if (sessionViews.has(name)) {
+    if (sessionViewNames.has(name)) {
       findings.session = true;
       toPrimary(findings, "session_state");
     } else if (nodeView.test(name)) toPrimary(findings, "node_local");

@@ -1,7 +1,8 @@
-/** That what is shipped about PostgreSQL's own functions is what a server says. */
-import { expect, test } from "vitest";
+/** What a server says of its functions and relations, and what becomes of statements that name them. */
+import { describe, expect, test } from "vitest";
 import { builtinNamesQuery, builtinTraits } from "../../src/sql/builtin-functions.ts";
 import { immutableNames, stableNames, volatileNames } from "../../src/sql/builtin-names.ts";
+import { Catalog, Classifier, catalogQuery, Parser } from "../../src/sql/index.ts";
 import { useLab } from "../kit/lab.ts";
 
 const place = useLab();
@@ -27,4 +28,186 @@ test("what is listed by hand exists, and no volatile function that SQL can use i
   const internal =
     /^binary_upgrade_|^pg_extension_config_dump$|^pg_nextoid$|^pg_stop_making_pinned_objects$|^plpgsql_validator$/;
   expect(unlisted.filter((name) => !internal.test(name))).toEqual([]);
+});
+
+/** Things that may hide a function, and things that do not. */
+const objects = `
+CREATE SCHEMA s;
+CREATE FUNCTION s.says_stable(int) RETURNS int LANGUAGE plpgsql STABLE
+  AS $$ BEGIN PERFORM set_config('a.b', 'x', false); RETURN $1; END $$;
+CREATE FUNCTION says_immutable(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$;
+CREATE FUNCTION does_anything() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION s.step(int, int) RETURNS int LANGUAGE sql AS 'SELECT $1 + $2';
+CREATE FUNCTION on_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
+CREATE AGGREGATE own_sum(int) (SFUNC = s.step, STYPE = int);
+CREATE AGGREGATE plain_sum(int) (SFUNC = int4pl, STYPE = int);
+CREATE OPERATOR === (FUNCTION = s.says_stable, RIGHTARG = int);
+CREATE TABLE plain (id int PRIMARY KEY, a text DEFAULT upper('x'), b int CHECK (b > 0));
+CREATE TABLE numbered (id serial);
+CREATE TABLE identified (id int GENERATED ALWAYS AS IDENTITY);
+CREATE VIEW plain_view AS SELECT id, upper(a) FROM plain;
+CREATE VIEW calling_view AS SELECT s.says_stable(id) FROM plain;
+CREATE VIEW view_of_view AS SELECT * FROM calling_view;
+CREATE VIEW operator_view AS SELECT === id FROM plain;
+CREATE VIEW setting_view AS SELECT set_config('a.b', 'x', false);
+CREATE VIEW next_view AS SELECT nextval('numbered_id_seq');
+CREATE VIEW pid_view AS SELECT pg_backend_pid();
+CREATE VIEW locks_view AS SELECT * FROM pg_locks;
+CREATE MATERIALIZED VIEW kept_view AS SELECT s.says_stable(id) FROM plain;
+CREATE DOMAIN plain_domain AS int CHECK (value > 0);
+CREATE DOMAIN calling_domain AS int CHECK (s.says_stable(value) > 0);
+CREATE TYPE composite AS (a calling_domain);
+CREATE TABLE of_domain (a calling_domain);
+CREATE TABLE triggered (id int PRIMARY KEY);
+CREATE TRIGGER t BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION on_change();
+CREATE TABLE referenced (id int PRIMARY KEY);
+CREATE TABLE referring (id int REFERENCES referenced ON DELETE CASCADE);
+CREATE TRIGGER t AFTER DELETE ON referring FOR EACH ROW EXECUTE FUNCTION on_change();
+CREATE TABLE defaulted (a int DEFAULT does_anything());
+CREATE TABLE setting_default (a text DEFAULT set_config('a.b', 'x', false));
+CREATE TABLE checked (a int CHECK (s.says_stable(a) > 0));
+CREATE TABLE indexed (a int);
+CREATE INDEX ON indexed (says_immutable(a));
+CREATE TABLE ruled (a int);
+CREATE RULE r AS ON INSERT TO ruled DO ALSO SELECT 1;
+CREATE TABLE secured (a int);
+ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON secured USING (s.says_stable(a) > 0);
+CREATE TABLE secured_plainly (a text);
+ALTER TABLE secured_plainly ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON secured_plainly USING (a = current_user);
+CREATE TABLE parted (a int) PARTITION BY LIST (a);
+CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);
+CREATE TRIGGER t BEFORE INSERT ON part FOR EACH ROW EXECUTE FUNCTION on_change();
+`;
+
+const harmless = [
+  "SELECT id, upper(a) FROM plain WHERE b = 1 AND a LIKE 'x'",
+  "SELECT * FROM plain_view",
+  "SELECT * FROM kept_view",
+  "SELECT plain_sum(id) FROM plain",
+  "SELECT 1::plain_domain",
+  "SELECT * FROM secured_plainly",
+  "SELECT * FROM triggered",
+  "SELECT * FROM defaulted JOIN checked USING (a)",
+  "SELECT p.a FROM plain AS p",
+];
+
+const notHarmless: readonly (readonly [string, string])[] = [
+  ["SELECT s.says_stable(1)", "user_function"],
+  ["SELECT says_stable(1)", "user_function"],
+  ["SELECT says_immutable(id) FROM plain", "user_function"],
+  ["SELECT does_anything()", "user_function"],
+  ["SELECT own_sum(id) FROM plain", "user_function"],
+  ["SELECT step(1, 2)", "user_function"],
+  ["SELECT missing()", "unknown_function"],
+  ["SELECT public.upper('x')", "unknown_function"],
+  ["SELECT plain.does_anything FROM plain", "user_function"],
+  ["SELECT (plain).does_anything FROM plain", "user_function"],
+  ["SELECT === 1", "user_operator"],
+  ["SELECT OPERATOR(public.===) 1", "user_operator"],
+  ["SELECT * FROM plain ORDER BY id USING OPERATOR(public.===)", "user_operator"],
+  ["SELECT 1::calling_domain", "user_type"],
+  ["SELECT CAST('(1)' AS composite)", "user_type"],
+  ["SELECT '{1}'::calling_domain[]", "user_type"],
+  ["SELECT * FROM json_to_record('{}') AS x(a calling_domain)", "user_type"],
+  ["SELECT json_populate_record(NULL, '{}')", "user_type"],
+  ["SELECT * FROM calling_view", "relation_read"],
+  ["SELECT * FROM public.view_of_view", "relation_read"],
+  ["SELECT 1 WHERE EXISTS (TABLE operator_view)", "relation_read"],
+  ["SELECT * FROM setting_view", "relation_read"],
+  ["SELECT * FROM next_view", "relation_read"],
+  ["SELECT * FROM pid_view, locks_view", "relation_read"],
+  ["SELECT * FROM secured", "relation_read"],
+  ["INSERT INTO plain_view VALUES (1)", "relation_write"],
+  ["INSERT INTO triggered VALUES (1)", "relation_write"],
+  ["DELETE FROM referenced", "relation_write"],
+  ["INSERT INTO defaulted DEFAULT VALUES", "relation_write"],
+  ["INSERT INTO setting_default DEFAULT VALUES", "relation_write"],
+  ["INSERT INTO checked VALUES (1)", "relation_write"],
+  ["WITH x AS (UPDATE indexed SET a = 1 RETURNING 1) TABLE x", "relation_write"],
+  ["COPY ruled FROM STDIN", "relation_write"],
+  ["MERGE INTO parted USING plain ON a = id WHEN MATCHED THEN DELETE", "relation_write"],
+  ["INSERT INTO of_domain VALUES (1)", "relation_write"],
+  ["TRUNCATE triggered", "relation_write"],
+];
+
+describe("a catalog that was loaded from a database", () => {
+  const load = async (): Promise<{ classifier: Classifier; catalog: Catalog }> => {
+    const { rows } = await place.lab.primary.query(catalogQuery);
+    const classifier = new Classifier(await Parser.load(), { now: () => 0 });
+    return { classifier, catalog: Catalog.loaded(rows) };
+  };
+
+  test("holds nothing of a database without objects of its own", async () => {
+    expect((await place.lab.primary.query(catalogQuery)).rows).toEqual([]);
+  });
+
+  test("tells what may be shared from what may hide a function", async () => {
+    await place.lab.primary.query(objects);
+    const { classifier, catalog } = await load();
+    const found = (text: string): unknown => classifier.classify(text, catalog).opaque;
+    expect(harmless.map((text) => [text, classifier.classify(text, catalog).shareable])).toEqual(
+      harmless.map((text) => [text, true]),
+    );
+    expect(notHarmless.map(([text]) => [text, found(text)])).toEqual(notHarmless);
+    for (const text of [
+      "INSERT INTO plain VALUES (1)",
+      "UPDATE secured_plainly SET a = ''",
+      "DELETE FROM kept",
+    ]) {
+      expect(found(text), text).toBe(false);
+    }
+    const implicit = [{ kind: "sequence", operation: "nextval", sequence: null, implicit: true }];
+    expect(classifier.classify("INSERT INTO numbered DEFAULT VALUES", catalog).effects).toEqual(implicit);
+    expect(classifier.classify("INSERT INTO identified DEFAULT VALUES", catalog).effects).toEqual(implicit);
+    // Declared stable, it cannot write: a standby may run it, though its session is looked at afterwards.
+    expect(classifier.classify("SELECT s.says_stable(1)", catalog).route).toBe("any");
+    expect(classifier.classify("SELECT does_anything()", catalog).route).toBe("user_function");
+  });
+
+  test("does not take a cast's function to be harmless", async () => {
+    await place.lab.primary.query(`
+      CREATE TYPE colour AS ENUM ('red');
+      CREATE FUNCTION to_number_of(colour) RETURNS int LANGUAGE sql AS 'SELECT 1';
+      CREATE CAST (colour AS int) WITH FUNCTION to_number_of(colour) AS IMPLICIT`);
+    const { classifier, catalog } = await load();
+    expect(classifier.classify("SELECT a + 1 FROM plain", catalog).opaque).toBe("user_type");
+    expect(classifier.classify("SELECT 1", catalog).shareable).toBe(true);
+  });
+
+  test("sends operators of a hostile search path nowhere", async () => {
+    await place.lab.primary.query(`
+      CREATE SCHEMA hostile;
+      CREATE FUNCTION hostile.never(oid, oid) RETURNS boolean LANGUAGE plpgsql
+        AS $$ BEGIN RAISE 'called'; END $$;
+      CREATE OPERATOR hostile.= (FUNCTION = hostile.never, LEFTARG = oid, RIGHTARG = oid)`);
+    const session = "SET search_path = hostile, pg_catalog, public";
+    const { rows } = await place.lab.primary.query(`${session}; ${catalogQuery}`);
+    expect(rows.length).toBeGreaterThan(20);
+    const { classifier } = await load();
+    expect(classifier.classify("SELECT 1 WHERE 1 = 2", Catalog.loaded(rows)).opaque).toBe("user_operator");
+  });
+});
+
+test("before a catalog is loaded, every name is in doubt", async () => {
+  const classifier = new Classifier(await Parser.load(), { now: () => 0 });
+  for (const text of [
+    "SELECT upper('x')",
+    "SELECT 1 + 1",
+    "TABLE t",
+    "SELECT 'x'::text",
+    "INSERT INTO t VALUES (1)",
+    "SELECT (ROW(1)).f",
+  ]) {
+    expect(classifier.classify(text).opaque, text).toBe("catalog_not_loaded");
+  }
+  for (const text of [
+    "SELECT 1",
+    "SELECT pg_catalog.upper('x')",
+    "SELECT current_date",
+    "SELECT 1 AS a, $1",
+  ]) {
+    expect(classifier.classify(text).shareable, text).toBe(true);
+  }
 });
