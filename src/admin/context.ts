@@ -36,6 +36,8 @@ export interface DatabaseView {
   readonly serverLifetimeSeconds: number;
   /** Servers of all its pools together; 0: no limit. */
   readonly connectionsMax: number;
+  /** Clients; 0: no limit. */
+  readonly clientsMax: number;
   /** Its own; undefined: it goes by the general setting. */
   readonly poolMode: PoolMode | undefined;
   readonly paused: boolean;

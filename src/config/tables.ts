@@ -178,6 +178,14 @@ export const databaseSettings = {
     reloadable: true,
     doc: "The `application_name` of sessions whose clients give none.",
   },
+  max_db_client_connections: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1_000_000,
+    unit: "clients",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
 } as const;
 
 /** One user who logs in here. */
@@ -215,6 +223,44 @@ export const userSettings = {
     minimum: 0,
     maximum: 100_000,
     unit: "servers",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  max_user_client_connections: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1_000_000,
+    unit: "clients",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  query_timeout: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  query_wait_timeout: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the settings of this name of the database and in [pgsluice].",
+  },
+  idle_transaction_timeout: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  transaction_timeout: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  client_idle_timeout: {
+    type: "seconds",
+    minimum: 0,
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },

@@ -6,6 +6,8 @@ import type { Server } from "./server.ts";
 
 /** A client that wants a server. */
 export interface Waiter {
+  /** How long this one waits, instead of the pool's `query_wait_timeout`; 0: for ever. */
+  readonly queryWaitTimeoutMs?: number | undefined;
   /** The server is the waiter's now; it has set nothing on it yet. */
   onLeased(server: Server): void;
   /** No server can be had. Called at most once, never after `onLeased`. */
@@ -57,11 +59,11 @@ export class WaitQueue {
 
   /** Fails those who have waited for `timeoutMs`, tells those who have waited for `notifyMs`; 0: never. */
   tick(nowMs: number, timeoutMs: number, notifyMs: number): void {
-    for (;;) {
-      const first = this.#waiting.peekFirst();
-      if (first === undefined || timeoutMs === 0 || nowMs - first.sinceMs < timeoutMs) break;
-      this.#waiting.shift();
-      first.waiter.onLeaseFailed(queryWaitTimeout());
+    for (const waiting of [...this.#waiting]) {
+      const ownMs = waiting.waiter.queryWaitTimeoutMs ?? timeoutMs;
+      if (ownMs === 0 || nowMs - waiting.sinceMs < ownMs) continue;
+      this.#waiting.remove(waiting);
+      waiting.waiter.onLeaseFailed(queryWaitTimeout());
     }
     if (notifyMs === 0) return;
     for (const waiting of this.#waiting) {

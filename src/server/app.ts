@@ -24,7 +24,9 @@ import type {
   LoginRequest,
   SessionIdentity,
 } from "../session/context.ts";
+import { pqexecDisallowed } from "../session/limits.ts";
 import { Login } from "../session/login.ts";
+import { loginNotice } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
 import { AutoDatabases } from "./auto-databases.ts";
@@ -34,7 +36,7 @@ import { uselessRules } from "./hba.ts";
 import type { InheritedSocket } from "./inherited.ts";
 import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
-import { admissionLimitsOf, clientLimitsOf, type Files, peersOf, readFiles } from "./resolved.ts";
+import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { statisticsFields } from "./statistics.ts";
 
@@ -154,7 +156,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   #config: Config;
   #tls: ClientTls | undefined;
-  #limits: ClientLimits;
+  #limits: LimitTable;
   #tickMs: number;
   readonly #credentials = new Credentials();
   readonly pools: Pools;
@@ -176,7 +178,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.clock = options.clock ?? systemClock;
     this.#config = config;
     this.#tls = files.tls;
-    this.#limits = clientLimitsOf(config);
+    this.#limits = new LimitTable(config);
     this.#tickMs = this.clock.now();
     this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config));
@@ -277,7 +279,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.#config = config;
     this.#tls = files.tls;
     this.authentication.reconfigure(files);
-    this.#limits = clientLimitsOf(config);
+    this.#limits = new LimitTable(config);
     this.admission.limits = admissionLimitsOf(config);
     this.pools.reconfigure(config, files.secrets);
     this.#configurePeers();
@@ -307,8 +309,20 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     return this.#config.pgsluice.max_packet_size;
   }
 
-  clientLimits(): ClientLimits {
-    return this.#limits;
+  clientLimits(user: string): ClientLimits {
+    return this.#limits.of(user);
+  }
+
+  checkSimpleQuery(): void {
+    if (this.#config.pgsluice.disable_pqexec) throw pqexecDisallowed();
+  }
+
+  loginNotice(): Buffer {
+    return loginNotice(this.#config.pgsluice.login_notify_message);
+  }
+
+  addsHostToName(): boolean {
+    return this.#config.pgsluice.application_name_add_host;
   }
 
   asPgbouncer(): boolean {
@@ -437,8 +451,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       const limitMs = login.deadEnd ? Math.min(deadEndMs, loginMs === 0 ? deadEndMs : loginMs) : loginMs;
       if (limitMs > 0 && this.#tickMs - login.startedAtMs >= limitMs) login.expire();
     }
-    const { idleMs, idleTransactionMs, queryMs } = this.#limits;
-    if (idleMs > 0 || idleTransactionMs > 0 || queryMs > 0) {
+    if (this.#limits.any) {
       for (const session of this.sessions) session.tick(this.#tickMs);
     }
     this.pools.tick();

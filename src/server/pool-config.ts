@@ -82,6 +82,15 @@ export function userConnectionsMax(config: Config, user: string): number {
   return userOf(config, user)?.max_user_connections ?? config.pgsluice.max_user_connections;
 }
 
+export function databaseClientsMax(config: Config, database: string): number {
+  return databaseOf(config, database)?.max_db_client_connections ?? config.pgsluice.max_db_client_connections;
+}
+
+/** `user` is the one who logs in here. */
+export function userClientsMax(config: Config, user: string): number {
+  return userOf(config, user)?.max_user_client_connections ?? config.pgsluice.max_user_client_connections;
+}
+
 export function modeOf(config: Config, request: LoginRequest): PoolMode {
   if (request.replication) return "session";
   const own = userOf(config, request.user)?.pool_mode ?? targetOf(config, request)?.database.pool_mode;

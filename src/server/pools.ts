@@ -16,6 +16,7 @@ import type { Credentials } from "./credentials.ts";
 import {
   anyDatabase,
   connectOptionsOf,
+  databaseClientsMax,
   databaseConnectionsMax,
   type Identity,
   modeOf,
@@ -179,6 +180,7 @@ export class Pools {
       reservePoolSize: database.reserve_pool_size ?? settings.reserve_pool_size,
       serverLifetimeSeconds: database.server_lifetime ?? settings.server_lifetime,
       connectionsMax: databaseConnectionsMax(this.#config, name),
+      clientsMax: databaseClientsMax(this.#config, name),
       poolMode: database.pool_mode,
       paused: this.#paused.has(name),
     };

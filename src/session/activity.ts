@@ -10,7 +10,7 @@ import type { Server } from "../pool/server.ts";
 import type { Statistics } from "../pool/statistics.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import type { ClientLimits } from "./context.ts";
-import { exceededLimit } from "./limits.ts";
+import { closedFast, exceededLimit } from "./limits.ts";
 
 export class Activity {
   /** Times are milliseconds on the clock's scale; 0: not now. */
@@ -91,10 +91,13 @@ export class Activity {
     const replies = server?.replies;
     if (replies === undefined || replies.settled) this.#runningSinceMs = undefined;
     else this.#runningSinceMs ??= nowMs;
+    // In the words of PgBouncer; only who keeps a server without need of it is concerned.
+    if (limits.fastClose && server?.closeReason !== undefined && server.clean) return closedFast();
     return exceededLimit(limits, {
       waiting,
       silentMs: nowMs - this.#heardAtMs,
       runningMs: this.#runningSinceMs === undefined ? undefined : nowMs - this.#runningSinceMs,
+      transactionMs: this.#xactStartMs === 0 ? undefined : nowMs - this.#xactStartMs,
       inTransaction: begun || (replies !== undefined && replies.status !== TransactionStatus.idle),
     });
   }

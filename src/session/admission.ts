@@ -9,7 +9,20 @@ import { assert } from "../base/assert.ts";
 import { OperationError } from "../base/errors.ts";
 
 /** PostgreSQL's CAC_state in words of our own configuration. */
-export type AdmissionState = "ok" | "starting" | "shutting_down" | "recovering" | "too_many";
+export type AdmissionState =
+  | "ok"
+  | "starting"
+  | "shutting_down"
+  | "recovering"
+  | "too_many"
+  | "too_many_of_database"
+  | "too_many_of_user";
+
+/** Whose session it is. */
+export interface SessionOwner {
+  readonly database: string;
+  readonly user: string;
+}
 
 /** What the process as a whole is doing. */
 export type RunState = "starting" | "running" | "shutting_down" | "recovering";
@@ -19,6 +32,9 @@ export interface AdmissionLimits {
   readonly sessionsMax: number;
   /** Further sessions for administrators. */
   readonly reserved: number;
+  /** Sessions of one database, as clients call it, and of one user; 0, or without a function: any number. */
+  readonly ofDatabase?: (name: string) => number;
+  readonly ofUser?: (name: string) => number;
 }
 
 /** Connections in login may be this many times the sessions (postmaster.c MaxLivePostmasterChildren). */
@@ -28,7 +44,9 @@ export class Admission {
   state: RunState = "starting";
   limits: AdmissionLimits;
   readonly #inLogin = new Set<object>();
-  readonly #sessions = new Set<object>();
+  readonly #sessions = new Map<object, SessionOwner>();
+  readonly #ofDatabase = new Map<string, number>();
+  readonly #ofUser = new Map<string, number>();
 
   constructor(limits: AdmissionLimits) {
     this.limits = limits;
@@ -65,25 +83,53 @@ export class Admission {
     return counted ? "ok" : "too_many";
   }
 
-  /** A client has proved who it is. False: no place is left. */
-  beginSession(session: object, isAdministrator: boolean): boolean {
+  /** A client has proved who it is: `ok`, or which limit leaves no place for it. */
+  beginSession(
+    session: object,
+    owner: SessionOwner,
+    isAdministrator: boolean,
+  ): "ok" | "too_many" | "too_many_of_database" | "too_many_of_user" {
     assert(!this.#sessions.has(session), "a session begins once");
     const max = this.limits.sessionsMax + (isAdministrator ? this.limits.reserved : 0);
-    if (this.#sessions.size >= max) return false;
-    this.#sessions.add(session);
-    return true;
+    if (this.#sessions.size >= max) return "too_many";
+    const { database, user } = owner;
+    if (reached(this.#ofDatabase.get(database), this.limits.ofDatabase?.(database)))
+      return "too_many_of_database";
+    if (reached(this.#ofUser.get(user), this.limits.ofUser?.(user))) return "too_many_of_user";
+    this.#sessions.set(session, owner);
+    this.#count(owner, 1);
+    return "ok";
   }
 
   /** The place of a login becomes that of its session, whatever the limits are by now. */
   handOver(login: object, session: object): void {
-    const counted = this.#sessions.delete(login);
-    assert(counted, "a session takes the place of its login");
-    this.#sessions.add(session);
+    const owner = this.#sessions.get(login);
+    assert(owner !== undefined, "a session takes the place of its login");
+    this.#sessions.delete(login);
+    this.#sessions.set(session, owner);
   }
 
   endSession(session: object): void {
+    const owner = this.#sessions.get(session);
+    if (owner === undefined) return;
     this.#sessions.delete(session);
+    this.#count(owner, -1);
   }
+
+  #count({ database, user }: SessionOwner, change: 1 | -1): void {
+    add(this.#ofDatabase, database, change);
+    add(this.#ofUser, user, change);
+  }
+}
+
+function reached(count = 0, max = 0): boolean {
+  return max > 0 && count >= max;
+}
+
+function add(counts: Map<string, number>, name: string, change: 1 | -1): void {
+  const count = (counts.get(name) ?? 0) + change;
+  if (count === 0) counts.delete(name);
+  else counts.set(name, count);
 }
 
 /** The refusal for a state, in PostgreSQL's SQLSTATEs and, where it has them, PgBouncer's words. */
@@ -97,6 +143,10 @@ export function admissionFailure(state: Exclude<AdmissionState, "ok">): Operatio
       return refusal("the database system is in recovery mode", "57P03");
     case "too_many":
       return refusal("no more connections allowed (max_client_conn)", "53300");
+    case "too_many_of_database":
+      return refusal("client connections exceeded (max_db_client_connections)", "53300");
+    case "too_many_of_user":
+      return refusal("client connections exceeded (max_user_client_connections)", "53300");
   }
 }
 

@@ -21,6 +21,11 @@ export interface ClientLimits {
   readonly idleMs: number;
   readonly idleTransactionMs: number;
   readonly queryMs: number;
+  readonly transactionMs: number;
+  /** Of the user alone; undefined: that of the pool. */
+  readonly queryWaitMs: number | undefined;
+  /** Servers that are to be closed are closed although their sessions go on (`server_fast_close`). */
+  readonly fastClose: boolean;
 }
 
 /** Who a client is. */
@@ -39,7 +44,9 @@ export interface SessionContext {
   readonly clock: Clock;
   /** Time of the last tick: enough for limits of seconds, and free. */
   tickMs(): number;
-  clientLimits(): ClientLimits;
+  clientLimits(user: string): ClientLimits;
+  /** Throws OperationError `session.pqexec_disallowed` if queries of the simple protocol are not let through. */
+  checkSimpleQuery(): void;
   /** Longest body of a message (`max_packet_size`). */
   packetBytesMax(): number;
   /** Answer with PgBouncer's SQLSTATE for everything. */
@@ -132,6 +139,10 @@ export interface LoginContext extends SessionContext {
   onLoginEnd(login: object): void;
   onSessionStart(session: Session): void;
   nextClientId(): number;
+  /** Of `login_notify_message`; empty: none. */
+  loginNotice(): Buffer;
+  /** `application_name_add_host` */
+  addsHostToName(): boolean;
   /** Whether this is the console's database: its clients need no server, and no place among the others. */
   isConsole(database: string): boolean;
   /** Throws OperationError `login.not_allowed` for users who have no business there. */

@@ -267,9 +267,9 @@ export class Login implements TransportListener, WelcomeListener {
   // ---- authentication ----
 
   #handleStartup(request: Extract<StartupRequest, { kind: "startup" }>): void {
-    const startup = readStartup(request.minor, request.parameters, (name) =>
-      this.#context.ignoresParameter(name),
-    );
+    const address = this.#context.addsHostToName() ? this.#peer : undefined;
+    const isIgnored = (name: string): boolean => this.#context.ignoresParameter(name);
+    const startup = readStartup(request.minor, request.parameters, isIgnored, address);
     this.#startup = startup;
     const { user, database } = startup;
     this.#context.logger.debug({ client: this.id, version: `3.${startup.minor}`, user, database }, "startup");
@@ -394,11 +394,12 @@ export class Login implements TransportListener, WelcomeListener {
     if (pool === undefined) {
       throw noSuchDatabase(startup.database);
     }
-    if (!this.#context.admission.beginSession(this, this.#context.isAdministrator(startup.user))) {
-      throw admissionFailure("too_many");
-    }
+    const { admission } = this.#context;
+    const place = admission.beginSession(this, startup, this.#context.isAdministrator(startup.user));
+    if (place !== "ok") throw admissionFailure(place);
     this.#pool = pool;
-    this.#welcome = new WelcomeRequest(pool, startup.tracked, this);
+    const { queryWaitMs } = this.#context.clientLimits(startup.user);
+    this.#welcome = new WelcomeRequest(pool, startup.tracked, this, queryWaitMs);
     this.#welcome.start();
   }
 
@@ -423,7 +424,7 @@ export class Login implements TransportListener, WelcomeListener {
     );
     context.admission.handOver(this, session);
     context.onSessionStart(session);
-    this.#become(session, startup, welcome.messages);
+    this.#become(session, startup, Buffer.concat([welcome.messages, context.loginNotice()]));
   }
 
   #identity(startup: Startup): SessionIdentity {

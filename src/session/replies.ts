@@ -101,3 +101,9 @@ export function internalError(): OperationError {
     source: "internal",
   });
 }
+
+/** `login_notify_message`: a NOTICE right behind the login; nothing without one. */
+export function loginNotice(message: string): Buffer {
+  if (message === "") return Buffer.alloc(0);
+  return encodeNoticeResponse({ severity: "NOTICE", code: "00000", message });
+}

@@ -47,6 +47,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   readonly activity: Activity;
   /** Given by the login as soon as the session exists; taken back when it ends. */
   cancelKey: CancelKey | undefined;
+  readonly queryWaitTimeoutMs: number | undefined;
 
   readonly #context: SessionContext;
   readonly #transport: Transport;
@@ -83,6 +84,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#transport = transport;
     this.#pool = pool;
     this.identity = identity;
+    this.queryWaitTimeoutMs = context.clientLimits(identity.user).queryWaitMs;
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
     this.#inbox = new Inbox(context.packetBytesMax());
@@ -143,15 +145,15 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   onClose(error: Error | undefined): void {
-    this.#end(
-      error === undefined ? "client closed connection" : `client connection failed: ${error.message}`,
-    );
+    const lost =
+      error === undefined ? "client closed connection" : `client connection failed: ${error.message}`;
+    this.#end(lost);
   }
 
   /** Acts on time limits. `nowMs` is the time of this tick. */
   tick(nowMs: number): void {
     if (this.#ended) return;
-    const limits = this.#context.clientLimits();
+    const limits = this.#context.clientLimits(this.identity.user);
     const begun = this.#gathering.status !== TransactionStatus.idle;
     const failure = this.activity.exceeded(limits, this.#server, this.#waiting, nowMs, begun);
     if (failure !== undefined) this.fail(failure);
@@ -160,12 +162,9 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   /** A cancel request with this client's key has come. Resolves when it has been passed on, or has no effect. */
   async cancel(): Promise<void> {
     if (this.#ended) return;
-    if (this.#waiting) {
-      this.#cancelQueued();
-      return;
-    }
     const server = this.#server;
-    if (server !== undefined && !server.replies.settled) await this.#pool.cancel(server);
+    if (this.#waiting) this.#cancelQueued();
+    else if (server !== undefined && !server.replies.settled) await this.#pool.cancel(server);
   }
 
   /** Tells the client why (FATAL) and ends its session. */
@@ -323,11 +322,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       this.#end("client close request", true);
       return;
     }
+    if (type === Frontend.query) this.#context.checkSimpleQuery();
     this.activity.countBytes(framer.end - framer.start);
     if (this.#server !== undefined) {
       if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
-      const whole = kind === Frame.whole;
-      this.#auto?.note(type, framer.buffer, framer.start, framer.end, whole, this.#server);
+      this.#auto?.note(type, framer.buffer, framer.start, framer.end, kind === Frame.whole, this.#server);
       this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
       this.#flushSynthesised(this.#server);
       return;

@@ -1,6 +1,7 @@
 /** What a StartupMessage says, sorted into what each part of the pooler needs (docs 54.2.1, 54.7). */
 import { PeerError } from "../base/errors.ts";
 import { trackedStartupName } from "../pool/parameters.ts";
+import { nameBytesMax } from "../wire/constants.ts";
 import type { LoginRequest } from "./context.ts";
 
 export interface Startup extends LoginRequest {
@@ -22,6 +23,7 @@ export function readStartup(
   minor: number,
   parameters: readonly (readonly [string, string])[],
   isIgnored: (name: string) => boolean,
+  address?: string,
 ): Startup {
   const given = new Map<string, string>(parameters);
   const user = given.get("user") ?? "";
@@ -49,6 +51,8 @@ export function readStartup(
       otherParameters.push([name, value]);
     }
   }
+  if (address !== undefined)
+    tracked.set("application_name", nameWithHost(tracked.get("application_name"), address));
   if (replication) {
     // A walsender takes no SQL to set them later, and its server is not shared: it gets them at its start.
     otherParameters.push(...tracked);
@@ -71,6 +75,15 @@ export function readStartup(
  */
 function withoutStrayBytes(name: string): string {
   return name.replaceAll(/[\udc80-\udcff]/gu, (byte) => `\\x${(byte.charCodeAt(0) - 0xdc00).toString(16)}`);
+}
+
+/** `application_name_add_host`, as PgBouncer does it; the server keeps no more of it than a name's length. */
+function nameWithHost(name: string | undefined, address: string): string {
+  const whole = Buffer.from(`${name ?? "app"} - ${address}`);
+  let end = Math.min(whole.length, nameBytesMax);
+  // Not in the middle of a character.
+  while (((whole[end] ?? 0) & 0xc0) === 0x80) end--;
+  return whole.toString("utf8", 0, end);
 }
 
 /** `database`, or one of the spellings of true that the server takes (utils/adt/bool.c parse_bool). */

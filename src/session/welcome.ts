@@ -27,6 +27,7 @@ export interface WelcomeListener {
 const serversLostMax = 3;
 
 export class WelcomeRequest implements Waiter, ServerOwner {
+  readonly queryWaitTimeoutMs: number | undefined;
   readonly #pool: Pool;
   /** Tracked startup settings: reported name and the value as the client sent it. */
   readonly #requested: ReadonlyMap<string, string>;
@@ -35,8 +36,14 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   #serversLost = 0;
   #over = false;
 
-  constructor(pool: Pool, requested: ReadonlyMap<string, string>, listener: WelcomeListener) {
+  constructor(
+    pool: Pool,
+    requested: ReadonlyMap<string, string>,
+    listener: WelcomeListener,
+    queryWaitTimeoutMs?: number,
+  ) {
     this.#pool = pool;
+    this.queryWaitTimeoutMs = queryWaitTimeoutMs;
     this.#requested = requested;
     this.#listener = listener;
   }

@@ -40,7 +40,7 @@ function rowOf(
       view.poolMode ?? null,
       null,
     ],
-    ...[view.connectionsMax, servers.get(view.name) ?? 0, 0, clients.get(view.name) ?? 0],
+    ...[view.connectionsMax, servers.get(view.name) ?? 0, view.clientsMax, clients.get(view.name) ?? 0],
     ...[view.paused ? 1 : 0, view.disabled ? 1 : 0],
   ];
 }

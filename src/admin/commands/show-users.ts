@@ -25,9 +25,10 @@ export const showUsers: Command<undefined> = showCommand("USERS", columns, (cont
   return allUsers(context).map((name) => {
     const own = Object.hasOwn(users, name) ? users[name] : undefined;
     const connectionsMax = own?.max_user_connections ?? pgsluice.max_user_connections;
+    const clientsMax = own?.max_user_client_connections ?? pgsluice.max_user_client_connections;
     return [
       ...[name, sizeText(own?.pool_size), sizeText(own?.reserve_pool_size), own?.pool_mode ?? null],
-      ...[connectionsMax, servers.get(name) ?? 0, 0, clients.get(name) ?? 0],
+      ...[connectionsMax, servers.get(name) ?? 0, clientsMax, clients.get(name) ?? 0],
     ];
   });
 });

@@ -35,18 +35,8 @@ const pools: VerdictTable = {
   reserve_pool_timeout: { verdict: "same", default: "5" },
   max_db_connections: { verdict: "same", default: "0" },
   max_user_connections: { verdict: "same", default: "0" },
-  max_db_client_connections: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "`max_client_conn` bounds all clients together.",
-  },
-  max_user_client_connections: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "`max_client_conn` bounds all clients together.",
-  },
+  max_db_client_connections: { verdict: "same", default: "0" },
+  max_user_client_connections: { verdict: "same", default: "0" },
   server_round_robin: { verdict: "same", default: "0" },
   pool_idle_timeout: { verdict: "same", default: "0" },
   autodb_idle_timeout: { verdict: "same", default: "3600" },
@@ -63,24 +53,9 @@ const sessions: VerdictTable = {
   max_prepared_statements: { verdict: "same", default: "200" },
   server_reset_query: { verdict: "same", default: "DISCARD ALL" },
   server_reset_query_always: { verdict: "same", default: "0" },
-  disable_pqexec: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "The simple protocol cannot be forbidden here.",
-  },
-  application_name_add_host: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Clients' addresses are in the pooler's log, not in `application_name`.",
-  },
-  login_notify_message: {
-    verdict: "unsupported",
-    default: "",
-    kind: "text",
-    doc: "No notice is sent after a login.",
-  },
+  disable_pqexec: { verdict: "same", default: "0" },
+  application_name_add_host: { verdict: "same", default: "0" },
+  login_notify_message: { verdict: "same", default: "" },
 };
 
 const clientTls: VerdictTable = {
@@ -120,12 +95,7 @@ const times: VerdictTable = {
   server_login_retry: { verdict: "same", default: "15" },
   server_check_delay: { verdict: "same", default: "30" },
   server_check_query: { verdict: "same", default: "<empty>" },
-  server_fast_close: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "integer",
-    doc: "Servers of sessions are closed when their clients leave.",
-  },
+  server_fast_close: { verdict: "same", default: "0" },
   query_timeout: { verdict: "same", default: "0" },
   query_wait_timeout: { verdict: "same", default: "120" },
   query_wait_notify: { verdict: "same", default: "5" },
@@ -133,12 +103,7 @@ const times: VerdictTable = {
   client_idle_timeout: { verdict: "same", default: "0" },
   client_login_timeout: { verdict: "same", default: "60" },
   idle_transaction_timeout: { verdict: "same", default: "0" },
-  transaction_timeout: {
-    verdict: "unsupported",
-    default: "0",
-    kind: "seconds",
-    doc: "Use PostgreSQL's own `transaction_timeout` (17 and later) or `idle_transaction_timeout`.",
-  },
+  transaction_timeout: { verdict: "same", default: "0" },
   suspend_timeout: {
     verdict: "inert",
     default: "10",

@@ -1,8 +1,6 @@
 /** What becomes of the parameters of [databases], [users] and [peers]; the form is that of globals.ts. */
 import type { VerdictTable } from "./verdicts.ts";
 
-const ofGlobal = "Only the setting of this name in [pgbouncer] is supported.";
-
 /** [databases] name = … */
 export const databaseVerdicts: VerdictTable = {
   dbname: { verdict: "same" },
@@ -24,12 +22,7 @@ export const databaseVerdicts: VerdictTable = {
   pool_mode: { verdict: "same" },
   connect_query: { verdict: "same" },
   max_db_connections: { verdict: "same" },
-  max_db_client_connections: {
-    verdict: "unsupported",
-    kind: "integer",
-    harmless: ["0"],
-    doc: "`max_client_conn` bounds all clients together.",
-  },
+  max_db_client_connections: { verdict: "same" },
   server_lifetime: { verdict: "same" },
   query_wait_timeout: { verdict: "same" },
   load_balance_hosts: { verdict: "inert", kind: "text", doc: "Used only with several hosts." },
@@ -45,22 +38,12 @@ export const userVerdicts: VerdictTable = {
   pool_size: { verdict: "same" },
   reserve_pool_size: { verdict: "same" },
   max_user_connections: { verdict: "same" },
-  max_user_client_connections: {
-    verdict: "unsupported",
-    kind: "integer",
-    harmless: ["0"],
-    doc: "`max_client_conn` bounds all clients together.",
-  },
-  query_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
-  query_wait_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
-  idle_transaction_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
-  transaction_timeout: {
-    verdict: "unsupported",
-    kind: "seconds",
-    harmless: ["0"],
-    doc: "Use `ALTER ROLE … SET transaction_timeout` on the server (17 and later).",
-  },
-  client_idle_timeout: { verdict: "unsupported", kind: "seconds", doc: ofGlobal },
+  max_user_client_connections: { verdict: "same" },
+  query_timeout: { verdict: "same" },
+  query_wait_timeout: { verdict: "same" },
+  idle_transaction_timeout: { verdict: "same" },
+  transaction_timeout: { verdict: "same" },
+  client_idle_timeout: { verdict: "same" },
 };
 
 /** [peers] id = … */

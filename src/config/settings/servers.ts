@@ -47,4 +47,10 @@ export const servers = {
     reloadable: true,
     doc: "How long a server may be idle and still be handed out unchecked; 0: always check.",
   },
+  server_fast_close: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether a server that is to be closed, because of RECONNECT or a reload, is closed when its client is outside a transaction, and the client with it; by default a client that keeps its server for its whole session, as in the mode `session`, goes on until it leaves.",
+  },
 } as const;

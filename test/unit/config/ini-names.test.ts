@@ -52,12 +52,13 @@ describe("[databases], [users], [peers]", () => {
 
   test("limits and times of a database and a user; a negative number is none", async () => {
     const { config, notices } = await load(
-      "[databases]\na = host=db reserve_pool=2 max_db_connections=7 server_lifetime=1.5 query_wait_timeout=3 connect_query='set role x' client_encoding=LATIN1 datestyle='ISO, MDY' timezone=UTC application_name=app\nb = host=db reserve_pool_size=-1 server_lifetime=-1\n[users]\nbob = reserve_pool_size=1 max_user_connections=4",
+      "[databases]\na = host=db reserve_pool=2 max_db_connections=7 max_db_client_connections=8 server_lifetime=1.5 query_wait_timeout=3 connect_query='set role x' client_encoding=LATIN1 datestyle='ISO, MDY' timezone=UTC application_name=app\nb = host=db reserve_pool_size=-1 server_lifetime=-1\n[users]\nbob = reserve_pool_size=1 max_user_connections=4 max_user_client_connections=5 query_timeout=1.5 query_wait_timeout=2 idle_transaction_timeout=3 transaction_timeout=4 client_idle_timeout=5",
     );
     expect(config.databases["a"]).toEqual({
       node: "db:5432",
       reserve_pool_size: 2,
       max_db_connections: 7,
+      max_db_client_connections: 8,
       server_lifetime: 1.5,
       query_wait_timeout: 3,
       connect_query: "set role x",
@@ -67,7 +68,16 @@ describe("[databases], [users], [peers]", () => {
       application_name: "app",
     });
     expect(config.databases["b"]).toEqual({ node: "db:5432" });
-    expect(config.users["bob"]).toEqual({ reserve_pool_size: 1, max_user_connections: 4 });
+    expect(config.users["bob"]).toEqual({
+      reserve_pool_size: 1,
+      max_user_connections: 4,
+      max_user_client_connections: 5,
+      query_timeout: 1.5,
+      query_wait_timeout: 2,
+      idle_transaction_timeout: 3,
+      transaction_timeout: 4,
+      client_idle_timeout: 5,
+    });
     expect(notices).toEqual([]);
   });
 

@@ -2,6 +2,8 @@ import { describe, expect, test } from "vitest";
 import { AssertionError } from "../../../src/base/assert.ts";
 import { Admission, admissionFailure, type RunState } from "../../../src/session/admission.ts";
 
+const owner = { database: "app", user: "ada" };
+
 function running(sessionsMax: number, reserved = 0): Admission {
   const admission = new Admission({ sessionsMax, reserved });
   admission.state = "running";
@@ -68,50 +70,80 @@ describe("acceptance 95, 96: two limits", () => {
     const admission = running(2);
     for (let i = 0; i < 4; i++) admission.beginLogin({});
     const sessions = [{}, {}] as [object, object];
-    expect(admission.beginSession(sessions[0], false)).toBe(true);
-    expect(admission.beginSession(sessions[1], false)).toBe(true);
-    expect(admission.beginSession({}, false)).toBe(false);
+    expect(admission.beginSession(sessions[0], owner, false)).toBe("ok");
+    expect(admission.beginSession(sessions[1], owner, false)).toBe("ok");
+    expect(admission.beginSession({}, owner, false)).toBe("too_many");
     expect(admission.sessionCount).toBe(2);
     admission.endSession(sessions[0]);
     admission.endSession(sessions[0]);
     admission.endSession({});
     expect(admission.sessionCount).toBe(1);
-    expect(admission.beginSession({}, false)).toBe(true);
+    expect(admission.beginSession({}, owner, false)).toBe("ok");
   });
 
   test("acceptance 94: the reserved places are for administrators", () => {
     const admission = running(2, 2);
-    expect([1, 2, 3].map(() => admission.beginSession({}, false))).toEqual([true, true, false]);
-    expect([1, 2, 3].map(() => admission.beginSession({}, true))).toEqual([true, true, false]);
+    expect([1, 2, 3].map(() => admission.beginSession({}, owner, false))).toEqual(["ok", "ok", "too_many"]);
+    expect([1, 2, 3].map(() => admission.beginSession({}, owner, true))).toEqual(["ok", "ok", "too_many"]);
     expect(admission.sessionCount).toBe(4);
   });
 
   test("an administrator takes an ordinary place while there is one, as superusers do", () => {
     const admission = running(2, 1);
-    admission.beginSession({}, true);
-    expect(admission.beginSession({}, false)).toBe(true);
-    expect(admission.beginSession({}, false)).toBe(false);
-    expect(admission.beginSession({}, true)).toBe(true);
+    admission.beginSession({}, owner, true);
+    expect(admission.beginSession({}, owner, false)).toBe("ok");
+    expect(admission.beginSession({}, owner, false)).toBe("too_many");
+    expect(admission.beginSession({}, owner, true)).toBe("ok");
   });
 
   test("the place of a login becomes its session's even if the limit has sunk", () => {
     const admission = running(2);
     const login = {};
     const session = {};
-    admission.beginSession(login, false);
-    admission.beginSession({}, false);
+    admission.beginSession(login, owner, false);
+    admission.beginSession({}, owner, false);
     admission.limits = { sessionsMax: 1, reserved: 0 };
     admission.handOver(login, session);
     expect(admission.sessionCount).toBe(2);
     expect(() => admission.handOver(login, {})).toThrow(AssertionError);
     admission.endSession(session);
-    expect(admission.beginSession({}, false)).toBe(false);
+    expect(admission.beginSession({}, owner, false)).toBe("too_many");
   });
 
   test("a session begins once", () => {
     const admission = running(2);
     const session = {};
-    admission.beginSession(session, false);
-    expect(() => admission.beginSession(session, false)).toThrow(AssertionError);
+    admission.beginSession(session, owner, false);
+    expect(() => admission.beginSession(session, owner, false)).toThrow(AssertionError);
+  });
+
+  test("max_db_client_connections and max_user_client_connections count sessions and those that become one", () => {
+    const admission = running(100);
+    const ofDatabase = (name: string): number => (name === "app" ? 2 : 0);
+    const ofUser = (name: string): number => (name === "bob" ? 1 : 0);
+    admission.limits = { sessionsMax: 100, reserved: 0, ofDatabase, ofUser };
+    const [login, session, third] = [{}, {}, {}];
+    const bob = { database: "other", user: "bob" };
+    expect(admission.beginSession(login, owner, false)).toBe("ok");
+    expect(admission.beginSession(third, { ...owner, user: "eve" }, false)).toBe("ok");
+    expect(admission.beginSession({}, owner, true), "administrators too").toBe("too_many_of_database");
+    admission.handOver(login, session);
+    expect(admission.beginSession({}, owner, false)).toBe("too_many_of_database");
+    expect(admission.beginSession({}, bob, false)).toBe("ok");
+    expect(admission.beginSession({}, bob, false)).toBe("too_many_of_user");
+    admission.endSession(login);
+    expect(admission.beginSession({}, owner, false), "it is the session's place now").toBe(
+      "too_many_of_database",
+    );
+    admission.endSession(session);
+    admission.endSession(session);
+    expect(admission.beginSession({}, owner, false)).toBe("ok");
+    expect(admission.beginSession({}, owner, false)).toBe("too_many_of_database");
+    expect(
+      ["too_many_of_database", "too_many_of_user"].map((state) => admissionFailure(state as "too_many")),
+    ).toMatchObject([
+      { sqlstate: "53300", message: "client connections exceeded (max_db_client_connections)" },
+      { sqlstate: "53300", message: "client connections exceeded (max_user_client_connections)" },
+    ]);
   });
 });

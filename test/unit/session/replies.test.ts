@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { type Failure, OperationError } from "../../../src/base/errors.ts";
 import { poolerShutdown, queryWaitTimeout } from "../../../src/pool/failures.ts";
-import { exceededLimit } from "../../../src/session/limits.ts";
+import { closedFast, exceededLimit, pqexecDisallowed } from "../../../src/session/limits.ts";
 import {
   adminForcedDisconnect,
   administratorShutdown,
@@ -11,8 +11,22 @@ import {
 } from "../../../src/session/replies.ts";
 import { decodeBackend } from "../../../src/wire/decode-backend.ts";
 
-const limits = { idleMs: 1, idleTransactionMs: 1, queryMs: 1 };
-const idle = { waiting: false, silentMs: 1, runningMs: undefined, inTransaction: false };
+const none = {
+  idleMs: 0,
+  idleTransactionMs: 0,
+  queryMs: 0,
+  transactionMs: 0,
+  queryWaitMs: undefined,
+  fastClose: false,
+};
+const limits = { ...none, idleMs: 1, idleTransactionMs: 1, queryMs: 1 };
+const idle = {
+  waiting: false,
+  silentMs: 1,
+  runningMs: undefined,
+  transactionMs: undefined,
+  inTransaction: false,
+};
 const relayed = (code: string, sqlstate: string): OperationError =>
   new OperationError("text", { code, sqlstate, source: "server" });
 
@@ -24,6 +38,14 @@ test.each<[string, Failure | undefined, string, string]>([
   ["a login without TLS", encryptionRequired(), "28000", "08P01"],
   ["client_idle_timeout", exceededLimit(limits, idle), "57P05", "08P01"],
   ["idle_transaction_timeout", exceededLimit(limits, { ...idle, inTransaction: true }), "25P03", "08P01"],
+  [
+    "transaction_timeout",
+    exceededLimit({ ...none, transactionMs: 1 }, { ...idle, transactionMs: 1 }),
+    "25P04",
+    "08P01",
+  ],
+  ["server_fast_close", closedFast(), "57P01", "08P01"],
+  ["disable_pqexec", pqexecDisallowed(), "0A000", "08P01"],
   ["query_timeout", exceededLimit(limits, { ...idle, runningMs: 1 }), "57014", "08P01"],
   ["a server's refusal", relayed("pool.server_refused", "28P01"), "28P01", "28P01"],
   ["a value that a server refuses", relayed("session.startup_parameter", "22023"), "22023", "22023"],
