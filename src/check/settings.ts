@@ -53,6 +53,7 @@ function reportTrust(settings: Settings, report: Report): void {
 function reportUsers(config: Config, credentials: Credentials, report: Report): void {
   const { auth_type: type, admin_users: admins, stats_users: watchers } = config.pgsluice;
   if (!methodsWithSecrets.has(type)) return;
+  if (looksUsersUp(config)) return;
   if (credentials.users.length === 0) {
     const cure = "Give auth_file, or a [users.NAME] with a password.";
     report(
@@ -68,4 +69,11 @@ function reportUsers(config: Config, credentials: Credentials, report: Report): 
       );
     }
   }
+}
+
+/** Users may be in PostgreSQL alone. */
+function looksUsersUp({ pgsluice, databases }: Config): boolean {
+  return (
+    pgsluice.auth_user !== "" || Object.values(databases).some(({ auth_user: user }) => user !== undefined)
+  );
 }

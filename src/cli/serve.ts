@@ -124,9 +124,9 @@ function warnOfExposedSecrets(logger: Logger, files: readonly SecretFile[]): voi
 }
 
 function nobodyCanLogIn(config: Config): boolean {
-  const { auth_type: method, auth_file: file } = config.pgsluice;
+  const { auth_type: method, auth_file: file, auth_user: finder } = config.pgsluice;
   // These methods may do without secrets, or say so themselves.
-  if (["trust", "reject", "cert", "hba"].includes(method) || file !== "") return false;
+  if (["trust", "reject", "cert", "hba"].includes(method) || file !== "" || finder !== "") return false;
   return Object.values(config.users).every((user) => user.password === undefined);
 }
 

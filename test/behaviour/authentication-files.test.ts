@@ -103,7 +103,7 @@ const refusedHere = [
   "local /\\mword all trust",
 ] as const;
 
-test("the same records mean the same", async () => {
+test("the same records of auth_hba_file and auth_ident_file mean the same", async () => {
   const { rules, problems, file } = await written(good.join("\n"));
   expect(problems).toEqual([]);
   expect(rules.map(meaning)).toEqual(await postgresRules(file));

@@ -173,13 +173,16 @@ describe.runIf(hasSlapd())("an LDAP server", () => {
   test.each([
     ["ldaps", () => `ldapserver=localhost ldapscheme=ldaps ldapport=${directory.tlsPort}`],
     ["StartTLS", () => `${at()} ldaptls=1`],
-  ])("%s: a server whose certificate nobody vouches for is told no password", async (_name, options) => {
-    await using pooler = await startPooler(
-      config(`${options()} ldapbasedn="ou=open,dc=test"`, { ldap_tls_ca_file: strangers }),
-    );
-    expect(await outcome(pooler, "alice")).toBe(refused);
-    expect(pooler.log).toMatch(/LDAP server could not be asked/);
-  });
+  ])(
+    "%s: a server whose certificate nobody vouches for (ldap_tls_ca_file) is told no password",
+    async (_name, options) => {
+      await using pooler = await startPooler(
+        config(`${options()} ldapbasedn="ou=open,dc=test"`, { ldap_tls_ca_file: strangers }),
+      );
+      expect(await outcome(pooler, "alice")).toBe(refused);
+      expect(pooler.log).toMatch(/LDAP server could not be asked/);
+    },
+  );
 
   test("what a name or a filter could be made to say with, it does not say", async () => {
     await using search = await startPooler(config(`${at()} ldapbasedn="dc=test" ${asAdmin}`));

@@ -285,7 +285,7 @@ describe("while a cancel request is under way", () => {
     });
   });
 
-  test("acceptance 69, 72: a server is not used again if the node did not take it in time", async () => {
+  test("acceptance 69, 72: a server is not used again if the node did not take it in time (cancel_wait_timeout)", async () => {
     await underWay({ cancel_wait_timeout: 0.2 }, async ({ pooled, gate, outcome, requested, free }) => {
       using stranger = await pooled.connect();
       await free();
@@ -367,7 +367,7 @@ describe("a client that disappears while its statement runs", () => {
     }
   }
 
-  test("acceptance 73: has it finished if so configured", async () => {
+  test("acceptance 73: has it finished if so configured (cancel_on_client_disconnect)", async () => {
     await using pooled = await Pooled.start(place.lab, { settings: { cancel_on_client_disconnect: false } });
     await place.lab.primary.query("create table kept (n int)");
     using client = await pooled.connect();

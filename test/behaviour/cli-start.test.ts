@@ -216,7 +216,7 @@ describe("start --config", () => {
     expect(stderr).toContain(`${file}: pgsluice.pool_mod: unknown setting; did you mean pool_mode?`);
   });
 
-  test("flags win over the file", async () => {
+  test("flags win over the file, and log_format says how the log looks", async () => {
     await using folder = new CliProgram("--version");
     const { file, write } = configFile(folder.temporaryFolder);
     write('pool_mode = "statement"');

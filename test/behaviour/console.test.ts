@@ -40,7 +40,7 @@ describe("who is let in", () => {
     expect(pooled.opened).toBe(0);
   });
 
-  test("with the password that every login needs", async () => {
+  test("admin_users: with the password that every login needs", async () => {
     await using pooled = await startPooled(place.lab, {
       settings: { auth_type: "scram-sha-256" },
       users: { postgres: { password: "right" }, stranger: { password: "right" } },
@@ -54,7 +54,7 @@ describe("who is let in", () => {
     await login("postgres", "right");
   });
 
-  test("watchers look, and change nothing (CVE-2026-6667: nor may they send others away)", async () => {
+  test("stats_users look, and change nothing (CVE-2026-6667: nor may they send others away)", async () => {
     await using pooled = await startPooled(place.lab);
     using client = await pooled.connect();
     await client.run("select 1");

@@ -212,7 +212,7 @@ describe("the command line", () => {
   });
 });
 
-describe("the pid file", () => {
+describe("the pid file (pidfile)", () => {
   test("is there while the pooler is, and refuses a second one", async () => {
     await using place = new Place();
     await place.write();

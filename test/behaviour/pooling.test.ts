@@ -11,7 +11,7 @@ const session = { pool_mode: "session" };
 
 describe("sharing", () => {
   for (const mode of ["session", "transaction", "statement"]) {
-    test(`acceptance 46: all clients of one user and database share servers, others do not (${mode})`, async () => {
+    test(`acceptance 46: all clients of one user and database share servers, others do not (pool_mode ${mode})`, async () => {
       await place.lab.primary.query("drop role if exists other; create role other login");
       await using pooled = await Pooled.start(place.lab, { settings: { pool_mode: mode } });
       const first = await pidOfNewClient(pooled);
@@ -185,7 +185,7 @@ describe("between two clients", () => {
     expect(await pidOfNewClient(pooled)).not.toBe(first);
   });
 
-  test("acceptance 60: a server whose reset takes too long is discarded, and nobody waits for it", async () => {
+  test("acceptance 60: a server whose reset takes too long (server_reset_timeout) is discarded, and nobody waits for it", async () => {
     await using holder = await place.lab.primary.connect();
     await holder.query("select pg_advisory_lock(60)");
     const settings = {
@@ -213,7 +213,7 @@ describe("between two clients", () => {
     expect(await client.backendPid()).toBe(pid);
   });
 
-  test("acceptance 60: without a reset query a server is handed on as it is", async () => {
+  test("acceptance 60: without a server_reset_query a server is handed on as it is", async () => {
     await using pooled = await Pooled.start(place.lab, {
       settings: { ...session, server_reset_query: "", default_pool_size: 1 },
     });
@@ -308,7 +308,7 @@ describe("age", () => {
     await waitUntil(() => pooled.closeReasons.length === 2, "the server in use is retired too");
   });
 
-  test("acceptance 13: a change of a pool's size applies at once, to both sides", async () => {
+  test("acceptance 13: a change of a pool's size (default_pool_size) applies at once, to both sides", async () => {
     await using pooled = await Pooled.start(place.lab, { settings: { default_pool_size: 1 } });
     using one = await pooled.connect();
     using two = await pooled.connect();

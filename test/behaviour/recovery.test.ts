@@ -261,7 +261,7 @@ describe("the way to PostgreSQL", () => {
     expect(await idle.value("select 1")).toBe("1");
   });
 
-  test("swallows everything: a server that does not answer its check is not handed out", async () => {
+  test("swallows everything: a server that does not answer its check (server_check_delay) is not handed out", async () => {
     await using proxy = await FaultProxy.start({ port: place.lab.primary.port });
     await using pooled = await Pooled.start(place.lab, {
       settings: { server_check_delay: 0, server_connect_timeout: 0.5, server_login_retry: 0.1 },
@@ -275,6 +275,25 @@ describe("the way to PostgreSQL", () => {
     await proxy.heal();
     expect(await within(outcome, "the client is served")).not.toBe(pid);
   });
+});
+
+test("server_check_query: sent to a server that was idle for server_check_delay, and to no other", async () => {
+  await place.lab.primary.query("create table checks (number int)");
+  const counts: unknown[] = [];
+  for (const settings of [
+    { server_check_delay: 0, server_check_query: "insert into checks values (1)" },
+    { server_check_delay: 3600, server_check_query: "insert into checks values (2)" },
+    { server_check_delay: 0, server_check_query: "" },
+  ]) {
+    await using pooled = await Pooled.start(place.lab, {
+      settings: { pool_mode: "transaction", ...settings },
+    });
+    using client = await pooled.connect();
+    await client.run("select 1");
+    await client.run("select 2");
+    counts.push((await place.lab.primary.query("select distinct number from checks order by 1")).rows.flat());
+  }
+  expect(counts).toEqual([["1"], ["1"], ["1"]]);
 });
 
 describe("a server that does not speak the protocol", () => {

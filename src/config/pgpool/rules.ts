@@ -28,28 +28,20 @@ export function convertRules(poolHba: string, folder: string, certificates: bool
     const absolute = line.replaceAll(namedFile, (_, before: string, quoted?: string, bare?: string) => {
       return `${before}@"${path.resolve(folder, quoted ?? bare ?? "")}"`;
     });
-    const { address, method } = columnsOf(absolute);
-    const reason = obstacle(address?.text, method?.text ?? "", certificates);
+    const method = methodOf(absolute);
+    const reason = obstacle(method?.text ?? "", certificates);
     if (reason === undefined) return absolute;
     remarks.push({ line: index + 1, text: `${reason}: whom the rule fits is refused` });
-    return `${refusing(absolute, address, method)}# pool_hba.conf had: ${line.trim()}`;
+    return `${method === undefined ? "" : `${absolute.slice(0, method.start)}reject\n`}# pool_hba.conf had: ${line.trim()}`;
   });
   return { text: lines.join("\n"), remarks };
 }
 
 /** Why a rule cannot stay as it is. */
-function obstacle(address: string | undefined, method: string, certificates: boolean): string | undefined {
+function obstacle(method: string, certificates: boolean): string | undefined {
   if (method === "") return "the line is no rule";
   if (!methods.has(method.toLowerCase())) return `method ${method} is not supported`;
-  if (method.toLowerCase() === "cert" && !certificates) return "method cert needs ssl_ca_cert";
-  return address === undefined || isAddress(address)
-    ? undefined
-    : `the host name ${address} is not looked up, write its address`;
-}
-
-/** Host names are not looked up at every login. */
-function isAddress(text: string): boolean {
-  return /^(?:all|samehost|samenet|[\d.]+(?:\/\d+)?|[\da-f.]*:[\da-f:.]*(?:\/\d+)?)$/i.test(text);
+  return method.toLowerCase() === "cert" && !certificates ? "method cert needs ssl_ca_cert" : undefined;
 }
 
 const namedFile = /(^|[\s,])@(?:"([^"]*)"|([^\s,"]+))/g;
@@ -59,23 +51,13 @@ interface Column {
   readonly start: number;
 }
 
-/** Where the address and the method of a rule stand; an address may have its mask in a column of its own. */
-function columnsOf(rule: string): {
-  readonly address: Column | undefined;
-  readonly method: Column | undefined;
-} {
+/** Where the method of a rule stands; its address may have a mask in a column of its own. */
+function methodOf(rule: string): Column | undefined {
   const columns = [...rule.matchAll(/(?:"[^"]*"|[^\s",]|,\s*)+/g)].map(({ 0: text, index }) => ({
     text,
     start: index,
   }));
-  if (columns[0]?.text === "local") return { address: undefined, method: columns[3] };
+  if (columns[0]?.text === "local") return columns[3];
   const hasMask = /^(?:\d+\.\d+\.\d+\.\d+|[\da-f]*:[\da-f:.]*)$/i.test(columns[4]?.text ?? "");
-  return { address: columns[3], method: columns[hasMask ? 5 : 4] };
-}
-
-/** A rule for the same clients that lets nobody in; for everybody, if they are told by the name of their host. */
-function refusing(rule: string, address: Column | undefined, method: Column | undefined): string {
-  if (method === undefined) return "";
-  if (address === undefined || isAddress(address.text)) return `${rule.slice(0, method.start)}reject\n`;
-  return `${rule.slice(0, address.start)}all reject\n`;
+  return columns[hasMask ? 5 : 4];
 }

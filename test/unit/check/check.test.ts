@@ -85,6 +85,11 @@ test.each([
   expect(findings.map(({ code, place }) => `${code} ${place}`)).toEqual(expected);
 });
 
+test("users who are looked up in PostgreSQL need not be known", async () => {
+  const toml = `[pgsluice]\nauth_user = "finder"\nadmin_users = ["boss"]\n${node}`;
+  expect((await check("lookup.toml", toml)).findings).toEqual([]);
+});
+
 test("settings of PgBouncer that have no effect here", async () => {
   const { file, findings } = await check(
     "inert.ini",

@@ -290,11 +290,11 @@ describe("users", () => {
 describe("rules", () => {
   test("are carried over, with files by their whole path", () => {
     const text =
-      '# c\nlocal all all trust\nhost app,@dbs @"my users" 10.0.0.0/8 md5\nhost all all 10.0.0.0 255.0.0.0 reject\n';
+      '# c\nlocal all all trust\nhost app,@dbs @"my users" 10.0.0.0/8 md5\nhost all all 10.0.0.0 255.0.0.0 reject\nhost all all db.example.com md5\n';
     const { text: converted, remarks } = convertRules(text, "/etc/pgpool2", false);
     expect(remarks).toEqual([]);
     expect(converted).toBe(
-      '# c\nlocal all all trust\nhost app,@"/etc/pgpool2/dbs" @"/etc/pgpool2/my users" 10.0.0.0/8 md5\nhost all all 10.0.0.0 255.0.0.0 reject\n',
+      '# c\nlocal all all trust\nhost app,@"/etc/pgpool2/dbs" @"/etc/pgpool2/my users" 10.0.0.0/8 md5\nhost all all 10.0.0.0 255.0.0.0 reject\nhost all all db.example.com md5\n',
     );
   });
 
@@ -307,11 +307,6 @@ describe("rules", () => {
       "method pam is not supported",
     ],
     ["hostssl all all all cert", "hostssl all all all reject", "method cert needs ssl_ca_cert"],
-    [
-      "host all all db.example.com md5",
-      "host all all all reject",
-      "the host name db.example.com is not looked up, write its address",
-    ],
   ])("%j refuses instead of falling through to the next rule", (line, refused, reason) => {
     const { text, remarks } = convertRules(line, "/", false);
     expect(text).toBe(`${refused}\n# pool_hba.conf had: ${line}`);
