@@ -156,6 +156,7 @@ function canListSockets(): boolean {
     execFileSync("ss", ["-V"]);
     return true;
   } catch {
+    console.warn("ss is not installed: listen_backlog is not looked at");
     return false;
   }
 }
