@@ -40,6 +40,8 @@ export interface DatabaseView {
   readonly clientsMax: number;
   /** Its own; undefined: it goes by the general setting. */
   readonly poolMode: PoolMode | undefined;
+  /** Of a database with several hosts; null: it has one. */
+  readonly loadBalanceHosts: "round-robin" | "disable" | null;
   readonly paused: boolean;
   readonly disabled: boolean;
 }

@@ -6,7 +6,7 @@ export const nodeSettings = {
     type: "text",
     default: "127.0.0.1",
     reloadable: true,
-    doc: "Host name or address of the PostgreSQL instance; a folder (`/run/postgresql`) or `@name` means its Unix socket.",
+    doc: "Host name or address of the PostgreSQL instance; a folder (`/run/postgresql`) or `@name` means its Unix socket. Several are separated by commas, all with the same `port`: `load_balance_hosts` of a database says which is used, and one that cannot be reached is passed over.",
   },
   port: {
     type: "integer",
@@ -185,6 +185,12 @@ export const databaseSettings = {
     unit: "clients",
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  load_balance_hosts: {
+    type: "choice",
+    values: ["round-robin", "disable"],
+    reloadable: true,
+    doc: "Where its node has several hosts: `round-robin` opens each new server on the next of them, `disable` all on one, until that one cannot be reached. By default `round-robin`. Nobody looks whether a host is a primary.",
   },
 } as const;
 

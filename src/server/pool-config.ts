@@ -142,7 +142,7 @@ export function connectOptionsOf(
   const { node } = target;
   const own = target.user === user ? target.database.password : undefined;
   return connectOptions({
-    hosts: [{ host: node.host, port: node.port }],
+    hosts: hostsOf(node.host).map((host) => ({ host, port: node.port })),
     user,
     database: target.dbname,
     ...(own === undefined ? credentials.forServer(user, request.database) : { password: own }),
@@ -156,6 +156,12 @@ export function connectOptionsOf(
     connectTimeoutMs: settings.server_connect_timeout * 1000,
     keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
   });
+}
+
+/** The hosts of a list with commas. */
+export function hostsOf(text: string): string[] {
+  const hosts = text.split(",").map((host) => host.trim());
+  return hosts.filter((host) => host !== "");
 }
 
 /** Which TLS servers are spoken to in. */

@@ -13,11 +13,13 @@ import { Pool } from "../pool/pool.ts";
 import type { LoginRequest } from "../session/context.ts";
 import { Budgets } from "./budgets.ts";
 import type { Credentials } from "./credentials.ts";
+import { HostTurns } from "./host-turns.ts";
 import {
   anyDatabase,
   connectOptionsOf,
   databaseClientsMax,
   databaseConnectionsMax,
+  hostsOf,
   type Identity,
   modeOf,
   settingsOf,
@@ -72,10 +74,15 @@ export class Pools {
     const { key, target, identity } = place;
     const known = this.#entries.get(key);
     if (known !== undefined) return known.pool;
-    const pool = new Pool({
+    const turns = new HostTurns();
+    const pool: Pool = new Pool({
       name: `${request.database}/${target.user}@${target.nodeName}`,
       settings: settingsOf(this.#config, request, identity),
-      connectOptions: () => connectOptionsOf(this.#config, this.#credentials, request, identity.user),
+      connectOptions: () => {
+        const options = connectOptionsOf(this.#config, this.#credentials, request, identity.user);
+        const sticks = targetOf(this.#config, request)?.database.load_balance_hosts === "disable";
+        return turns.next(options, sticks, pool.servers);
+      },
       budgets: this.#budgets.of(request.database, identity.user),
       clock: this.#clock,
       logger: this.#logger,
@@ -182,6 +189,7 @@ export class Pools {
       connectionsMax: databaseConnectionsMax(this.#config, name),
       clientsMax: databaseClientsMax(this.#config, name),
       poolMode: database.pool_mode,
+      loadBalanceHosts: hostsOf(node.host).length > 1 ? (database.load_balance_hosts ?? "round-robin") : null,
       paused: this.#paused.has(name),
     };
   }

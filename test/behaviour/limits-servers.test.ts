@@ -372,3 +372,35 @@ describe("max_waiting_clients", () => {
     leave(held, first as RawClient);
   });
 });
+
+describe("load_balance_hosts", () => {
+  /** Two names for one server, and a host that answers nothing. */
+  const several = (policy: string | undefined, host = "127.0.0.1,localhost"): TestConfig => ({
+    ...limited({}, { a: policy === undefined ? {} : { load_balance_hosts: policy } }),
+    node: { host, port: place.lab.primary.port },
+  });
+  const hostsOf = (pooler: TestPooler): string[] =>
+    [...pooler.log.matchAll(/"node":\{"host":"([^"]+)"/g)].map(([, host = ""]) => host);
+
+  test.each([
+    [undefined, ["127.0.0.1", "localhost", "127.0.0.1"]],
+    ["disable", ["127.0.0.1", "127.0.0.1", "127.0.0.1"]],
+  ])("%s: where new servers are opened", async (policy: string | undefined, hosts: string[]) => {
+    await using pooler = await startPooler(several(policy));
+    const clients: RawClient[] = [];
+    for (let i = 0; i < 3; i++) clients.push(await holding(pooler, "a"));
+    expect(hostsOf(pooler)).toEqual(hosts);
+    const shows = policy ?? "round-robin";
+    expect(await shown(pooler, "databases", 10)).toMatchObject({ a: [shows] });
+    expect(await shown(pooler, "pools", 16)).toMatchObject({ a: [shows], pgbouncer: [null] });
+    leave(...clients);
+  });
+
+  test("disable stays with the one that could be reached", async () => {
+    await using pooler = await startPooler(several("disable", "/nowhere,localhost,127.0.0.1"));
+    const clients: RawClient[] = [];
+    for (let i = 0; i < 3; i++) clients.push(await holding(pooler, "a"));
+    expect(hostsOf(pooler)).toEqual(["localhost", "localhost", "localhost"]);
+    leave(...clients);
+  });
+});

@@ -38,7 +38,7 @@ function rowOf(
       view.reservePoolSize,
       Math.floor(view.serverLifetimeSeconds),
       view.poolMode ?? null,
-      null,
+      view.loadBalanceHosts,
     ],
     ...[view.connectionsMax, servers.get(view.name) ?? 0, view.clientsMax, clients.get(view.name) ?? 0],
     ...[view.paused ? 1 : 0, view.disabled ? 1 : 0],

@@ -18,7 +18,11 @@ const columns = columnsOf(
 export const showPools: Command<undefined> = showCommand("POOLS", columns, (context) => {
   const groups = groupPools(context.pools());
   const waiting = waitingSessions(context);
-  const rows = groups.map((group) => rowOf(context, group, waiting));
+  const hosts = new Map(context.databases().map((view) => [view.name, view.loadBalanceHosts]));
+  const rows = groups.map((group) => {
+    const row = rowOf(context, group, waiting);
+    return [...row, hosts.get(group[0].database) ?? null];
+  });
   return [...rows, consoleRow(context)];
 });
 
@@ -71,7 +75,7 @@ function rowOf(
   return [
     ...[database, user, clients, queued, cancels, 0],
     ...[count("active"), cancels, count("being_canceled"), count("idle"), count("used"), count("tested")],
-    ...[connecting, ...waitCells(sinceMs, nowMs), mode, null],
+    ...[connecting, ...waitCells(sinceMs, nowMs), mode],
   ];
 }
 

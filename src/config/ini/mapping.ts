@@ -195,9 +195,7 @@ class Mapping {
     const folder = this.#globals.get("unix_socket_dir")?.value ?? globalVerdicts["unix_socket_dir"]?.default;
     const host = values.get("host") ?? folder ?? "";
     if (host === "") this.#namedProblem(entry, "host", "must be given, because unix_socket_dir is empty");
-    if (host.includes(","))
-      this.#namedProblem(entry, "host", "several hosts are not supported yet; name one");
-    const node = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const node = `${host.includes(":") && !host.includes(",") ? `[${host}]` : host}:${port}`;
     nodes[node] = { host, port };
     result["node"] = node;
     if (values.has("password") && !values.has("user")) {

@@ -7,7 +7,7 @@ export const databaseVerdicts: VerdictTable = {
   host: {
     verdict: "renamed",
     to: "nodes.NAME.host",
-    doc: "One host name, address, folder or `@name`; a list is refused. Without it the Unix socket in `unix_socket_dir` is meant, as in PgBouncer.",
+    doc: "Host names, addresses, folders or `@name`s, several separated by commas. Without it the Unix socket in `unix_socket_dir` is meant, as in PgBouncer.",
   },
   port: { verdict: "renamed", to: "nodes.NAME.port", doc: "5432 without it." },
   user: { verdict: "same" },
@@ -25,7 +25,7 @@ export const databaseVerdicts: VerdictTable = {
   max_db_client_connections: { verdict: "same" },
   server_lifetime: { verdict: "same" },
   query_wait_timeout: { verdict: "same" },
-  load_balance_hosts: { verdict: "inert", kind: "text", doc: "Used only with several hosts." },
+  load_balance_hosts: { verdict: "same" },
   client_encoding: { verdict: "same" },
   datestyle: { verdict: "same" },
   timezone: { verdict: "same" },

@@ -81,6 +81,12 @@ describe("[databases], [users], [peers]", () => {
     expect(notices).toEqual([]);
   });
 
+  test("several hosts, and which of them is used", async () => {
+    const { config } = await load("[databases]\na = host=x,::1,/tmp port=7 load_balance_hosts=Disable");
+    expect(config.nodes).toEqual({ "x,::1,/tmp:7": { host: "x,::1,/tmp", port: 7, role: "primary" } });
+    expect(config.databases["a"]).toEqual({ node: "x,::1,/tmp:7", load_balance_hosts: "disable" });
+  });
+
   test("the last line of a name counts, and only that", async () => {
     const { config } = await load("[databases]\na = host=x pool_size=3\n[users]\n[databases]\na = host=y");
     expect({ ...config.databases }).toEqual({ a: { node: "y:5432" } });
@@ -100,14 +106,14 @@ describe("[databases], [users], [peers]", () => {
   test("mistakes", async () => {
     expect(
       await problemsOf(
-        "[databases]\na = hots=x\nb = host=x,y\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=smart pool_size=viele\nf = host=x reserve_pool=x server_lifetime=1h\n[users]\nu = max_user_connections=1.5\n[pgbouncer]",
+        "[databases]\na = hots=x\nb = host=x load_balance_hosts=random\nc = host=x port=0\npgsluice = host=x\nd = password=geheim wort\ne = host=x pool_mode=smart pool_size=viele\nf = host=x reserve_pool=x server_lifetime=1h\n[users]\nu = max_user_connections=1.5\n[pgbouncer]",
       ),
     ).toEqual([
       '2: "a": hots: unknown parameter; did you mean host?',
       '5: "pgsluice": this name is reserved for the console',
       '6: "d": syntax error: a word without = after password',
-      '3: "b": host: several hosts are not supported yet; name one',
       '4: "c": port: must be an integer from 1 to 65535',
+      expect.stringMatching(/^3: "b": load_balance_hosts: must be one of "round-robin", "disable"/) as string,
       expect.stringMatching(/^7: "e": pool_size: must be an integer/) as string,
       expect.stringMatching(/^7: "e": pool_mode: must be one of "auto", "session"/) as string,
       expect.stringMatching(/^8: "f": reserve_pool: must be an integer/) as string,
