@@ -130,7 +130,7 @@ describe("a budget that pools with different startup options share", () => {
     await first.value("select 'used last'");
     using third = await pooled.connect(withOption(2));
     expect(await third.value("show work_mem")).toBe("3MB");
-    expect(pooled.closeReasons).toEqual(["evicted"]);
+    expect(pooled.closeReasons).toEqual(["evicted for pool_size"]);
     expect(pooled.opened).toBe(3);
     expect(await backends(place.lab, `pid = ${pids[0]}`)).toBe(1);
     expect(await first.backendPid()).toBe(pids[0]);
