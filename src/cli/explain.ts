@@ -1,52 +1,95 @@
 /**
- * `pgsluice explain`: what the pooler would make of a text of SQL. Nothing is run; without a connection nothing is
- * known of the database, and one without functions, views and triggers of its own is assumed.
+ * `pgsluice explain`: what the pooler makes of a text of SQL. The text is never run. With a connection the database
+ * is asked which of its names may hide something; without one, a database is assumed that has none of its own.
  */
 import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
-import { Catalog, Classifier, type Explanation, explain, Parser } from "../sql/index.ts";
+import { connect, type Result } from "../client/index.ts";
+import {
+  Catalog,
+  type CatalogRow,
+  Classifier,
+  catalogQuery,
+  type Explanation,
+  explain,
+  Parser,
+} from "../sql/index.ts";
 
 interface ExplainFlags {
   readonly json?: true;
 }
 
+const explanations = `
+route        "any": a standby may run it; "primary", and why.
+shareable    whether it may run between the statements of other clients on one server; if not, why. What is
+             shareable is multiplexed.
+opaque       whether the session has to be looked at afterwards, because code may have run that is not in the text.
+cacheable    whether its result may be kept: it depends on the data alone.
+pins         what the server would be kept for beyond the statement.
+effects      what it does to its session.
+
+Without a connection, functions, views and triggers of the database are unknown, and assumed to be none.
+
+Examples:
+  pgsluice explain "SELECT set_config('a.b', 'c', false)"
+  pgsluice explain --json postgres://app@db.example.com/app "select * from orders"`;
+
 /** Adds the command `explain`. */
 export function registerExplain(program: Command): void {
   program
     .command("explain")
+    .usage("[options] [connection] sql")
     .summary("show how a statement would be routed and pooled")
-    .description("Shows what the pooler makes of SQL: its class, its effects, its route. Runs nothing.")
-    .argument("<sql>", "one or more statements")
-    .option("--json", "JSON on one line")
+    .description("Shows what the pooler makes of SQL: its class, its effects, its route. Does not run it.")
+    .argument("[connection]", "where to ask for functions, views and triggers")
+    .argument("[sql]", "one or more statements")
+    .option("--json", "one line of JSON")
+    .addHelpText("after", explanations)
     .action(run);
 }
 
-async function run(sql: string, flags: ExplainFlags): Promise<void> {
+async function run(
+  first: string | undefined,
+  second: string | undefined,
+  flags: ExplainFlags,
+  command: Command,
+): Promise<void> {
+  const sql = second ?? first;
+  if (sql === undefined) command.error("error: no SQL given");
+  const catalog = second === undefined ? Catalog.assumed : await catalogOf(first ?? "");
   const classifier = new Classifier(await Parser.load(), { now: () => systemClock.now() });
-  const explanation = explain(classifier.classify(sql, Catalog.assumed));
-  const text = flags.json === true ? `${JSON.stringify(explanation)}\n` : table(explanation);
-  process.stdout.write(text);
+  const explanation = explain(classifier.classify(sql, catalog));
+  process.stdout.write(flags.json === true ? `${JSON.stringify(explanation)}\n` : table(explanation));
 }
 
+async function catalogOf(target: string): Promise<Catalog> {
+  await using connection = await connect(target);
+  const rows: CatalogRow[] = [];
+  await connection.execute(catalogQuery, {
+    rowMode: "text",
+    onResult: (result: Result<unknown>) => rows.push(...(result.rows as CatalogRow[])),
+  });
+  return Catalog.loaded(rows);
+}
+
+const columnWidth = 13;
+
 function table(explanation: Explanation): string {
-  const rows: [string, string][] = [
+  const effects = explanation.effects.map((effect) => JSON.stringify(effect));
+  const rows: readonly (readonly [string, string])[] = [
     ["statements", explanation.statements.join(", ") || "none"],
     ["kind", explanation.kind],
     ["route", because(explanation.route, explanation.routeReason)],
     ["shareable", because(yesNo(explanation.shareable), explanation.shareableReason)],
     ["opaque", because(yesNo(explanation.opaque), explanation.opaqueReason)],
-    ["multiplexed", yesNo(explanation.multiplexed)],
     ["cacheable", yesNo(explanation.cacheable)],
-    ["pins", explanation.reservations.join(", ") || "no"],
-    [
-      "effects",
-      explanation.effects.map((effect) => JSON.stringify(effect)).join("\n             ") || "none",
-    ],
+    ["pins", explanation.reservations.join(", ") || "nothing"],
+    ["effects", effects.join(`\n${" ".repeat(columnWidth)}`) || "none"],
     ["functions", explanation.functions.join(", ") || "none"],
     ["relations", explanation.relations.join(", ") || "none"],
     ["hints", explanation.hints.join(", ") || "none"],
   ];
-  return rows.map(([name, value]) => `${name.padEnd(12)} ${value}\n`).join("");
+  return rows.map(([name, value]) => `${name.padEnd(columnWidth)}${value}\n`).join("");
 }
 
 function because(answer: string, reason: string | null): string {

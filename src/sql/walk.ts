@@ -32,7 +32,8 @@ export class Walk {
     const stack: Json[] = [root];
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
       if (isList(node)) {
-        for (const item of node) stack.push(item);
+        // From the last to the first: they come off the stack in the order of the text, which is that of effects.
+        for (let index = node.length - 1; index >= 0; index -= 1) stack.push(node[index] as Json);
       } else if (isObject(node)) {
         this.#object(node, stack, once);
       }

@@ -4,6 +4,7 @@ import { builtinNamesQuery, builtinTraits } from "../../src/sql/builtin-function
 import { immutableNames, stableNames, volatileNames } from "../../src/sql/builtin-names.ts";
 import { Catalog, Classifier, catalogQuery, Parser } from "../../src/sql/index.ts";
 import { useLab } from "../kit/lab.ts";
+import { CliProgram } from "./cli-program.ts";
 
 const place = useLab();
 
@@ -164,6 +165,20 @@ describe("a catalog that was loaded from a database", () => {
     // Declared stable, it cannot write: a standby may run it, though its session is looked at afterwards.
     expect(classifier.classify("SELECT s.says_stable(1)", catalog).route).toBe("any");
     expect(classifier.classify("SELECT does_anything()", catalog).route).toBe("user_function");
+  });
+
+  test("is what `pgsluice explain` asks for", async () => {
+    const sql = "SELECT does_anything() FROM calling_view";
+    const program = new CliProgram("explain", "--json", place.lab.primary.url(), sql);
+    expect(await program.exit).toBe(0);
+    expect(JSON.parse(program.stdout)).toMatchObject({
+      kind: "write",
+      route: "primary",
+      shareable: false,
+      opaque: true,
+      opaqueReason: "user_function",
+      relations: ["calling_view"],
+    });
   });
 
   test("does not take a cast's function to be harmless", async () => {
