@@ -398,6 +398,8 @@ export class Pool implements BudgetMember {
     const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
     for (let i = 0; i < wanted; i++) {
       if (!this.#places.hasRoom(nowMs) && (i >= forClients || !this.#places.makeRoom(nowMs))) return;
+      // In PgBouncer's words.
+      if (this.group.full) this.#logger.warn({ pool: this.name }, "taking connection from reserve_pool");
       void this.#openServer();
     }
   }

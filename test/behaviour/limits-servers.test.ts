@@ -181,6 +181,9 @@ describe("reserve_pool_size", () => {
     expect(pooler.pooler.counts.servers).toBe(2);
     clock.advance(1);
     expect(await inA).toEqual([["a"]]);
+    expect(pooler.log.match(/"pool":"a\/[^"]*","msg":"taking connection from reserve_pool"/g)).toHaveLength(
+      1,
+    );
     expect(pooler.pooler.counts).toMatchObject({ servers: 3, waiting: 1 });
     expect(await shown(pooler, "databases", 7)).toMatchObject({ a: ["1"], b: ["0"] });
     expect(await shown(pooler, "users", 2)).toMatchObject({ chief: ["2"], ada: [""] });
