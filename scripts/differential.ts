@@ -5,15 +5,18 @@
  */
 import { parseArgs } from "node:util";
 import { compares, rewritesFor } from "../test/differential/differences.ts";
-import { Ground, viasOf } from "../test/kit/differential/ground.ts";
+import { Ground, performanceOf, viasOf } from "../test/kit/differential/ground.ts";
 import { loadScripts } from "../test/kit/differential/load.ts";
 
 const usage = `npm run differential -- [options] FILE|FOLDER…
 
-  --mode MODE       session, transaction or auto; default session
+  --mode MODE       session, transaction, statement or auto; default session
   --servers NUMBER  only with that many servers in the pool; default: as many as a script needs, and many
   --all             also scripts that are not meant to be equal in this mode
+  --fresh           new poolers for each script, so that none meets what an earlier one left
   --show            prints transcripts that are equal, too
+  --patience SECONDS
+                    how long a step may take before its script counts as stuck; default 15
   --lanes NUMBER    how many scripts run side by side; default 4`;
 
 await main();
@@ -25,7 +28,9 @@ async function main(): Promise<void> {
       mode: { type: "string", default: "session" },
       servers: { type: "string" },
       show: { type: "boolean", default: false },
+      fresh: { type: "boolean", default: false },
       all: { type: "boolean", default: false },
+      patience: { type: "string", default: "15" },
       lanes: { type: "string", default: "4" },
     },
   });
@@ -39,6 +44,8 @@ async function main(): Promise<void> {
     .filter((script) => values.all || compares(values.mode, script));
   const ground = await Ground.start({
     lanes: Math.min(Number(values.lanes), scripts.length),
+    fresh: values.fresh,
+    stepMs: Number(values.patience) * 1000,
     rewrites: rewritesFor,
   });
   const started = performance.now();
@@ -51,7 +58,7 @@ async function main(): Promise<void> {
           values.servers === undefined
             ? viasOf(values.mode, script)
             : [{ mode: values.mode, servers: Number(values.servers) }];
-        const comparisons = await ground.compare(script, vias).catch((error: unknown) => {
+        const comparisons = await ground.compare(performanceOf(script), vias).catch((error: unknown) => {
           failed++;
           console.log(`NOT COMPARED ${script.file}: ${String(error)}\n`);
           return [];

@@ -6,10 +6,10 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { compares, rewritesFor } from "../differential/differences.ts";
-import { Ground, viasOf } from "../kit/differential/ground.ts";
+import { Ground, performanceOf, viasOf } from "../kit/differential/ground.ts";
 import { loadScripts } from "../kit/differential/load.ts";
 
-const modes = ["session"];
+const modes = ["session", "auto"];
 
 let ground: Ground;
 beforeAll(async () => {
@@ -21,7 +21,7 @@ for (const script of loadScripts(fileURLToPath(new URL("../differential", import
   const vias = modes.filter((mode) => compares(mode, script)).flatMap((mode) => viasOf(mode, script));
   if (vias.length === 0) continue;
   test.concurrent(script.name, async () => {
-    for (const { via, difference } of await ground.compare(script, vias)) {
+    for (const { via, difference } of await ground.compare(performanceOf(script), vias)) {
       expect(difference, `${via.mode} mode, ${via.servers} servers in the pool (- direct, + pooled)`).toBe(
         "",
       );

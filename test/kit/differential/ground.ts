@@ -11,17 +11,32 @@ import { checkConfig } from "../../../src/config/load.ts";
 import { Lab } from "../../../src/lab/index.ts";
 import { Pooler } from "../../../src/server/app.ts";
 import { waitUntil } from "../wait.ts";
-import { type Address, runScript } from "./run.ts";
-import type { Script } from "./script.ts";
+import { type Address, type RunOptions, runScript } from "./run.ts";
+import type { Role, Script } from "./script.ts";
 import { difference, type Rewrite, Transcript } from "./transcript.ts";
 
 export interface GroundOptions {
   readonly lanes?: number;
   readonly stepMs?: number;
+  /** New poolers for each script: what differs then, differs because of the script alone. */
+  readonly fresh?: boolean;
   /** Further settings of the poolers. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** What is taken out of both transcripts of a script. */
   readonly rewrites: (mode: string, script: string) => readonly Rewrite[];
+}
+
+/** What is done the same way directly and through a pooler: a script, or something of its kind. */
+export interface Performance {
+  readonly name: string;
+  readonly roles: readonly Role[];
+  readonly ownDatabase: boolean;
+  /** All its clients have left when it resolves. */
+  readonly perform: (transcript: Transcript, options: RunOptions) => Promise<void>;
+}
+
+export function performanceOf(script: Script): Performance {
+  return { ...script, perform: (transcript, options) => runScript(script, transcript, options) };
 }
 
 /** A pooler to compare with. */
@@ -67,11 +82,11 @@ export class Ground {
     return new Ground(lab, lanes);
   }
 
-  /** Runs a script directly and through each of `vias`. Waits for a lane. */
-  async compare(script: Script, vias: readonly Via[]): Promise<Comparison[]> {
+  /** Performs it directly and through each of `vias`. Waits for a lane. */
+  async compare(performance: Performance, vias: readonly Via[]): Promise<Comparison[]> {
     const lane = await this.#take();
     try {
-      return await lane.compare(script, vias);
+      return await lane.compare(performance, vias);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#free.push(lane);
@@ -110,46 +125,54 @@ class Lane {
   }
 
   async close(): Promise<void> {
-    for (const pooler of this.#poolers.values()) await pooler.shutdown("immediate");
+    await this.#closePoolers();
     await this.#shared.close();
   }
 
-  async compare(script: Script, vias: readonly Via[]): Promise<Comparison[]> {
-    const direct = await this.#run(script, undefined);
-    if (direct.stuck !== undefined)
-      throw new Error(`${script.file} is stuck without a pooler: ${direct.stuck}`);
+  async compare(performance: Performance, vias: readonly Via[]): Promise<Comparison[]> {
+    const direct = await this.#run(performance, undefined);
+    if (direct.stuck !== undefined) {
+      throw new Error(`${performance.name} is stuck without a pooler: ${direct.stuck}`);
+    }
     const comparisons: Comparison[] = [];
     for (const via of vias) {
-      const pooled = await this.#run(script, via);
+      const pooled = await this.#run(performance, via);
       for (const mistake of this.#mistakes.splice(0)) pooled.note("*", `MISTAKE OF THE POOLER ${mistake}`);
-      const rewrites = this.#options.rewrites(via.mode, script.name);
+      const rewrites = this.#options.rewrites(via.mode, performance.name);
       const lines = { direct: direct.lines(rewrites), pooled: pooled.lines(rewrites) };
       comparisons.push({ via, ...lines, difference: difference(lines.direct, lines.pooled) });
     }
+    if (this.#options.fresh === true) await this.#closePoolers();
     return comparisons;
   }
 
+  async #closePoolers(): Promise<void> {
+    for (const pooler of this.#poolers.values()) await pooler.shutdown("immediate");
+    this.#poolers.clear();
+  }
+
   /** `via`: undefined is direct. */
-  async #run(script: Script, via: Via | undefined): Promise<Transcript> {
+  async #run(performance: Performance, via: Via | undefined): Promise<Transcript> {
     const transcript = new Transcript();
-    const database = script.ownDatabase ? `own${this.#number}` : `lane${this.#number}`;
-    for (const { name, options } of script.roles) await this.#shared.query(`create role ${name} ${options}`);
-    if (script.ownDatabase) await this.#shared.query(`create database ${database}`);
-    const direct = script.ownDatabase ? await this.#lab.primary.connect(database) : this.#shared;
+    const database = performance.ownDatabase ? `own${this.#number}` : `lane${this.#number}`;
+    for (const { name, options } of performance.roles)
+      await this.#shared.query(`create role ${name} ${options}`);
+    if (performance.ownDatabase) await this.#shared.query(`create database ${database}`);
+    const direct = performance.ownDatabase ? await this.#lab.primary.connect(database) : this.#shared;
     const pooler = via && (await this.#pooler(via));
     const { host, port } = pooler?.address ?? this.#lab.primary;
     const address: Address = { host, port, database };
     try {
-      await runScript(script, transcript, { address, direct, stepMs: this.#options.stepMs ?? 15_000 });
+      await performance.perform(transcript, { address, direct, stepMs: this.#options.stepMs ?? 15_000 });
       if (pooler !== undefined) await this.#untilLeft(pooler, transcript);
     } finally {
-      if (script.ownDatabase) {
+      if (performance.ownDatabase) {
         await direct.close();
         await this.#shared.query(`drop database ${database} with (force)`);
       } else {
         await this.#clean();
       }
-      for (const { name } of script.roles)
+      for (const { name } of performance.roles)
         await this.#shared.query(`drop owned by ${name}; drop role ${name}`);
     }
     return transcript;

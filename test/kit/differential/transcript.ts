@@ -42,6 +42,12 @@ export class Transcript {
     this.#entries.push({ client, message: normalise(message, this.names, columns), columns, text: "" });
   }
 
+  /** Adds what another one holds. */
+  append(other: Transcript): void {
+    this.#entries.push(...other.#entries);
+    this.stuck ??= other.stuck;
+  }
+
   /** As text, a line for each message, without what `rewrites` take out. */
   lines(rewrites: readonly Rewrite[]): string[] {
     const tracer = new Tracer();

@@ -1,0 +1,147 @@
+/**
+ * Sessions to be compared: what each of a few clients writes, burst by burst, and where each burst is cut. Clients have tables, channels
+ * and locks of their own, so that what one is answered does not depend on the others, however they interleave.
+ */
+import fc from "fast-check";
+import type { FrontendMessage } from "../../src/wire/index.ts";
+
+/** Written without waiting for an answer in between; `cuts` are where its bytes are cut, modulo their number. */
+export interface Burst {
+  readonly messages: readonly FrontendMessage[];
+  readonly cuts: readonly number[];
+}
+
+/** One client: its bursts, each of which waits for the answers to the one before, and how it leaves. */
+export interface SessionPlan {
+  readonly bursts: readonly Burst[];
+  readonly leaves: "terminate" | "vanish";
+}
+
+const query = (sql: string): FrontendMessage => ({ kind: "Query", sql });
+const sync: FrontendMessage = { kind: "Sync" };
+
+/** `$me` is the number of the client. */
+const statements = fc.constantFrom(
+  "select 1",
+  "select generate_series(1, 5)",
+  "select repeat('x', 9000)",
+  "insert into t$me values (1)",
+  "update t$me set a = a + 1",
+  "delete from t$me",
+  "select count(*) from t$me",
+  "select 1/0",
+  "nonsense",
+  "",
+  "begin",
+  "begin isolation level repeatable read",
+  "commit",
+  "rollback",
+  "savepoint s",
+  "rollback to s",
+  "release s",
+  "set work_mem = '1$meMB'",
+  "set local work_mem = '2$meMB'",
+  "show work_mem",
+  "reset work_mem",
+  "set timezone = 'Asia/Tokyo'",
+  "show timezone",
+  "set application_name = 'client $me'",
+  "do $$ begin raise notice 'noticed'; end $$",
+);
+
+const queryString = fc.oneof(
+  { weight: 4, arbitrary: statements },
+  {
+    weight: 1,
+    arbitrary: fc.array(statements, { minLength: 2, maxLength: 4 }).map((list) => list.join("; ")),
+  },
+);
+
+const copyEnd = fc.constantFrom<FrontendMessage>({ kind: "CopyDone" }, { kind: "CopyFail", message: "no" });
+const copyData = fc
+  .constantFrom("1\n", "2\n3\n", "x\n", "")
+  .map((text): FrontendMessage => ({ kind: "CopyData", data: Buffer.from(text) }));
+const copyTail = fc.tuple(fc.array(copyData, { maxLength: 3 }), copyEnd).map(([data, end]) => [...data, end]);
+
+const simple = fc.oneof(
+  { weight: 5, arbitrary: queryString.map((sql) => [query(sql)]) },
+  { weight: 1, arbitrary: copyTail.map((tail) => [query("copy t$me from stdin"), ...tail]) },
+  { weight: 1, arbitrary: fc.constant([query("copy t$me to stdout")]) },
+);
+
+const statementName = fc.constantFrom("", "s1", "s2");
+const portalName = fc.constantFrom("", "p1");
+const target = fc.constantFrom<"statement" | "portal">("statement", "portal");
+
+const extendedMessage: fc.Arbitrary<FrontendMessage> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("Parse" as const),
+      name: statementName,
+      sql: statements,
+      types: fc.constant([]),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("Bind" as const),
+      portal: portalName,
+      statement: statementName,
+      formats: fc.constant([]),
+      values: fc.constant([]),
+      resultFormats: fc.constantFrom([], [0], [1]),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("Describe" as const), target, name: portalName }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("Execute" as const),
+      portal: portalName,
+      maxRows: fc.constantFrom(0, 1, 2),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("Close" as const), target, name: statementName }) },
+  { weight: 1, arbitrary: fc.constant<FrontendMessage>({ kind: "Flush" }) },
+);
+
+/** One statement as drivers run it. */
+const wellFormed = fc
+  .tuple(statementName, portalName, statements, fc.constantFrom(0, 2))
+  .map(([name, portal, sql, maxRows]): FrontendMessage[] => [
+    { kind: "Close", target: "statement", name },
+    { kind: "Parse", name, sql, types: [] },
+    { kind: "Bind", portal, statement: name, formats: [], values: [], resultFormats: [] },
+    { kind: "Describe", target: "portal", name: portal },
+    { kind: "Execute", portal, maxRows },
+  ]);
+
+const extendedCopy = copyTail.map((tail): FrontendMessage[] => [
+  { kind: "Parse", name: "", sql: "copy t$me from stdin", types: [] },
+  { kind: "Bind", portal: "", statement: "", formats: [], values: [], resultFormats: [] },
+  { kind: "Execute", portal: "", maxRows: 0 },
+  ...tail,
+]);
+
+const batch = fc
+  .oneof(
+    { weight: 3, arbitrary: fc.array(wellFormed, { minLength: 1, maxLength: 3 }).map((list) => list.flat()) },
+    { weight: 3, arbitrary: fc.array(extendedMessage, { maxLength: 7 }) },
+    { weight: 1, arbitrary: extendedCopy },
+  )
+  .map((messages) => [...messages, sync]);
+
+const burst: fc.Arbitrary<Burst> = fc.record({
+  messages: fc.array(fc.oneof(simple, batch), { minLength: 1, maxLength: 3 }).map((units) => units.flat()),
+  cuts: fc.array(fc.nat(2000), { maxLength: 4 }),
+});
+
+export const sessionPlans: fc.Arbitrary<SessionPlan[]> = fc.array(
+  fc.record({
+    bursts: fc.array(burst, { minLength: 1, maxLength: 6 }),
+    leaves: fc.constantFrom<"terminate" | "vanish">("terminate", "terminate", "vanish"),
+  }),
+  { minLength: 2, maxLength: 5 },
+);
