@@ -60,7 +60,7 @@ function combine(found: readonly Found[], hintComments: readonly string[]): Synt
     operators: found.flatMap(({ walk }) => walk.operators),
     types: found.flatMap(({ walk }) => walk.types),
     fields: found.flatMap(({ walk }) => walk.fields),
-    clock: found.some(({ walk }) => walk.clock),
+    unsteady: found.some(({ walk }) => walk.unsteady),
     opaque: found.find(({ traits }) => traits.opaque !== false)?.traits.opaque ?? false,
     route: strongestRoute(found),
     changesCatalog: found.some(({ traits }) => traits.kind === "ddl" || traits.kind === "unknown"),

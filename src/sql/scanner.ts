@@ -59,7 +59,7 @@ function syntaxOf(found: Found): Syntax {
     operators: [],
     types: [],
     fields: [],
-    clock: false,
+    unsteady: false,
     opaque: false,
     route: traits.route,
     changesCatalog: false,

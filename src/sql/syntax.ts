@@ -33,8 +33,8 @@ export interface Syntax {
   readonly types: readonly TypeUse[];
   /** Last parts of dotted names, which may be calls in disguise: `t.f` is `f(t)` if f is a function. */
   readonly fields: readonly string[];
-  /** Whether the text reads the clock in the grammar's own words: CURRENT_DATE and the like. */
-  readonly clock: boolean;
+  /** Whether words of the grammar ask for the time or for chance: CURRENT_DATE, TABLESAMPLE. */
+  readonly unsteady: boolean;
   /** What is opaque whatever the catalog says. */
   readonly opaque: false | OpaqueReason;
   readonly route: "any" | PrimaryReason;

@@ -44,7 +44,7 @@ export function verdict(syntax: Syntax, catalog: Catalog): StatementClass {
     volatile: false,
     session: false,
     functionsSafe: true,
-    steady: !syntax.clock,
+    steady: !syntax.unsteady,
   };
   for (const call of syntax.calls) judgeCall(call, catalog, findings);
   for (const relation of syntax.relations) judgeRelation(relation, catalog, findings);
@@ -243,6 +243,8 @@ function judgeRelation(relation: RelationUse, catalog: Catalog, findings: Findin
       findings.session = true;
       toPrimary(findings, "session_state");
     } else if (nodeView.test(name)) toPrimary(findings, "node_local");
+    // UPDATE pg_settings is SET by a rule.
+    if (relation.access === "write") opaque(findings, "relation_write");
     if (system) return;
   }
   if (catalog.state === "unknown") {

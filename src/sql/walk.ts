@@ -14,7 +14,7 @@ export class Walk {
   readonly operators: TypeUse[] = [];
   readonly types: TypeUse[] = [];
   readonly fields: string[] = [];
-  clock = false;
+  unsteady = false;
   locking = false;
   /** INSERT, UPDATE, DELETE or MERGE, also inside of WITH. */
   writes = false;
@@ -92,8 +92,7 @@ export class Walk {
         for (const name of names(value)) this.#add(this.fields, `f.${name}`, name);
         break;
       case "method":
-        // TABLESAMPLE: the name of a function.
-        this.#note({ constants: [], once: false, argumentCount: 1, ...qualified(names(value)) });
+        this.#sample(qualified(names(value)));
         break;
       default:
     }
@@ -114,6 +113,13 @@ export class Walk {
     // Each of these counts, and in its order.
     if (literalsMatter.has(call.name)) this.calls.push(call);
     else this.#add(this.calls, key, { ...call, constants: [], once: false });
+  }
+
+  /** TABLESAMPLE: the name of a function in C, which it takes a superuser to make. */
+  #sample(method: TypeUse): void {
+    this.unsteady = true;
+    if (method.name === "system" || method.name === "bernoulli") return;
+    this.#note({ constants: [], once: false, argumentCount: 1, ...method });
   }
 
   #relation(range: JsonObject | undefined, access: "read" | "write"): void {
@@ -141,7 +147,7 @@ export class Walk {
   }
 
   #valueFunction(op: string): void {
-    if (/DATE|TIME/.test(op)) this.clock = true;
+    if (/DATE|TIME/.test(op)) this.unsteady = true;
   }
 
   #add<T>(list: T[], key: string, item: T): void {
