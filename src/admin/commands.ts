@@ -18,6 +18,7 @@ import { showDnsZones } from "./commands/show-dns-zones.ts";
 import { showHelp } from "./commands/show-help.ts";
 import { showLists } from "./commands/show-lists.ts";
 import { showMem } from "./commands/show-mem.ts";
+import { showMultiplex } from "./commands/show-multiplex.ts";
 import { showParameters } from "./commands/show-parameter.ts";
 import { showPeerPools } from "./commands/show-peer-pools.ts";
 import { showPeers } from "./commands/show-peers.ts";
@@ -43,7 +44,17 @@ const commands = new Map<string, Command>();
 for (const command of [
   ...[disable, enable, kill, killClient, pause, reconnect, reload, resume, set, shutdown, waitClose],
   ...[showActiveSockets, showClients, showConfig, showDatabases, showDnsHosts, showDnsZones, showHelp],
-  ...[showLists, showMem, showPeerPools, showPeers, showPools, showServers, showSockets, showState],
+  ...[
+    showLists,
+    showMem,
+    showMultiplex,
+    showPeerPools,
+    showPeers,
+    showPools,
+    showServers,
+    showSockets,
+    showState,
+  ],
   ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion],
   ...[showPoolNodes, showPoolPools, showPoolProcesses, showPoolVersion],
   ...showParameters,

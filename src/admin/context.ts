@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
+import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { PeerView } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PoolMode } from "../pool/settings.ts";
@@ -80,6 +81,8 @@ export interface AdminContext {
   readonly version: string;
   config(): Config;
   pools(): readonly PoolView[];
+  /** Undefined: no client of the pool is in auto mode. */
+  multiplexerOf(pool: Pool): Multiplexer | undefined;
   sessions(): Iterable<Session>;
   consoles(): Iterable<ConsoleClient>;
   /** Connections that are logging in. */

@@ -147,6 +147,11 @@ export const databaseSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  multiplex: {
+    type: "boolean",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   pool_mode: {
     type: "choice",
     values: ["auto", "session", "transaction", "statement"],

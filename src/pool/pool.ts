@@ -15,14 +15,7 @@ import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import {
-  outcomeOf,
-  poolerShutdown,
-  reasonOf,
-  serverShuttingDown,
-  tooManyWaiting,
-  uncleanLogin,
-} from "./failures.ts";
+import { outcomeOf, poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
 import { Offers } from "./offers.ts";
 import { Opening } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
@@ -173,12 +166,18 @@ export class Pool implements BudgetMember {
 
   #queue(waiter: Waiter): boolean {
     const { waitingMax } = this.settings;
-    if (waitingMax > 0 && this.#waiting.length - this.coming >= waitingMax) {
-      waiter.onLeaseFailed(tooManyWaiting());
-      return false;
-    }
-    this.#waiting.push(waiter, this.#clock.now());
-    return true;
+    const lengthMax = waitingMax > 0 ? waitingMax + this.coming : Number.POSITIVE_INFINITY;
+    return this.#waiting.push(waiter, this.#clock.now(), lengthMax);
+  }
+
+  /** Servers are given to whoever asks. */
+  get handsOut(): boolean {
+    return !this.#closed && !this.#draining && !this.#paused;
+  }
+
+  /** The server that {@link lease} would give now. */
+  get nextIdle(): Server | undefined {
+    return this.#servers.idle.at(-1);
   }
 
   /** The waiter has lost interest. */

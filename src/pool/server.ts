@@ -34,6 +34,10 @@ export interface ServerOwner {
   readonly reportsDue?: (() => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
   onServerDrain(): void;
+  /** A ReadyForQuery was passed on: what follows belongs to the next unit. Only for who tells units apart. */
+  onUnit?(status: number): void;
+  /** Everything that came at once was handled. */
+  onChunk?(): void;
   /** The connection is gone. `relayed`: the client already got the server's own last words. */
   onServerLost(error: Failure, relayed: boolean): void;
 }
@@ -163,6 +167,11 @@ export class Server implements TransportListener {
     return this.#framer.streaming;
   }
 
+  /** It has said why it is about to end. */
+  get dying(): boolean {
+    return this.#lastWords !== undefined;
+  }
+
   /** Nothing is owed and no transaction is open. */
   get clean(): boolean {
     return this.replies.settled && this.replies.status === TransactionStatus.idle && this.#framer.atBoundary;
@@ -254,7 +263,14 @@ export class Server implements TransportListener {
         this.replies.takeRow(framer.buffer.subarray(framer.start, framer.end));
       }
       if (framer.streaming) continue;
-      if (framer.type === Backend.readyForQuery && this.replies.settled) this.#settledDue = true;
+      if (framer.type === Backend.readyForQuery) {
+        if (this.replies.settled) this.#settledDue = true;
+        if (verdict === Verdict.forward && this.owner?.onUnit !== undefined) {
+          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          run = undefined;
+          this.owner.onUnit(this.replies.status);
+        }
+      }
       if (!this.replies.hasSynthesised) continue;
       if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
       run = undefined;
@@ -262,6 +278,7 @@ export class Server implements TransportListener {
     }
     if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
     if (this.#settledDue) this.#tellSettled();
+    this.owner?.onChunk?.();
     return flushed;
   }
 

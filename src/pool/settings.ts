@@ -37,6 +37,8 @@ export interface PoolSettings {
   readonly preparedMax: number;
   /** Longest body of a message from a server (`max_packet_size`). */
   readonly packetBytesMax: number;
+  /** In auto mode: brief reads of several clients share a server. */
+  readonly multiplex: boolean;
   /** Close a server after each client instead of reusing it: replication, template databases. */
   readonly reuse: boolean;
 }

@@ -1,7 +1,7 @@
 /** Clients that wait for a server of one pool, served in the order in which they came. */
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
-import { queryWaitTimeout } from "./failures.ts";
+import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import type { Server } from "./server.ts";
 
 /** A client that wants a server. */
@@ -34,8 +34,14 @@ export class WaitQueue {
     return this.#waiting.peekFirst()?.sinceMs;
   }
 
-  push(waiter: Waiter, nowMs: number): void {
+  /** Returns whether the waiter has a place: it is told if the queue is as long as it may be. */
+  push(waiter: Waiter, nowMs: number, lengthMax: number = Number.POSITIVE_INFINITY): boolean {
+    if (this.#waiting.length >= lengthMax) {
+      waiter.onLeaseFailed(tooManyWaiting());
+      return false;
+    }
     this.#waiting.push({ waiter, sinceMs: nowMs, notified: false });
+    return true;
   }
 
   /** Whoever has waited longest. */

@@ -56,6 +56,11 @@ export class AutoDatabases {
     return database;
   }
 
+  /** Undefined: no client of the pool has been in auto mode. */
+  find(pool: Pool): AutoDatabase | undefined {
+    return this.#databases.get(pool);
+  }
+
   /** Pools that have had clients in auto mode. */
   [Symbol.iterator](): IterableIterator<AutoDatabase> {
     return this.#databases.values();
@@ -64,7 +69,7 @@ export class AutoDatabases {
   tick(): void {
     const known = new Set(this.#pools);
     for (const [pool, database] of this.#databases) {
-      if (known.has(pool)) database.classification.tick();
+      if (known.has(pool)) database.tick();
       else this.#databases.delete(pool);
     }
   }

@@ -16,11 +16,14 @@ import { withSetting } from "../config/changes.ts";
 import { consoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
 import type { CancelRegistry } from "../pool/cancel-registry.ts";
+import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Peers } from "../pool/peers.ts";
+import type { Pool } from "../pool/pool.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { encodeParameterStatus } from "../wire/encode-backend.ts";
+import type { AutoDatabases } from "./auto-databases.ts";
 import type { Pools } from "./pools.ts";
 
 /** The pooler, as far as the console goes. */
@@ -31,6 +34,7 @@ export interface ConsoleOwner {
   readonly peers: Peers;
   readonly config: Config;
   readonly pools: Pools;
+  readonly autoDatabases: AutoDatabases;
   readonly sessions: ReadonlySet<Session>;
   readonly loginCount: number;
   readonly userNames: readonly string[];
@@ -144,6 +148,10 @@ export class Consoles implements ConsoleHost {
 
   pools(): readonly PoolView[] {
     return this.#owner.pools.views();
+  }
+
+  multiplexerOf(pool: Pool): Multiplexer | undefined {
+    return this.#owner.autoDatabases.find(pool)?.multiplexer;
   }
 
   sessions(): Iterable<Session> {

@@ -125,6 +125,7 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
     checkDelayMs: settings.server_check_delay * 1000,
     preparedMax: settings.max_prepared_statements || (mode === "auto" ? preparedMaxInAuto : 0),
     packetBytesMax: settings.max_packet_size,
+    multiplex: target?.database.multiplex ?? settings.multiplex,
     reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
   };
 }

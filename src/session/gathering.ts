@@ -81,7 +81,10 @@ export class Gathering {
         break;
       default:
     }
-    this.unit ??= takeUnit();
+    if (this.unit === undefined) {
+      this.unit = takeUnit();
+      this.#auto?.beginUnit();
+    }
     this.unit.push(kind, type, framer.buffer, framer.start, framer.end);
     this.#auto?.note(type, framer.buffer, framer.start, framer.end, kind === Frame.whole);
     // The parts that follow the first of a long message need somewhere to go.

@@ -1,7 +1,7 @@
 /**
  * One logged-in client.
  *
- * Its bytes go through one guarded loop, `#advance`, which decides the only next step:
+ * Its bytes go through one guarded loop, `advance`, which decides the only next step:
  *
  *     bytes -> framer -> no server yet?  gather until the unit can run (Query, Sync, Flush), lease a server
  *                        server?         forward, each request noted in the server's reply queue
@@ -19,7 +19,6 @@ import { type ParameterVector, trackedName } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/server.ts";
 import type { PoolMode } from "../pool/settings.ts";
-import type { Waiter } from "../pool/waiters.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
 import { Activity } from "./activity.ts";
@@ -29,19 +28,19 @@ import { beginsUnit, Flow } from "./flow.ts";
 import { Gathered, Gathering } from "./gathering.ts";
 import { applySettings, leaveServer, releaseWhenSettled } from "./handover.ts";
 import { Inbox } from "./inbox.ts";
+import { Leasing, type LeasingClient } from "./leasing.ts";
 import { Output } from "./output.ts";
 import {
   canceledByUser,
   errorReply,
   internalError,
   invalidServerParameter,
-  longWaitNotice,
   transactionInStatementMode,
 } from "./replies.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
 
-export class Session implements TransportListener, ServerOwner, Waiter, CancelTarget {
+export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient {
   readonly identity: SessionIdentity;
   readonly parameters: ParameterVector;
   readonly activity: Activity;
@@ -64,8 +63,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   readonly #output = new Output();
   readonly #flow: Flow;
   readonly #gathering: Gathering;
+  readonly #leasing: Leasing;
   #server: Server | undefined;
-  #waiting = false;
   #advancing = false;
   #ended = false;
   /** The message in the framer waits: until it is known what its name means, or for its turn. */
@@ -105,13 +104,22 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#gathering = new Gathering(this.#auto);
     this.#flow = new Flow(transport, this.#inbox.framer);
     this.#requests = new Requests(this.#output, this.#statements, this.#auto);
+    this.#leasing = new Leasing(this, pool, context, {
+      auto: this.#auto,
+      gathering: this.#gathering,
+      requests: this.#requests,
+      output: this.#output,
+      activity: this.activity,
+      transport,
+      clock: context.clock,
+    });
     pool.clients++;
     transport.listener = this;
   }
 
   /** The server that the client holds now. */
   get server(): Server | undefined {
-    return this.#server;
+    return this.#server ?? this.#leasing.sharedServer;
   }
 
   get pool(): Pool {
@@ -120,6 +128,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
 
   get transport(): Transport {
     return this.#transport;
+  }
+
+  /** More has come than the message at hand. */
+  get behind(): boolean {
+    return this.#inbox.behind;
   }
 
   /** Statements of the extended protocol that the client has named, where they are handled here. */
@@ -136,12 +149,13 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (this.#ended) return;
     this.activity.hear(this.#context.tickMs());
     this.#inbox.push(chunk);
-    this.#advance();
+    this.advance();
   }
 
   onDrain(): void {
     if (this.#server?.transport.paused === true) this.#server.transport.resume();
-    if (this.#flow.stalled) this.#advance();
+    this.#leasing.onClientDrain();
+    if (this.#flow.stalled) this.advance();
   }
 
   onClose(error: Error | undefined): void {
@@ -155,7 +169,14 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (this.#ended) return;
     const limits = this.#context.clientLimits(this.identity.user);
     const begun = this.#gathering.status !== TransactionStatus.idle;
-    const failure = this.activity.exceeded(limits, this.#server, this.#waiting, nowMs, begun);
+    const { server } = this;
+    const failure = this.activity.exceeded(
+      limits,
+      server,
+      server === undefined && this.#leasing.waiting,
+      nowMs,
+      begun,
+    );
     if (failure !== undefined) this.fail(failure);
   }
 
@@ -163,7 +184,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   async cancel(): Promise<void> {
     if (this.#ended) return;
     const server = this.#server;
-    if (this.#waiting) this.#cancelQueued();
+    if (this.#leasing.sharedServer !== undefined) await this.#leasing.cancelShared();
+    else if (this.#leasing.waiting) this.#cancelQueued();
     else if (server !== undefined && !server.replies.settled) await this.#pool.cancel(server);
   }
 
@@ -171,7 +193,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   fail(failure: Failure): void {
     if (this.#ended) return;
     // In the middle of a reply the client would take the text for the rest of that.
-    const torn = this.#server?.midReply === true;
+    const torn = this.server?.midReply === true;
     const reply = torn ? undefined : errorReply("FATAL", failure, this.#context.asPgbouncer());
     this.#context.onPoolerError(this, failure);
     this.#transport.end(reply);
@@ -183,35 +205,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#transport.destroy();
   }
 
-  // ---- from the pool ----
-
-  onLeased(server: Server): void {
-    assert(this.#waiting && !this.#ended, "only a waiting client is given a server");
-    this.#waiting = false;
-    try {
-      this.#attach(server);
-    } catch (error) {
-      // Not the server's fault: the exception must not reach the code that reads from it.
-      this.#failBy(error);
-      return;
-    }
-    this.#advance();
-  }
-
-  onLeaseFailed(failure: Failure): void {
-    this.#waiting = false;
-    this.fail(failure);
-  }
-
-  onLongWait(): void {
-    this.#transport.write(longWaitNotice);
-  }
-
   // ---- from the server ----
 
   onReplies(bytes: Buffer): boolean {
     if (this.#settingsPending && this.#settingsFailed()) return true;
     const transport = this.#transport;
+    this.#leasing.onReplies(bytes.length);
     if (this.#mode === "statement" && this.#server?.replies.status !== TransactionStatus.idle) {
       // The ReadyForQuery that says so is among these bytes: the client must not take it for a success.
       this.fail(transactionInStatementMode());
@@ -231,10 +230,11 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     this.#settingsPending = false;
     const nowMs = this.#context.clock.now();
     this.activity.settled(nowMs, server.replies.status);
+    this.#leasing.onSettled(nowMs);
     const notice = this.#auto?.takeNotice();
     if (notice !== undefined) this.#transport.write(notice);
     if (!this.#advancing) this.#releaseIfDone(nowMs);
-    if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.#advance();
+    if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.advance();
   }
 
   onParameter(name: string, value: string): void {
@@ -252,7 +252,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   onServerDrain(): void {
-    if (this.#flow.stalled) this.#advance();
+    if (this.#flow.stalled) this.advance();
   }
 
   onServerLost(failure: Failure, relayed: boolean): void {
@@ -271,14 +271,14 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   // ---- the loop ----
 
   /** Reads and forwards until nothing is left or something has to be waited for. Never entered twice. */
-  #advance(): void {
+  advance(): void {
     if (this.#advancing || this.#ended) return;
     this.#advancing = true;
     try {
       this.#loop();
       if (!this.#ended) this.#flush();
     } catch (error) {
-      this.#failBy(error);
+      this.failBy(error);
     } finally {
       this.#advancing = false;
       this.#flow.sendAnswers();
@@ -290,12 +290,12 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   }
 
   #advanceSoon(): void {
-    queueMicrotask(() => this.#advance());
+    queueMicrotask(() => this.advance());
   }
 
   #loop(): void {
     const inbox = this.#inbox;
-    while (!this.#ended && !this.#waiting) {
+    while (!this.#ended && !this.#leasing.waiting) {
       if (this.#flow.stalls(this.#server)) return;
       const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
@@ -350,7 +350,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
       return;
     }
     if (this.activity.queryStartMs === 0) this.activity.begin(this.#context.clock);
-    if (gathered === Gathered.complete && !this.#answerHere()) this.#lease();
+    if (gathered === Gathered.complete && !this.#answerHere()) this.#leasing.begin();
   }
 
   /** Whether the unit needs no server, and is answered. */
@@ -362,19 +362,8 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     return true;
   }
 
-  #lease(): void {
-    this.#waiting = true;
-    const server = this.#pool.lease(this);
-    if (server === undefined) {
-      if (this.#waiting) this.activity.waitStartMs = this.#context.clock.now();
-      return;
-    }
-    this.#waiting = false;
-    this.#attach(server);
-  }
-
   /** The server is ours: bring its settings to the client's, then send what was gathered, in the same write. */
-  #attach(server: Server): void {
+  attach(server: Server): void {
     assert(this.#server === undefined && server.owner === undefined, "a client holds one server at a time");
     this.#server = server;
     server.owner = this;
@@ -387,6 +376,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
     if (sends) this.#settingsPending = true;
     const { unit } = this.#gathering;
     if (unit === undefined) return;
+    this.#leasing.onSent();
     for (let i = 0; i < unit.length; i++) {
       this.#requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
     }
@@ -412,7 +402,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
    * (One that sends nothing meanwhile is left alone: to stop and start reading are system calls.)
    */
   #readOrPause(): void {
-    const stops = this.#waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;
+    const stops = this.#leasing.waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;
     if (stops) this.#transport.pause();
     else this.#transport.resume();
   }
@@ -445,16 +435,15 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
 
   /** The unit that waits for a server is answered as PostgreSQL answers a cancelled one. */
   #cancelQueued(): void {
-    this.#pool.cancelWait(this);
-    this.#waiting = false;
+    this.#leasing.withdraw();
     this.activity.dropped();
     const ready = this.#gathering.cancel();
     this.#transport.write(errorReply("ERROR", canceledByUser(), false));
     if (ready !== undefined) this.#transport.write(ready);
-    this.#advance();
+    this.advance();
   }
 
-  #failBy(error: unknown): void {
+  failBy(error: unknown): void {
     if (error instanceof Failure) {
       this.fail(error);
       return;
@@ -472,8 +461,7 @@ export class Session implements TransportListener, ServerOwner, Waiter, CancelTa
   #end(reason: string, orderly = false): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#waiting) this.#pool.cancelWait(this);
-    this.#waiting = false;
+    this.#leasing.end();
     this.#inbox.clear();
     if (orderly) this.#flush();
     else this.#output.clear();

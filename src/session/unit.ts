@@ -2,8 +2,8 @@
  * The messages of one unit, gathered while their client has no server. Parallel arrays that are used again:
  * nothing is allocated per message.
  */
-import { Frontend } from "../wire/constants.ts";
-import type { Frame } from "../wire/framer.ts";
+import { Frontend, headerBytes } from "../wire/constants.ts";
+import { Frame } from "../wire/framer.ts";
 
 /** Bytes gathered before a server is asked for although the unit is not complete. */
 const gatheredBytesMax = 64 * 1024;
@@ -39,6 +39,38 @@ export function completesUnit(type: number): boolean {
   }
 }
 
+/** Longer units are not put between those of others. */
+const shareableBytesMax = 16 * 1024;
+
+/**
+ * Whether a unit is complete and does nothing but run statements to their ends: a Query, or Parse, Bind, Describe and
+ * Execute up to a Sync.
+ */
+export function isShareable(unit: Unit): boolean {
+  const last = unit.length - 1;
+  if (unit.bytes > shareableBytesMax) return false;
+  if (unit.type(last) === Frontend.query) return last === 0 && unit.kind(0) === Frame.whole;
+  if (unit.type(last) !== Frontend.sync) return false;
+  for (let i = 0; i < last; i++) {
+    switch (unit.type(i)) {
+      case Frontend.parse:
+        // A name that is given cannot be given again, if the unit has to be run again.
+        if (unit.buffer(i)[unit.start(i) + headerBytes] !== 0) return false;
+        break;
+      case Frontend.bind:
+      case Frontend.describe:
+        break;
+      case Frontend.execute:
+        // A limit of rows leaves a portal open.
+        if (unit.buffer(i).readInt32BE(unit.end(i) - 4) > 0) return false;
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
+}
+
 export class Unit {
   #length = 0;
   #bytes = 0;
@@ -50,6 +82,10 @@ export class Unit {
 
   get length(): number {
     return this.#length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   get empty(): boolean {

@@ -48,6 +48,7 @@ const settings: PoolSettings = {
   checkDelayMs: 0,
   preparedMax: 100,
   packetBytesMax: Number.POSITIVE_INFINITY,
+  multiplex: false,
   reuse: true,
 };
 

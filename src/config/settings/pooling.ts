@@ -13,6 +13,12 @@ export const pooling = {
     reloadable: true,
     doc: "Whether a client in auto mode is sent a NOTICE when its server is reserved for it, with the reasons.",
   },
+  multiplex: {
+    type: "boolean",
+    default: true,
+    reloadable: true,
+    doc: "Whether brief reads of several clients in auto mode share a server: they stand in its pipeline one behind the other, and neither side sleeps and wakes for each of them. docs/pooling.md says which do.",
+  },
   default_pool_size: {
     type: "integer",
     default: 20,

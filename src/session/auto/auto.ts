@@ -10,18 +10,19 @@
  *
  * Nothing is decided by what the text seems to do. In doubt everything is touched.
  */
+import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { setConfig, settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request, type RequestOutcome } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
-import { Frontend, headerBytes, type TransactionStatus } from "../../wire/constants.ts";
+import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
 import { reservedNotice } from "../replies.ts";
 import type { ClientStatements } from "../statements.ts";
-import type { Unit } from "../unit.ts";
+import { isShareable, type Unit } from "../unit.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
@@ -67,6 +68,9 @@ export class AutoSession {
   #reservations = 0;
   /** Reservations that statements on their way ask for. */
   #reserving = 0;
+  /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
+  #pace: Pace | undefined;
+  #exclusive = false;
   #usesSequence = false;
   #asksSequence = false;
   #catalogChanged = false;
@@ -88,6 +92,28 @@ export class AutoSession {
     this.#statements = statements;
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
+  }
+
+  /** A unit begins; nothing of it was noted. */
+  beginUnit(): void {
+    this.#pace = undefined;
+    this.#exclusive = false;
+  }
+
+  /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
+  shares(unit: Unit): Pace | undefined {
+    const pace = this.#pace;
+    if (this.#exclusive || pace === undefined || this.#begin.status !== TransactionStatus.idle)
+      return undefined;
+    if ((this.#touched | this.#reserving | this.#reservations | this.#asked) !== 0) return undefined;
+    return isShareable(unit) ? pace : undefined;
+  }
+
+  /** Whether a server has what the client has, and nothing that others have left. */
+  fits(server: Server): boolean {
+    const { taintedBy, parameters } = server;
+    if (taintedBy !== undefined && taintedBy !== this.#client.id) return false;
+    return parameters.tracked.equals(this.#client.parameters);
   }
 
   /** Status of the transaction of a client that has no server. */
@@ -174,6 +200,8 @@ export class AutoSession {
   }
 
   #see(knowledge: Knowledge, server: Server | undefined): void {
+    if (knowledge.pace === undefined) this.#exclusive = true;
+    else this.#pace = slower(this.#pace, knowledge.pace);
     if (knowledge.plain) return;
     if (server === undefined && knowledge.transaction !== undefined) this.#begin.see(knowledge.transaction);
     let { touches } = knowledge;
@@ -438,6 +466,10 @@ export class AutoSession {
     this.#touched = 0;
     this.#reserving = 0;
   }
+}
+
+function slower(one: Pace | undefined, other: Pace): Pace {
+  return one === undefined || other.meanMs > one.meanMs ? other : one;
 }
 
 /** What a server has after RESET ALL, which leaves alone as whom it acts. */

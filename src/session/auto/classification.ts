@@ -32,6 +32,9 @@ const catalogAgeMsMax = 60_000;
 const reloadPauseMs = 100;
 const retryPauseMs = 5000;
 
+/** For so long the catalogs wait for a server that is idle. */
+const idleWaitMs = 1000;
+
 export class Classification implements Waiter, ServerOwner {
   /** Changes whenever the class of a text may be another one than before. */
   generation = 0;
@@ -45,6 +48,7 @@ export class Classification implements Waiter, ServerOwner {
   #loading = false;
   /** Asked for again while it was being read. */
   #stale = true;
+  #staleSinceMs: number | undefined;
   #notBeforeMs = 0;
   #loadedAtMs = 0;
   #rows: Buffer[] = [];
@@ -86,10 +90,16 @@ export class Classification implements Waiter, ServerOwner {
     this.load();
   }
 
-  /** Reads the catalogs, if that is due, somebody needs them and a server has nothing else to do. */
+  /**
+   * Reads the catalogs, if that is due and somebody needs them: when a server has nothing else to do, or, once that has
+   * not come about for a while, when it is its turn.
+   */
   load(): void {
-    if (!this.#stale || this.#loading || this.#pool.clients === 0 || !hasIdle(this.#pool)) return;
-    if (this.#clock.now() < this.#notBeforeMs) return;
+    if (!this.#stale || this.#loading || this.#pool.clients === 0) return;
+    const nowMs = this.#clock.now();
+    if (nowMs < this.#notBeforeMs) return;
+    this.#staleSinceMs ??= nowMs;
+    if (!hasIdle(this.#pool) && (this.#pool.size === 0 || nowMs - this.#staleSinceMs < idleWaitMs)) return;
     this.#loading = true;
     const server = this.#pool.lease(this);
     if (server !== undefined) this.onLeased(server);
@@ -98,6 +108,7 @@ export class Classification implements Waiter, ServerOwner {
   onLeased(server: Server): void {
     this.#server = server;
     this.#stale = false;
+    this.#staleSinceMs = undefined;
     this.#failed = false;
     this.#rows = [];
     server.owner = this;

@@ -3,6 +3,7 @@
  * for by name, whether anybody asks what a sequence gave last, and how many reservations there are.
  */
 import type { Clock } from "../../base/clock.ts";
+import { Multiplexer } from "../../pool/multiplexer.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
@@ -30,6 +31,7 @@ export class AutoDatabase {
   /** Some client has called currval() or lastval(). */
   asksSequences = false;
   readonly classification: Classification;
+  readonly multiplexer: Multiplexer;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
   readonly wantsNotice: () => boolean;
   /** New sessions will begin with other settings. */
@@ -49,9 +51,16 @@ export class AutoDatabase {
     this.classification = new Classification(pool, options.clock, options.classifier, (name) => {
       this.ledgerQueries.addName(name);
     });
+    this.multiplexer = new Multiplexer(pool, options.clock);
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));
+  }
+
+  /** Everything that time asks for. */
+  tick(): void {
+    this.classification.tick();
+    this.multiplexer.tick();
   }
 
   /** `settings`: those of the client, if they are unusual. */

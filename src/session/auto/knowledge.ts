@@ -4,6 +4,7 @@
  * `plain`, and costs one comparison.
  */
 
+import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
 import { Reservation, Touch, touchesAll } from "./reservations.ts";
 
@@ -42,6 +43,8 @@ export interface Knowledge {
   readonly namesPrepared: boolean;
   readonly changesCatalog: boolean;
   readonly transaction: TransactionControl | undefined;
+  /** Plain, and may run between statements of others: how long that takes. */
+  readonly pace: Pace | undefined;
 }
 
 const nothing: Knowledge = {
@@ -60,6 +63,7 @@ const nothing: Knowledge = {
   namesPrepared: false,
   changesCatalog: false,
   transaction: undefined,
+  pace: undefined,
 };
 
 /** Of what was not looked at. */
@@ -111,6 +115,7 @@ function derive(statement: StatementClass): Knowledge {
   draft.transaction = statement.transaction;
   draft.namesPrepared ||= statement.relations.some(({ name }) => name === "pg_prepared_statements");
   draft.plain = isPlain(draft);
+  if (draft.plain && statement.shareable === true) draft.pace = new Pace();
   return draft;
 }
 

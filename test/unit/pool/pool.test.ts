@@ -35,6 +35,7 @@ const settings: PoolSettings = {
   checkDelayMs: 30_000,
   preparedMax: 200,
   packetBytesMax: 0x7fff_ffff,
+  multiplex: false,
   reuse: true,
 };
 

@@ -1,0 +1,21 @@
+/** SHOW MULTIPLEX: how far the brief reads of auto mode share servers, for each pool. Counts are since the start. */
+import { type Command, showCommand } from "../command.ts";
+import { columnsOf } from "../result.ts";
+
+const columns = columnsOf(
+  ["text", "database", "user"],
+  ["int4", "servers", "depth", "queued"],
+  ["int8", "units", "joined", "waited", "returned", "depth_max"],
+);
+
+export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", columns, (context) =>
+  context.pools().flatMap(({ pool, database, user }) => {
+    const multiplexer = context.multiplexerOf(pool);
+    if (multiplexer === undefined) return [];
+    const { servers, queueLength, counts } = multiplexer;
+    let depth = 0;
+    for (const server of servers) depth += server.depth;
+    const { units, joined, queued, returned, depthMax } = counts;
+    return [[database, user, servers.length, depth, queueLength, units, joined, queued, returned, depthMax]];
+  }),
+);

@@ -1,0 +1,265 @@
+/**
+ * Which server a brief, shareable unit goes to, and the queue of those that find none.
+ *
+ *     1  a server that is shared already, if what is ahead there is done sooner than another server would wake up
+ *     2  an idle server, which is shared from now on
+ *     3  the shared server with the least ahead, within bounds
+ *     4  the queue: what is not sent can still go anywhere
+ *
+ * To the pool this is one client among others: it leases servers, waits in the pool's queue when it needs one, and
+ * gives each back as soon as it has nothing to do. While others wait in that queue, as many shared servers as they are
+ * get no new units until they are free. So nobody starves: neither those who need a server for themselves nor those
+ * who share.
+ */
+import type { Clock } from "../base/clock.ts";
+import { Deque } from "../base/deque.ts";
+import { Failure } from "../base/errors.ts";
+import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
+import { briefMsMax } from "./pace.ts";
+import type { Pool } from "./pool.ts";
+import type { Server } from "./server.ts";
+import { SharedServer, type SharedServerListener, type Sharer } from "./shared-server.ts";
+import type { Waiter } from "./waiters.ts";
+
+/** A client with a unit that may share. */
+export interface Candidate extends Sharer {
+  /** The server has the settings that the unit needs. */
+  fits(server: Server): boolean;
+  /** It gets a server for itself, since the one that came does not fit. */
+  onLeased(server: Server): void;
+  onLeaseFailed(failure: Failure): void;
+  onLongWait(): void;
+}
+
+/** What is ahead in a pipeline may take this long before another server is woken. */
+const joinMsMax = 0.3;
+/** Units in one pipeline. */
+const depthMax = 64;
+
+interface Queued {
+  readonly candidate: Candidate;
+  readonly sinceMs: number;
+}
+
+/** What operators see of it. */
+export interface MultiplexCounts {
+  /** Units that went into a pipeline, and those of them that found others in it. */
+  units: number;
+  joined: number;
+  queued: number;
+  /** Units that had to be run again. */
+  returned: number;
+  depthMax: number;
+}
+
+export class Multiplexer implements Waiter, SharedServerListener {
+  readonly counts: MultiplexCounts = { units: 0, joined: 0, queued: 0, returned: 0, depthMax: 0 };
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  readonly #shared: SharedServer[] = [];
+  readonly #queue = new Deque<Queued>();
+  /** Stands in the pool's queue. */
+  #waiting = false;
+  readonly #environment: { readonly cancel: (server: Server) => Promise<void>; readonly nowMs: () => number };
+
+  constructor(pool: Pool, clock: Clock) {
+    this.#pool = pool;
+    this.#clock = clock;
+    this.#environment = { cancel: (server) => pool.cancel(server), nowMs: () => clock.now() };
+  }
+
+  /** The database's units may share (`multiplex`). */
+  get enabled(): boolean {
+    return this.#pool.settings.multiplex;
+  }
+
+  /** Units that wait for a server. */
+  get queueLength(): number {
+    return this.#queue.length;
+  }
+
+  /** Servers that are shared now. */
+  get servers(): readonly SharedServer[] {
+    return this.#shared;
+  }
+
+  /**
+   * Sends the unit, or keeps it until it can be sent. False: it cannot share now; the client has to lease a server as
+   * for any other unit.
+   */
+  submit(candidate: Candidate): boolean {
+    if (!this.#pool.handsOut) return false;
+    if (this.#queue.length > 0) return this.#enqueue(candidate);
+    const nowMs = this.#clock.now();
+    const near = this.#find(candidate, joinMsMax, nowMs);
+    if (near !== undefined) {
+      this.#send(near, candidate);
+      return true;
+    }
+    const idle = this.#pool.nextIdle;
+    if (idle !== undefined) {
+      // One with other settings is as good, once they are changed: not here.
+      if (!idle.fit || !candidate.fits(idle)) return false;
+      return this.#enqueue(candidate);
+    }
+    const far = this.#find(candidate, briefMsMax, nowMs);
+    if (far === undefined) return this.#enqueue(candidate);
+    this.#send(far, candidate);
+    return true;
+  }
+
+  /** The unit of `candidate` is wanted no more, if it is still in the queue. Returns whether it was. */
+  withdraw(candidate: Candidate): boolean {
+    for (const queued of this.#queue) {
+      if (queued.candidate !== candidate) continue;
+      this.#queue.remove(queued);
+      this.#stopWaiting();
+      return true;
+    }
+    return false;
+  }
+
+  /** Limits of time of those that wait in the queue. */
+  tick(): void {
+    const { queryWaitTimeoutMs } = this.#pool.settings;
+    if (queryWaitTimeoutMs === 0) return;
+    const nowMs = this.#clock.now();
+    for (let first = this.#queue.peekFirst(); first !== undefined; first = this.#queue.peekFirst()) {
+      if (nowMs - first.sinceMs < queryWaitTimeoutMs) break;
+      this.#queue.shift();
+      first.candidate.onLeaseFailed(queryWaitTimeout());
+    }
+    this.#stopWaiting();
+  }
+
+  // ---- from the pool ----
+
+  onLeased(server: Server): void {
+    this.#waiting = false;
+    const first = this.#queue.peekFirst();
+    if (first !== undefined && !first.candidate.fits(server)) {
+      this.#queue.shift();
+      first.candidate.onLeased(server);
+      if (this.#queue.length > 0) this.#wait();
+      return;
+    }
+    const shared = this.#share(server);
+    // What waits is sent, so much as fits, whoever waits for the next turn.
+    this.#feed(shared);
+    this.onRoom(shared);
+    if (this.#queue.length > 0) this.#wait();
+  }
+
+  onLeaseFailed(failure: Failure): void {
+    this.#waiting = false;
+    if (failure.code === queryWaitTimeout().code) {
+      // The place in the pool's queue has grown old, not the units: those have their own times.
+      this.tick();
+      if (this.#queue.length > 0) this.#wait();
+      return;
+    }
+    // The pool's queue is full; what is shared already serves this one.
+    if (failure.code === tooManyWaiting().code && this.#shared.length > 0) return;
+    const queued = [...this.#queue];
+    this.#queue.clear();
+    for (const { candidate } of queued) candidate.onLeaseFailed(failure);
+  }
+
+  onLongWait(): void {
+    for (const { candidate } of this.#queue) candidate.onLongWait();
+  }
+
+  // ---- from shared servers ----
+
+  onRoom(shared: SharedServer): void {
+    if (!this.#shared.includes(shared)) return;
+    if (!shared.draining && this.#others > this.#drainingCount) shared.draining = true;
+    if (!shared.draining) this.#feed(shared);
+    if (shared.depth > 0 || shared.server.closed) return;
+    this.#forget(shared);
+    shared.server.owner = undefined;
+    this.#pool.release(shared.server, false);
+  }
+
+  onGone(shared: SharedServer): void {
+    this.#forget(shared);
+    if (this.#queue.length > 0) this.#wait();
+  }
+
+  // ---- within ----
+
+  /** Clients that wait in the pool's queue for a server of their own. */
+  get #others(): number {
+    return this.#pool.waitingCount - (this.#waiting ? 1 : 0);
+  }
+
+  get #drainingCount(): number {
+    let count = 0;
+    for (const shared of this.#shared) if (shared.draining) count++;
+    return count;
+  }
+
+  /** The first server, in the order in which they came, that has less than this ahead; so few of them are busy. */
+  #find(candidate: Candidate, backlogMsMax: number, nowMs: number): SharedServer | undefined {
+    for (const shared of this.#shared) {
+      if (shared.backlogMs > backlogMsMax || shared.depth >= depthMax || !shared.open) continue;
+      if (shared.stuck(nowMs) || !candidate.fits(shared.server)) continue;
+      return shared;
+    }
+    return undefined;
+  }
+
+  #share(server: Server): SharedServer {
+    const shared = new SharedServer(server, this, this.#environment);
+    this.#shared.push(shared);
+    return shared;
+  }
+
+  #forget(shared: SharedServer): void {
+    const index = this.#shared.indexOf(shared);
+    if (index >= 0) this.#shared.splice(index, 1);
+  }
+
+  #send(shared: SharedServer, candidate: Candidate): void {
+    const { counts } = this;
+    counts.units++;
+    if (shared.depth > 0) counts.joined++;
+    shared.add(candidate);
+    if (shared.depth > counts.depthMax) counts.depthMax = shared.depth;
+  }
+
+  #feed(shared: SharedServer): void {
+    const nowMs = this.#clock.now();
+    while (shared.open && shared.depth < depthMax && shared.backlogMs < briefMsMax) {
+      const first = this.#queue.peekFirst();
+      if (first === undefined || shared.stuck(nowMs) || !first.candidate.fits(shared.server)) break;
+      this.#queue.shift();
+      this.#send(shared, first.candidate);
+    }
+    this.#stopWaiting();
+  }
+
+  /** False: the queue is as long as it may be. */
+  #enqueue(candidate: Candidate): boolean {
+    const { waitingMax } = this.#pool.settings;
+    if (waitingMax > 0 && this.#queue.length >= waitingMax) return false;
+    this.counts.queued++;
+    this.#queue.push({ candidate, sinceMs: this.#clock.now() });
+    this.#wait();
+    return true;
+  }
+
+  /** One place in the pool's queue, for whoever is first here. */
+  #wait(): void {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    const server = this.#pool.lease(this);
+    if (server !== undefined) this.onLeased(server);
+  }
+
+  #stopWaiting(): void {
+    if (!this.#waiting || this.#queue.length > 0) return;
+    this.#waiting = false;
+    this.#pool.cancelWait(this);
+  }
+}

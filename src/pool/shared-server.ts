@@ -1,0 +1,336 @@
+/**
+ * A server that works for several clients at once: their units stand in its pipeline one behind the other, and each
+ * gets the replies to its own. To the server it is one owner; to the clients it is who sends their units and brings
+ * the replies.
+ *
+ *     a: Query  b: Query  c: Query ─▶ server ─▶ replies … Z │ replies … Z │ replies … Z
+ *                                                to a         to b          to c
+ *
+ * Units are plain reads outside of transactions, so any of them may be run again elsewhere as long as nothing of its
+ * replies has reached its client: when the server is lost, when a cancel request of somebody else has hit it, when the
+ * client in front does not take its replies.
+ */
+import { assert } from "../base/assert.ts";
+import { Deque } from "../base/deque.ts";
+import type { Failure } from "../base/errors.ts";
+import { turnNumber } from "../base/turn-writes.ts";
+import { Backend, TransactionStatus } from "../wire/constants.ts";
+import { sqlstateOf } from "../wire/fields.ts";
+import { briefMsMax, type Pace } from "./pace.ts";
+import type { Server, ServerOwner } from "./server.ts";
+
+/** A client with one unit. */
+export interface Sharer {
+  /** Of the unit's statement. */
+  readonly pace: Pace;
+  /** Sends the unit; nothing of it stays behind. Only the unit's own messages and what they need go out. */
+  sendUnit(shared: SharedServer): void;
+  /** Returns false if bytes of the buffer are still needed after the call. */
+  onReplies(bytes: Buffer): boolean;
+  /** The client's socket has more waiting in it than it should. */
+  readonly congested: boolean;
+  /** All is answered. */
+  onUnitDone(): void;
+  /** Nothing has been answered and nothing will be here: it may be run again. */
+  onUnitReturned(): void;
+  /** The server is gone in the middle of the replies. */
+  onUnitLost(failure: Failure): void;
+}
+
+/** One unit in the pipeline. Kept and used again. */
+interface Place {
+  /** Undefined: its client is gone, or it runs elsewhere; the replies are for nobody. */
+  sharer: Sharer | undefined;
+  expectedMs: number;
+  bytes: number;
+  /** Something of the replies has reached the client. */
+  relayed: boolean;
+  /** The client wants it cancelled. */
+  cancelAsked: boolean;
+  /** A cancel request was on its way while it was in the pipeline: it may be hit by mistake. */
+  endangered: boolean;
+  /** Replies of an endangered unit, until it is known whether it was hit. */
+  held: Buffer[] | undefined;
+  heldBytes: number;
+}
+
+/** Held replies beyond this are passed on: brief statements have small results. */
+const heldBytesMax = 256 * 1024;
+const queryCanceled = "57014";
+/** Turns of the event loop after which a brief statement has been answered. */
+const turnsToAnswer = 4;
+
+export interface SharedServerListener {
+  /** A unit is done, or returned: there may be room, or nothing left to do. */
+  onRoom(shared: SharedServer): void;
+  /** The connection is gone. */
+  onGone(shared: SharedServer): void;
+}
+
+export class SharedServer implements ServerOwner {
+  readonly server: Server;
+  readonly #listener: SharedServerListener;
+  readonly #cancel: (server: Server) => Promise<void>;
+  readonly #nowMs: () => number;
+  readonly #places = new Deque<Place>();
+  readonly #spare: Place[] = [];
+  /** Expected time of everything in the pipeline. */
+  #backlogMs = 0;
+  /** When the unit in front began, as far as that can be seen, and in which turn. */
+  #headSinceMs = 0;
+  #headTurn = 0;
+  /** Units whose end was seen in the chunk at hand, and since when they have been running. */
+  readonly #donePaces: Pace[] = [];
+  readonly #doneBytes: number[] = [];
+  #doneSinceMs = 0;
+  /** Gets no more units, because others need the server or it is not to be trusted. */
+  draining = false;
+
+  constructor(
+    server: Server,
+    listener: SharedServerListener,
+    environment: { readonly cancel: (server: Server) => Promise<void>; readonly nowMs: () => number },
+  ) {
+    this.server = server;
+    this.#listener = listener;
+    this.#cancel = environment.cancel;
+    this.#nowMs = environment.nowMs;
+    server.owner = this;
+    server.used = true;
+  }
+
+  /** Units that are not answered. */
+  get depth(): number {
+    return this.#places.length;
+  }
+
+  get backlogMs(): number {
+    return this.#backlogMs;
+  }
+
+  /** May be given units now. */
+  get open(): boolean {
+    return !this.draining && this.server.closeReason === undefined && this.server.cancelsInFlight === 0;
+  }
+
+  /** The unit in front takes longer than brief statements do: nobody should wait behind it. */
+  stuck(nowMs: number): boolean {
+    if (this.#places.length === 0 || nowMs - this.#headSinceMs < briefMsMax) return false;
+    return turnNumber() - this.#headTurn > turnsToAnswer;
+  }
+
+  add(sharer: Sharer): void {
+    const nowMs = this.#nowMs();
+    const place = this.#spare.pop() ?? newPlace();
+    place.sharer = sharer;
+    place.expectedMs = sharer.pace.meanMs;
+    if (this.#places.length === 0) this.#begin(nowMs);
+    this.#places.push(place);
+    this.#backlogMs += place.expectedMs;
+    sharer.sendUnit(this);
+    // Replies that no server sends, and that nothing is before.
+    const { replies } = this.server;
+    if (this.#places.length === 1 && replies.hasSynthesised) this.onReplies(replies.takeSynthesised());
+  }
+
+  /** The client of `sharer` is gone: its replies are for nobody. */
+  abandon(sharer: Sharer): void {
+    const place = this.#placeOf(sharer);
+    if (place === undefined) return;
+    place.sharer = undefined;
+    if (place === this.#places.peekFirst()) this.onSharerDrain();
+  }
+
+  /**
+   * The client of `sharer` wants its unit cancelled. Resolves when the request has been taken, or is of no use.
+   * Sent when the unit is in front: before that it would hit another one.
+   */
+  async cancel(sharer: Sharer): Promise<void> {
+    const place = this.#placeOf(sharer);
+    if (place === undefined) return;
+    place.cancelAsked = true;
+    if (place === this.#places.peekFirst()) await this.#sendCancel();
+  }
+
+  /** The client in front takes bytes again. */
+  onSharerDrain(): void {
+    if (this.server.transport.paused) this.server.transport.resume();
+  }
+
+  // ---- from the server ----
+
+  onReplies(bytes: Buffer): boolean {
+    const place = this.#places.peekFirst();
+    const sharer = place?.sharer;
+    if (place === undefined || sharer === undefined) return true;
+    place.bytes += bytes.length;
+    // Last words are for whoever finds out that the connection is gone.
+    if (this.server.dying && !place.relayed) return true;
+    if (place.endangered && !place.cancelAsked && !place.relayed && this.#hold(place, bytes)) return true;
+    return this.#relay(place, sharer, bytes);
+  }
+
+  /** A unit is answered, up to its ReadyForQuery. */
+  onUnit(status: number): void {
+    const place = this.#places.shift();
+    assert(place !== undefined, "a unit that is answered was sent");
+    this.#backlogMs = this.#places.length === 0 ? 0 : Math.max(0, this.#backlogMs - place.expectedMs);
+    if (status !== TransactionStatus.idle) {
+      // No plain read does that: whatever it was, the server is not what it is thought to be.
+      this.server.closeReason ??= "a shared statement has opened a transaction";
+      this.draining = true;
+    }
+    const { sharer } = place;
+    if (sharer !== undefined) this.#finish(place, sharer);
+    this.#giveBack(place);
+    const next = this.#places.peekFirst();
+    if (next?.cancelAsked === true) void this.#sendCancel();
+  }
+
+  onSettled(): void {
+    // What is to be done at the end of a chunk is done then.
+  }
+
+  /** The server's chunk is over: now it is known how many units were answered in which time. */
+  onChunk(): void {
+    const count = this.#donePaces.length;
+    if (count > 0) {
+      const nowMs = this.#nowMs();
+      const eachMs = (nowMs - this.#doneSinceMs) / count;
+      for (let i = 0; i < count; i++) this.#donePaces[i]?.observe(eachMs, this.#doneBytes[i] as number);
+      this.#donePaces.length = 0;
+      this.#doneBytes.length = 0;
+      this.#begin(nowMs);
+    }
+    this.#listener.onRoom(this);
+  }
+
+  onParameter(): void {
+    // No plain read changes a setting.
+    this.server.closeReason ??= "a shared statement has changed a setting";
+    this.draining = true;
+  }
+
+  onStatementsDropped(): void {
+    this.onParameter();
+  }
+
+  onServerDrain(): void {
+    // Small units: the kernel takes them, or they wait in the transport.
+  }
+
+  onServerLost(failure: Failure): void {
+    this.draining = true;
+    const places = [...this.#places];
+    this.#places.clear();
+    this.#listener.onGone(this);
+    for (const { sharer, relayed } of places) {
+      if (relayed) sharer?.onUnitLost(failure);
+      else sharer?.onUnitReturned();
+    }
+  }
+
+  // ---- within ----
+
+  /** Another unit is in front. */
+  #begin(nowMs: number): void {
+    this.#headSinceMs = nowMs;
+    this.#headTurn = turnNumber();
+  }
+
+  #relay(place: Place, sharer: Sharer, bytes: Buffer): boolean {
+    place.relayed = true;
+    const flushed = sharer.onReplies(bytes);
+    if (!flushed && sharer.congested) {
+      this.server.transport.pause();
+      this.#returnFollowers();
+    }
+    return flushed;
+  }
+
+  /** Keeps replies that may turn out to be an answer to somebody else's cancel request. False: it is too much. */
+  #hold(place: Place, bytes: Buffer): boolean {
+    const held = (place.held ??= []);
+    if (place.heldBytes + bytes.length > heldBytesMax) {
+      this.#relayHeld(place);
+      return false;
+    }
+    held.push(Buffer.from(bytes));
+    place.heldBytes += bytes.length;
+    return true;
+  }
+
+  #relayHeld(place: Place): void {
+    const { sharer, held } = place;
+    place.held = undefined;
+    if (sharer === undefined || held === undefined) return;
+    for (const bytes of held) this.#relay(place, sharer, bytes);
+  }
+
+  #finish(place: Place, sharer: Sharer): void {
+    if (place.held !== undefined && wasCanceled(place.held)) {
+      sharer.onUnitReturned();
+      return;
+    }
+    this.#relayHeld(place);
+    if (this.#donePaces.length === 0) this.#doneSinceMs = this.#headSinceMs;
+    this.#donePaces.push(sharer.pace);
+    this.#doneBytes.push(place.bytes);
+    sharer.onUnitDone();
+  }
+
+  async #sendCancel(): Promise<void> {
+    for (const place of this.#places) place.endangered = true;
+    await this.#cancel(this.server);
+    this.#listener.onRoom(this);
+  }
+
+  /** The client in front does not take its replies: nobody has to wait for it. */
+  #returnFollowers(): void {
+    const returned: Sharer[] = [];
+    let first = true;
+    for (const place of this.#places) {
+      if (!first && place.sharer !== undefined) {
+        returned.push(place.sharer);
+        place.sharer = undefined;
+      }
+      first = false;
+    }
+    this.draining = true;
+    for (const sharer of returned) sharer.onUnitReturned();
+  }
+
+  #placeOf(sharer: Sharer): Place | undefined {
+    for (const place of this.#places) if (place.sharer === sharer) return place;
+    return undefined;
+  }
+
+  #giveBack(place: Place): void {
+    Object.assign(place, newPlace());
+    if (this.#spare.length < 64) this.#spare.push(place);
+  }
+}
+
+function newPlace(): Place {
+  return {
+    sharer: undefined,
+    expectedMs: 0,
+    bytes: 0,
+    relayed: false,
+    cancelAsked: false,
+    endangered: false,
+    held: undefined,
+    heldBytes: 0,
+  };
+}
+
+/** Whether among the messages is the error of a cancelled statement. */
+function wasCanceled(held: readonly Buffer[]): boolean {
+  const bytes = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held);
+  for (let start = 0; start + 5 <= bytes.length; ) {
+    const end = start + 1 + bytes.readUInt32BE(start + 1);
+    if (bytes[start] === Backend.errorResponse) return sqlstateOf(bytes, start, end) === queryCanceled;
+    start = end;
+  }
+  return false;
+}
