@@ -18,6 +18,7 @@ import { claimPidFile } from "./pid-file.ts";
 import { explainListenError } from "./ports.ts";
 import { becomeUser } from "./privileges.ts";
 import { keepProcessTitle } from "./process-title.ts";
+import { ServiceManager } from "./service-manager.ts";
 import { servePgbouncerUntilSignalled, serveUntilSignalled } from "./signals.ts";
 import { Syslog } from "./syslog.ts";
 
@@ -41,6 +42,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const logFile = new LogFile();
   const syslog = new Syslog();
   const logger = createLogger(config.pgsluice, { quiet, file: logFile, syslog });
+  const manager = new ServiceManager(process.env, logger);
   let stopped: Promise<void> = Promise.resolve();
   const sockets = takeInheritedSockets(process.env, process.pid);
   const starting: Promise<Pooler> = Pooler.start(config, {
@@ -54,17 +56,21 @@ export async function serve(options: ServeOptions): Promise<void> {
     },
     onReload: () => reloader.reload(),
     onConfigured: (inForce) => reloader.follow(inForce),
+    onShutdown: () => manager.stopping(),
   }).catch((error: unknown) => {
     throw explainListenError(error, config.pgsluice);
   });
-  const reloader = new Reloader(starting, config, read, logger, { logFile, syslog });
-  const endTitle = keepProcessTitle(await starting);
+  const reloader = new Reloader(starting, config, read, logger, { logFile, syslog, manager });
+  const pooler = await starting;
+  const endTitle = keepProcessTitle(pooler);
   logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
   warn(logger, config, notices);
   warnOfExposedSecrets(logger, secretFiles);
   onReady?.();
+  manager.ready(`listening on ${pooler.address.host}:${pooler.address.port}`);
   await stopped;
   endTitle();
+  await manager.done;
 }
 
 /** Resolves when a shutdown is done. What is asked for while the pooler starts is done when it has started. */
@@ -130,6 +136,13 @@ function nobodyCanLogIn(config: Config): boolean {
   return Object.values(config.users).every((user) => user.password === undefined);
 }
 
+/** Who has a part in a reload besides the pooler. */
+interface ReloaderParts {
+  readonly logFile: LogFile;
+  readonly syslog: Syslog;
+  readonly manager: ServiceManager;
+}
+
 class Reloader {
   readonly #pooler: Promise<Pooler>;
   #last: Promise<void> = Promise.resolve();
@@ -138,13 +151,14 @@ class Reloader {
   readonly #logger: Logger;
   readonly #logFile: LogFile;
   readonly #syslog: Syslog;
+  readonly #manager: ServiceManager;
 
   constructor(
     pooler: Promise<Pooler>,
     config: Config,
     read: () => Promise<LoadedConfig>,
     logger: Logger,
-    { logFile, syslog }: { readonly logFile: LogFile; readonly syslog: Syslog },
+    { logFile, syslog, manager }: ReloaderParts,
   ) {
     this.#pooler = pooler;
     this.#config = config;
@@ -152,6 +166,7 @@ class Reloader {
     this.#logger = logger;
     this.#logFile = logFile;
     this.#syslog = syslog;
+    this.#manager = manager;
   }
 
   /**
@@ -159,7 +174,7 @@ class Reloader {
    * the other.
    */
   reload(): Promise<void> {
-    const reloaded = this.#last.then(() => this.#reload());
+    const reloaded = this.#last.then(() => this.#manager.reloading(() => this.#reload()));
     this.#last = reloaded.catch(ignore);
     return reloaded;
   }

@@ -55,6 +55,8 @@ export interface PoolerOptions {
   readonly onReload?: () => Promise<void>;
   /** Called when a configuration has been put in force, by a reload or by SET of the console. */
   readonly onConfigured?: (config: Config) => void;
+  /** A shutdown has begun, whoever asked for it. */
+  readonly onShutdown?: () => void;
   /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
   readonly sockets?: readonly InheritedSocket[];
 }
@@ -209,6 +211,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       authentication: this.authentication,
       hasPeers: () => this.#config.pgsluice.peer_id !== 0,
       logger: this.logger,
+      onBegun: options.onShutdown ?? (() => undefined),
       onClosed: () => clearInterval(this.#ticker),
     });
   }

@@ -33,6 +33,8 @@ export interface ShutdownSubject {
   /** Cancel requests come by way of others as well. */
   readonly hasPeers: () => boolean;
   readonly logger: Logger;
+  /** A shutdown has begun; told again when a more urgent one overtakes it. */
+  readonly onBegun: () => void;
   /** Nothing waits for time any more. */
   readonly onClosed: () => void;
 }
@@ -82,6 +84,7 @@ export class Shutdown {
     if (this.#closed) return;
     const { admission, listener, logins, sessions, pools, peers, consoles, logger } = this.#subject;
     admission.state = "shutting_down";
+    this.#subject.onBegun();
     if (staysLocal) listener.closeShared();
     else await listener.close();
     if (mode === "immediate") for (const session of [...sessions]) session.destroy();
@@ -108,6 +111,7 @@ export class Shutdown {
   async #withoutServers(): Promise<void> {
     const { admission, listener, pools, consoles } = this.#subject;
     admission.state = "shutting_down";
+    this.#subject.onBegun();
     listener.closeShared();
     pools.drain();
     const { signal } = new AbortController();
