@@ -15,6 +15,7 @@ import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { CliProgram, type Launch } from "./cli-program.ts";
 import { backends, Client, query, untilRunning } from "./pooled.ts";
+import { StoringClients } from "./storing-clients.ts";
 
 const place = useLab();
 let folder: TempFolder;
@@ -75,96 +76,35 @@ describe("sockets that are passed", () => {
     );
   });
 
-  test("acceptance 92: one process takes over from another without a connection refused or a statement lost", async () => {
+  test("acceptance 92: one process takes over from another and a hundred working clients lose no statement", async () => {
     using tcp = PassedSocket.tcp();
     const { port } = tcp;
-    await place.lab.primary.query("create table handed_over (client int, n int, primary key (client, n))");
-    await place.lab.primary.query("alter database postgres set synchronous_commit = off");
     const settingsOf = (id: number): string => {
       const peers = [1, 2].map((peer) => `${peer} = host=${folder.path}/${peer} port=${port}`).join("\n");
       mkdirSync(path.join(folder.path, String(id)));
-      return `pool_mode = transaction\nunix_socket_dir = ${folder.path}/${id}\npeer_id = ${id}\n[peers]\n${peers}`;
+      return `pool_mode = transaction\nmax_client_conn = 200\nunix_socket_dir = ${folder.path}/${id}\npeer_id = ${id}\n[peers]\n${peers}`;
     };
     await using before = await started({ sockets: [tcp] }, settingsOf(1));
     using stays = await Client.connect(port);
-    const crowd = new Reconnecting(port);
-    const working = crowd.start(40);
-    await crowd.untilAcknowledged(400);
+    const clients = await StoringClients.start(place.lab, "handed_over", 100, port);
+    await clients.untilAcknowledged(300);
     await using after = await started({ sockets: [tcp] }, settingsOf(2));
     before.signal("SIGTERM");
     // From here on it accepts nobody.
     await before.printed("stderr", /"msg":"got signal, shutting down"/);
-    crowd.comeAgain();
+    clients.comeAgain();
     const outcome = stays.run("select pg_sleep(60), 'stays'");
     await untilRunning(place.lab, "stays");
     await rawCancel(port, stays.session);
     expect(await outcome).toMatchObject({ error: { code: "57014" } });
     await stays.close();
     expect(await before.exit).toBe(0);
-    await crowd.untilAcknowledged(400);
-    crowd.stop();
-    await working;
-    expect(crowd.errors).toEqual([]);
-    const { rows } = await place.lab.primary.query("select count(*), sum(n) from handed_over");
-    expect(rows).toEqual([[String(crowd.acknowledged), String(crowd.sum)]]);
+    await clients.untilAcknowledged(300);
+    await clients.check(place.lab);
     after.signal("SIGTERM");
     expect(await after.exit).toBe(0);
   });
 });
-
-/** Clients that store numbers one after the other, and that leave and come again when they are asked to. */
-class Reconnecting {
-  acknowledged = 0;
-  sum = 0;
-  readonly errors: string[] = [];
-  readonly #place: number;
-  #generation = 0;
-  #stopped = false;
-
-  constructor(port: number) {
-    this.#place = port;
-  }
-
-  async start(count: number): Promise<void> {
-    await Promise.all(Array.from({ length: count }, (_, index) => this.#work(index)));
-  }
-
-  /** Everybody reconnects after the statement that is under way. */
-  comeAgain(): void {
-    this.#generation++;
-  }
-
-  stop(): void {
-    this.#stopped = true;
-  }
-
-  async untilAcknowledged(count: number): Promise<void> {
-    const goal = this.acknowledged + count;
-    await waitUntil(
-      () => this.acknowledged >= goal || this.errors.length > 0,
-      `${count} further rows are stored`,
-      30_000,
-    );
-  }
-
-  async #work(index: number): Promise<void> {
-    try {
-      for (let n = 1; !this.#stopped; ) {
-        const generation = this.#generation;
-        const client = await Client.connect(this.#place);
-        for (; !this.#stopped && generation === this.#generation; n++) {
-          const { error, tags } = await client.run(`insert into handed_over values (${index}, ${n})`);
-          if (error !== undefined || tags[0] !== "INSERT 0 1") throw new Error(error?.message ?? tags.join());
-          this.acknowledged++;
-          this.sum += n;
-        }
-        await client.close();
-      }
-    } catch (error) {
-      this.errors.push(String(error));
-    }
-  }
-}
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 const canShare = major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
