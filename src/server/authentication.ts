@@ -23,6 +23,7 @@ import { HostNames } from "./host-names.ts";
 import { LdapDirectory } from "./ldap.ts";
 import { LookupConnections, type TextRows } from "./lookup-connections.ts";
 import { SharedLookups } from "./shared-lookups.ts";
+import { UsualKind } from "./usual-kind.ts";
 
 /** The pooler, as far as look-ups go. */
 export interface AuthenticationOwner {
@@ -72,8 +73,7 @@ export class Authentication implements ClientAuthentication {
   /** By the same keys as rows, and kept as long. */
   readonly #roles: SharedLookups<ReadonlySet<string>>;
   readonly #hostNames: HostNames;
-  /** The kind of the secret that was looked up last: what one that is not there would most likely have been. */
-  #kindFound: Secret["kind"] = "scram";
+  readonly #usual = new UsualKind();
 
   constructor(owner: AuthenticationOwner, credentials: Credentials, files: AuthenticationFiles) {
     this.#owner = owner;
@@ -219,12 +219,12 @@ export class Authentication implements ClientAuthentication {
       this.#owner.logger.info({ user, database }, "no such user");
       return this.#nobody(user);
     }
-    if (row.secret !== undefined) this.#kindFound = row.secret.kind;
-    return { user: row.user, secret: row.secret, missing: false, unknownKind: this.#kindFound };
+    if (row.secret !== undefined) this.#usual.see(row.user, row.secret.kind);
+    return { user: row.user, secret: row.secret, missing: false, unknownKind: this.#usual.kind };
   }
 
   #nobody(user: string): KnownUser {
-    return { user, secret: undefined, missing: true, unknownKind: this.#kindFound };
+    return { user, secret: undefined, missing: true, unknownKind: this.#usual.kind };
   }
 
   async #ask(place: Place, user: string): Promise<Row> {

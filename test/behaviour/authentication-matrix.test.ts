@@ -6,21 +6,15 @@
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { ConnectionOptions } from "node:tls";
-import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { md5Hash, md5Response } from "../../src/auth/md5.ts";
+import { md5Hash } from "../../src/auth/md5.ts";
 import { saltedPassword } from "../../src/auth/pbkdf2.ts";
 import { buildScramSecret, formatScramSecret } from "../../src/auth/secret.ts";
 import { CertificateAuthority } from "../../src/lab/index.ts";
-import { encodePassword, encodeSaslInitialResponse } from "../../src/wire/index.ts";
 import { useLab } from "../kit/lab.ts";
-import { type RawClient, rawClient } from "../kit/raw-client.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
-import { errorOf, startPooler, type TestPooler } from "./login-pooler.ts";
-
-const password = "pass, word=1";
-const wrong = "another one";
+import { certificatesOf, outcome, password, type Row, rowsOf, wrong } from "./authentication-matrix.ts";
+import { startPooler, type TestPooler } from "./login-pooler.ts";
 
 /** The database chooses the rule. */
 const rules = [
@@ -112,17 +106,6 @@ nowhere   verified  plain,tls,verified | 28000  28000  28000  28000    28000    
 nowhere   nobody    plain,tls,verified | 28000  28000  28000  28000    28000    28000
 `;
 
-type Client = "driver" | "scram" | "md5" | "password" | "none" | "wrong";
-type Over = "plain" | "tls" | "verified" | "mailed" | "stranger";
-
-interface Row {
-  readonly database: string;
-  readonly user: string;
-  readonly over: Over;
-  readonly client: Client;
-  readonly expected: string;
-}
-
 const rows = rowsOf(table);
 const folder = await tempFolder();
 const identFile = path.join(folder.path, "pg_ident.conf");
@@ -130,14 +113,7 @@ await writeFile(identFile, maps.join("\n"));
 
 const authority = new CertificateAuthority();
 const server = authority.issue({ commonName: "localhost", hosts: ["127.0.0.1"] });
-/** Certificates that clients show: `mailed` stands for "plain@there". */
-const certificates: Readonly<Record<Over, ConnectionOptions>> = {
-  plain: {},
-  tls: {},
-  verified: shown(authority, "verified"),
-  mailed: shown(authority, "plain@there"),
-  stranger: shown(new CertificateAuthority(), "verified"),
-};
+const certificates = certificatesOf(authority);
 
 const place = useLab({
   auth: ["host postgres postgres 127.0.0.1/32 trust", ...rules],
@@ -205,13 +181,14 @@ describe.each([...new Set(rows.map(({ database }) => database))])("acceptance 42
   const own = rows.filter((row) => row.database === database);
 
   test.each(own)("$user, $over, client $client: $expected", async (row) => {
-    expect(await outcome(pooler.port, row)).toBe(row.expected);
+    expect(await outcome(pooler.port, row, certificates)).toBe(row.expected);
   });
 
   const shared = own.filter(isPostgresToSay);
   test.runIf(shared.length > 0)(`PostgreSQL says the same in ${shared.length} cases`, async () => {
     const answers: Row[] = [];
-    for (const row of shared) answers.push({ ...row, expected: await outcome(place.lab.primary.port, row) });
+    for (const row of shared)
+      answers.push({ ...row, expected: await outcome(place.lab.primary.port, row, certificates) });
     expect(answers).toEqual(shared);
   });
 });
@@ -226,94 +203,4 @@ function isPostgresToSay({ database, user, over, client, expected }: Row): boole
   if (expected === "ok" && user === "nobody") return false;
   if (user === "plain" && database === "digest") return client === "driver";
   return true;
-}
-
-/** What becomes of one login, in the words of the table. */
-async function outcome(port: number, row: Row): Promise<string> {
-  const { client: kind, user, database } = row;
-  if (kind === "driver") return await driverOutcome(port, row);
-  if (kind === "wrong") return await ordinaryOutcome(port, row, wrong);
-  using client = await connect(port, row);
-  client.sendStartup({ user, database });
-  const first = await client.next();
-  switch (first.kind) {
-    case "ErrorResponse":
-      return errorOf(first).code;
-    case "AuthenticationOk":
-      await client.until("ReadyForQuery");
-      return "ok";
-    case "AuthenticationCleartextPassword":
-      return await answered(client, row, "password");
-    case "AuthenticationMD5Password":
-      return await answered(client, row, "md5", first.salt);
-    case "AuthenticationSASL":
-      return await answered(client, row, kind === "none" ? "SASL" : "scram");
-    default:
-      return first.kind;
-  }
-
-  /** A client that knows only one method answers in its own way, whatever it was asked for. */
-  async function answered(open: RawClient, of: Row, asked: string, salt?: Buffer): Promise<string> {
-    if (kind === "none") return asked;
-    if (kind === asked) return await ordinaryOutcome(port, of, password);
-    if (kind === "scram") {
-      open.send(encodeSaslInitialResponse("SCRAM-SHA-256", Buffer.from("n,,n=,r=abcdefghijklmnop")));
-    } else {
-      open.send(
-        encodePassword(kind === "md5" ? md5Response(user, password, salt ?? Buffer.alloc(4)) : password),
-      );
-    }
-    return errorOf((await open.rest()).at(-1)).code;
-  }
-}
-
-/** A client that does what it is asked to. */
-async function ordinaryOutcome(port: number, row: Row, tried: string): Promise<string> {
-  using client = await connect(port, row);
-  try {
-    await client.startup({ user: row.user, database: row.database, password: tried });
-    return "ok";
-  } catch (error) {
-    return /ErrorResponse FATAL (\w+)/.exec(String(error))?.[1] ?? String(error);
-  }
-}
-
-async function driverOutcome(port: number, { user, database, over }: Row): Promise<string> {
-  const tls = over === "plain" ? false : { rejectUnauthorized: false, ...certificates[over] };
-  const client = new pg.Client({ host: "127.0.0.1", port, user, database, password, ssl: tls });
-  client.on("error", () => undefined);
-  try {
-    await client.connect();
-    const { rows: found } = await client.query<{ one: number }>("select 1 as one");
-    expect(found).toEqual([{ one: 1 }]);
-    return "ok";
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-async function connect(port: number, { over }: Row): Promise<RawClient> {
-  const client = await rawClient(port);
-  if (over !== "plain") await client.startTls(certificates[over]);
-  return client;
-}
-
-function shown(signer: CertificateAuthority, commonName: string): ConnectionOptions {
-  const { certificate, key } = signer.issue({ commonName });
-  return { cert: certificate, key };
-}
-
-function rowsOf(text: string): Row[] {
-  const [head = "", ...lines] = text.trim().split("\n");
-  const clients = (head.split("|")[1] ?? "").trim().split(/\s+/) as Client[];
-  return lines.flatMap((line) => {
-    const [left = "", right = ""] = line.split("|");
-    const [database = "", user = "", overs = ""] = left.trim().split(/\s+/);
-    const cells = right.trim().split(/\s+/);
-    return (overs.split(",") as Over[]).flatMap((over) =>
-      clients.map((client, index) => ({ database, user, over, client, expected: cells[index] ?? "" })),
-    );
-  });
 }
