@@ -268,7 +268,7 @@ describe("no way around", () => {
     },
   );
 
-  test("acceptance 45: a second startup packet inside the exchange does not change who is asking", async () => {
+  test("acceptance 45: a second startup packet inside the exchange does not change who is asking (PgBouncer 1.26.1, advisory 107350)", async () => {
     await using pooler = await warm("scram-sha-256");
     const client = await pooler.open();
     client.sendStartup({ user: "nobody", database: "nowhere" });
