@@ -46,10 +46,13 @@ const statements = fc.constantFrom(
   "set timezone = 'Asia/Tokyo'",
   "show timezone",
   "set application_name = 'client $me'",
-  "do $$ begin raise notice 'noticed'; end $$",
 );
 
+// Not in random extended messages: PostgreSQL 18.4 itself crashes on some order of them around DO.
+const notices = fc.constant("do $$ begin raise notice 'noticed'; end $$");
+
 const queryString = fc.oneof(
+  { weight: 1, arbitrary: notices },
   { weight: 4, arbitrary: statements },
   {
     weight: 1,
