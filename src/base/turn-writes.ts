@@ -26,20 +26,10 @@ let scheduled = false;
 let kept = false;
 /** Turns that have sent something. */
 let turns = 0;
-let turnSinceMs = 0;
-/** Mean time from a turn's first write to its end. */
-let meanTurnMs = 0;
-/** A turn counts this much in the mean. */
-const turnWeight = 1 / 32;
 
 /** How many turns have sent something: what was sent two turns ago has had time to be answered. */
 export function turnNumber(): number {
   return turns;
-}
-
-/** How long turns take now, in milliseconds: no reply can be seen earlier than that. */
-export function turnMs(): number {
-  return meanTurnMs;
 }
 
 /** Where the arena is filled to: a writer whose bytes end here can append. */
@@ -58,7 +48,6 @@ export function addToTurn(writer: TurnWriter, chunk: Buffer, first: boolean): nu
   if (first) writers.push(writer);
   if (!scheduled) {
     scheduled = true;
-    turnSinceMs = performance.now();
     setImmediate(sendTurn);
   }
   return used;
@@ -81,10 +70,7 @@ export function keepTurn(): void {
 
 /** Sends what everybody has written. */
 export function sendTurn(): void {
-  if (scheduled) {
-    turns++;
-    meanTurnMs += (performance.now() - turnSinceMs - meanTurnMs) * turnWeight;
-  }
+  if (scheduled) turns++;
   scheduled = false;
   const sending = writers;
   writers = spareWriters;

@@ -123,7 +123,7 @@ export class SharedServer implements ServerOwner {
     const nowMs = this.#nowMs();
     const place = this.#spare.pop() ?? newPlace();
     place.sharer = sharer;
-    place.expectedMs = sharer.pace.meanMs;
+    place.expectedMs = sharer.pace.fastMs;
     if (this.#places.length === 0) this.#begin(nowMs);
     this.#places.push(place);
     this.#backlogMs += place.expectedMs;

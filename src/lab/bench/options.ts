@@ -23,7 +23,7 @@ export type ScenarioName = (typeof scenarioNames)[number];
 export const peerNames = ["pgsluice", "direct", "pgbouncer", "pgpool"] as const;
 export type PeerName = (typeof peerNames)[number];
 
-export const benchModes = ["transaction", "session", "statement"] as const;
+export const benchModes = ["auto", "transaction", "session", "statement"] as const;
 export type BenchMode = (typeof benchModes)[number];
 
 /** Who makes the load: pgbench, or this package's own driver where there is no pgbench. */

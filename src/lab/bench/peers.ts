@@ -88,7 +88,8 @@ export async function startPgbouncer(settings: PeerSettings, tool: Tool): Promis
     "unix_socket_dir =",
     "auth_type = trust",
     `auth_file = ${users}`,
-    `pool_mode = ${settings.mode}`,
+    // It has no such mode; this is the one that shares as much.
+    `pool_mode = ${settings.mode === "auto" ? "transaction" : settings.mode}`,
     `default_pool_size = ${settings.poolSize}`,
     `max_client_conn = ${settings.clientsMax}`,
     "server_tls_sslmode = disable",

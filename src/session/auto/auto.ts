@@ -469,7 +469,7 @@ export class AutoSession {
 }
 
 function slower(one: Pace | undefined, other: Pace): Pace {
-  return one === undefined || other.meanMs > one.meanMs ? other : one;
+  return one === undefined || other.fastMs > one.fastMs ? other : one;
 }
 
 /** What a server has after RESET ALL, which leaves alone as whom it acts. */

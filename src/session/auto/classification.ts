@@ -33,7 +33,7 @@ const reloadPauseMs = 100;
 const retryPauseMs = 5000;
 
 /** For so long the catalogs wait for a server that is idle. */
-const idleWaitMs = 1000;
+const idleWaitMs = 200;
 
 export class Classification implements Waiter, ServerOwner {
   /** Changes whenever the class of a text may be another one than before. */
