@@ -62,7 +62,7 @@ export class OwnQueries {
         onAnswered(server, errorText(server));
       },
       onParameter: () => undefined,
-      onStatementsDropped: () => undefined,
+      onDropped: () => undefined,
       onServerDrain: () => undefined,
       onServerLost: () => undefined,
     };

@@ -54,6 +54,11 @@ export function trackedStartupName(name: string): string | undefined {
   return tracked === undefined || notAtStartup.has(tracked) ? undefined : tracked;
 }
 
+/** Whether a server that has `reported` these tells when this one changes, so that it follows a client. */
+export function isFollowed(name: string, reported: ReadonlyMap<string, string>): boolean {
+  return reported.has(name) && trackedNames.has(name.toLowerCase());
+}
+
 /** Different vectors that one pool remembers. */
 const vectorsMax = 256;
 
@@ -125,17 +130,17 @@ export class ParameterVector {
     return this.#values.map.entries();
   }
 
-  /** What is in it beyond the `reported` parameters is this from now on. */
+  /** What is in it beyond the tracked parameters that are `reported` is this from now on. */
   replaceUntracked(settings: ReadonlyMap<string, string>, reported: ReadonlyMap<string, string>): void {
-    if (settings.size === 0 && this.#values.map.size <= reported.size && !this.#holdsOthers(reported)) return;
+    if (settings.size === 0 && !this.#holdsOthers(reported)) return;
     const values = new Map<string, string>();
-    for (const [name, value] of this.#values.map) if (reported.has(name)) values.set(name, value);
+    for (const [name, value] of this.#values.map) if (isFollowed(name, reported)) values.set(name, value);
     for (const [name, value] of settings) values.set(name, value);
     this.#values = new Values(values);
   }
 
   #holdsOthers(reported: ReadonlyMap<string, string>): boolean {
-    for (const name of this.#values.map.keys()) if (!reported.has(name)) return true;
+    for (const name of this.#values.map.keys()) if (!isFollowed(name, reported)) return true;
     return false;
   }
 

@@ -142,8 +142,12 @@ export class Pool implements BudgetMember {
     return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
   }
 
-  /** A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once). */
-  lease(waiter: Waiter): Server | undefined {
+  /**
+   * A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once); `preferred`, if
+   * that is idle.
+   */
+  lease(waiter: Waiter, preferred?: Server): Server | undefined {
+    if (preferred?.state === "idle") this.#servers.prefer(preferred);
     if (this.#closed || this.#draining) {
       waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
       return undefined;

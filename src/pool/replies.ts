@@ -62,9 +62,17 @@ export interface RequestOutcome {
   onFailed(refused: boolean): void;
   /** Of a Query of our own: the bytes of its rows, whole messages or parts, valid until the call returns. */
   onRow?(bytes: Buffer): void;
-  /** Of a Query of our own: its ErrorResponse, in place of `takeSwallowedError`. `onDone` follows. */
+  /** Of a request of our own: its ErrorResponse, which goes nowhere else then. */
   onError?(error: Buffer): void;
 }
+
+/** For a request of our own whose failure changes nothing, and is told to nobody. */
+export const unheard: RequestOutcome = {
+  errorReply: undefined,
+  onDone: () => undefined,
+  onFailed: () => undefined,
+  onError: () => undefined,
+};
 
 const requestMask = 0x0f;
 const handlingMask = 0x30;
@@ -331,7 +339,7 @@ export class ReplyQueue {
       if (verdict === Verdict.swallow) this.#noteSwallowedError(entry, buffer.subarray(start, end));
       return verdict;
     }
-    const errorReply = this.#firstOutcome(entry)?.errorReply;
+    const outcome = this.#firstOutcome(entry);
     this.#dropFirst(true);
     while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
       this.#dropFirst(false);
@@ -339,6 +347,11 @@ export class ReplyQueue {
       this.#skipping = true;
       this.#batchOpen = false;
     }
+    if (outcome?.onError !== undefined) {
+      outcome.onError(buffer.subarray(start, end));
+      return Verdict.swallow;
+    }
+    const errorReply = outcome?.errorReply;
     if (errorReply !== undefined && hasSqlstate(buffer, start, end, errorReply.sqlstate)) {
       this.replacement = errorReply.inPlaceOf(buffer.subarray(start, end));
       return Verdict.replace;

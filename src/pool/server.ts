@@ -25,13 +25,13 @@ export interface ServerOwner {
   onSettled(): void;
   /** The server reported a parameter in reply to the client's own statement. */
   onParameter(name: string, value: string): void;
-  /** A CommandComplete for the client: `DEALLOCATE ALL` or `DISCARD ALL`. */
-  onStatementsDropped(tag: string): void;
+  /** A CommandComplete for the client: `DEALLOCATE ALL`, `DISCARD ALL` or `DISCARD SEQUENCES`. */
+  onDropped(tag: string): void;
   /**
    * If it is there, reports of parameters are not forwarded: all of them are given to `onParameter`, and what this
    * returns goes to the client in front of the next ReadyForQuery.
    */
-  readonly reportsDue?: (() => Buffer | undefined) | undefined;
+  readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
   onServerDrain(): void;
   /** A ReadyForQuery was passed on: what follows belongs to the next unit. Only for who tells units apart. */
@@ -48,8 +48,8 @@ export type ServerState = "idle" | "active" | "resetting" | "checking" | "being_
 /** Reads one server connection may have waiting in a slow client before it stops. */
 export const repliesPendingBytesMax: number = 256 * 1024;
 
-/** Command tags that drop prepared statements, with their message length: 5 bytes of header and a NUL. */
-const droppingTags: ReadonlySet<string> = new Set(["DEALLOCATE ALL", "DISCARD ALL"]);
+/** Command tags that drop what a session has, with their message length: 5 bytes of header and a NUL. */
+const droppingTags: ReadonlySet<string> = new Set(["DEALLOCATE ALL", "DISCARD ALL", "DISCARD SEQUENCES"]);
 const droppingLengths: ReadonlySet<number> = new Set([...droppingTags].map((tag) => tag.length + 6));
 
 /** The unnamed statement is not known: a Parse or Query that may have been skipped was the last to change it. */
@@ -102,6 +102,8 @@ export class Server implements TransportListener {
    * statement was the last to change what currval() and lastval() return; by their ids.
    */
   taintedBy: number | undefined;
+  /** It holds prepared statements under a client's own names. */
+  hasForeignNames = false;
   sequencesOf: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
@@ -117,7 +119,7 @@ export class Server implements TransportListener {
   /** The last request was answered; the owner hears of it when nothing of the chunk is left. */
   #settledDue = false;
   /** Parameters were reported since the last ReadyForQuery that the client got. */
-  #reported = false;
+  #reported: string[] | undefined;
   #failure: Failure | undefined;
   #handlingData = false;
 
@@ -242,7 +244,7 @@ export class Server implements TransportListener {
       const first = kind === Frame.whole || kind === Frame.head;
       const verdict = first ? this.#accept(kind === Frame.whole) : this.#streamVerdict;
       if (verdict === Verdict.forward) {
-        if (this.#reported && framer.type === Backend.readyForQuery) {
+        if (this.#reported !== undefined && framer.type === Backend.readyForQuery) {
           if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
           run = undefined;
           this.#report();
@@ -291,8 +293,8 @@ export class Server implements TransportListener {
 
   /** The client is about to hear that the server is ready: before that, what was reported meanwhile. */
   #report(): void {
-    this.#reported = false;
-    const reports = this.owner?.reportsDue?.();
+    const reports = this.owner?.reportsDue?.(this.#reported ?? []);
+    this.#reported = undefined;
     if (reports !== undefined) this.#forward(reports);
   }
 
@@ -334,7 +336,7 @@ export class Server implements TransportListener {
     this.parameters.set(message.name, message.value);
     if (verdict === Verdict.forward) this.owner?.onParameter(message.name, message.value);
     if (this.owner?.reportsDue === undefined) return verdict;
-    this.#reported = true;
+    (this.#reported ??= []).push(message.name);
     return Verdict.swallow;
   }
 
@@ -353,16 +355,19 @@ export class Server implements TransportListener {
     const { buffer, start, end } = this.#framer;
     const tag = buffer.toString("latin1", start + 5, end - 1);
     if (!droppingTags.has(tag)) return;
-    this.prepared.clear();
-    this.statementsDropped++;
+    if (tag !== "DEALLOCATE ALL") this.sequencesOf = undefined;
+    if (tag !== "DISCARD SEQUENCES") {
+      this.prepared.clear();
+      this.hasForeignNames = false;
+      this.statementsDropped++;
+    }
     if (tag === "DISCARD ALL") this.#noteDiscarded();
-    if (!this.replies.swallowing) this.owner?.onStatementsDropped(tag);
+    if (!this.replies.swallowing) this.owner?.onDropped(tag);
   }
 
   #noteDiscarded(): void {
     this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
     this.taintedBy = undefined;
-    this.sequencesOf = undefined;
   }
 }
 

@@ -211,7 +211,7 @@ export class SharedServer implements ServerOwner {
     this.draining = true;
   }
 
-  onStatementsDropped(): void {
+  onDropped(): void {
     this.onParameter();
   }
 

@@ -29,7 +29,7 @@ import { Login } from "../session/login.ts";
 import { loginNotice } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
-import { AutoDatabases } from "./auto-databases.ts";
+import { AutoDatabases, usesAuto } from "./auto-databases.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
@@ -241,6 +241,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   async open(): Promise<void> {
     try {
+      if (usesAuto(this.#config)) await this.autoDatabases.load();
       await this.#listener.open();
     } catch (error) {
       clearInterval(this.#ticker);

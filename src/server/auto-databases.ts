@@ -1,6 +1,7 @@
 /** Auto mode, for a whole pooler: the parser, the classifier that all share, and what each pool's clients know together. */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import type { Config } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { Classifier, Parser } from "../sql/index.ts";
@@ -73,4 +74,11 @@ export class AutoDatabases {
       else this.#databases.delete(pool);
     }
   }
+}
+
+/** Whether clients may be in auto mode. */
+export function usesAuto({ pgsluice, databases, users }: Config): boolean {
+  return [pgsluice, ...Object.values(databases), ...Object.values(users)].some(
+    ({ pool_mode: mode }) => mode === "auto",
+  );
 }

@@ -88,7 +88,8 @@ export class Gathering {
     this.unit.push(kind, type, framer.buffer, framer.start, framer.end);
     this.#auto?.note(type, framer.buffer, framer.start, framer.end, kind === Frame.whole);
     // The parts that follow the first of a long message need somewhere to go.
-    const complete = completesUnit(type) || kind === Frame.head || this.unit.full;
+    const answered = type === Frontend.execute && this.#auto?.copiesIn === true;
+    const complete = completesUnit(type) || kind === Frame.head || this.unit.full || answered;
     return complete ? Gathered.complete : Gathered.more;
   }
 

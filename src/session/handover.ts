@@ -55,7 +55,7 @@ export function releaseWhenSettled(pool: Pool, server: Server): void {
       pool.release(server, true);
     },
     onParameter: () => undefined,
-    onStatementsDropped: () => undefined,
+    onDropped: () => undefined,
     onServerDrain: () => undefined,
     onServerLost: () => undefined,
   };

@@ -25,6 +25,8 @@ export interface LeasingClient {
   failBy(error: unknown): void;
   /** More has come than the unit. */
   readonly behind: boolean;
+  /** The server that the unit had better run on. */
+  readonly preferredServer: Server | undefined;
   onServerLost(failure: Failure, relayed: boolean): void;
 }
 
@@ -146,7 +148,7 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #lease(): void {
-    const server = this.#pool.lease(this);
+    const server = this.#pool.lease(this, this.#client.preferredServer);
     if (server === undefined) {
       if (this.#waiting) this.#parts.activity.waitStartMs = this.#parts.clock.now();
       return;

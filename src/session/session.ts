@@ -57,7 +57,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** In auto mode. */
   readonly #auto: AutoSession | undefined;
   /** In auto mode reports of parameters wait for the end of the statement. */
-  readonly reportsDue: (() => Buffer | undefined) | undefined;
+  readonly reportsDue: ServerOwner["reportsDue"];
   readonly #requests: Requests;
   readonly #inbox: Inbox;
   readonly #output = new Output();
@@ -97,9 +97,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (mode === "auto") {
       assert(this.#statements !== undefined, "in auto mode prepared statements are shared");
       const client = { id: identity.id, parameters };
-      const auto = new AutoSession(client, context.autoDatabase(pool), this.#statements);
+      const auto = new AutoSession(client, context.autoDatabase(pool), this.#statements, this.#output);
       this.#auto = auto;
-      this.reportsDue = () => (this.#server === undefined ? undefined : auto.reportsDue(this.#server));
+      this.reportsDue = (names) =>
+        this.#server === undefined ? undefined : auto.reportsDue(this.#server, names);
     }
     this.#gathering = new Gathering(this.#auto);
     this.#flow = new Flow(transport, this.#inbox.framer);
@@ -128,6 +129,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   get transport(): Transport {
     return this.#transport;
+  }
+
+  get preferredServer(): Server | undefined {
+    return this.#auto?.preferredServer;
   }
 
   /** More has come than the message at hand. */
@@ -231,8 +236,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const nowMs = this.#context.clock.now();
     this.activity.settled(nowMs, server.replies.status);
     this.#leasing.onSettled(nowMs);
-    const notice = this.#auto?.takeNotice();
-    if (notice !== undefined) this.#transport.write(notice);
     if (!this.#advancing) this.#releaseIfDone(nowMs);
     if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.advance();
   }
@@ -246,9 +249,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tracked !== undefined) this.parameters.set(tracked, value);
   }
 
-  onStatementsDropped(tag: string): void {
-    this.#statements?.clear();
-    if (tag === "DISCARD ALL") this.#auto?.onDiscarded();
+  onDropped(tag: string): void {
+    if (tag !== "DISCARD SEQUENCES") this.#statements?.clear();
+    if (tag !== "DEALLOCATE ALL") this.#auto?.onDiscarded(tag);
   }
 
   onServerDrain(): void {
@@ -412,7 +415,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
     if (!server.clean || this.#inbox.framer.streaming) return;
-    if (this.#auto?.keeps(server) === true) return;
+    if (this.#auto?.keeps(server, this.#transport) === true) return;
     this.#detach(server);
     this.#pool.release(server, false, nowMs);
     this.#auto?.onReleased();

@@ -9,7 +9,6 @@
  * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
  * succeeds; but a message of a later batch has to wait until it is known what its name means.
  */
-import { protocolViolation } from "../base/errors.ts";
 import {
   parseMessage,
   type SharedStatement,
@@ -17,13 +16,13 @@ import {
   statementNamePrefix,
   withName,
 } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
 import { type Server, unnamedUnknown } from "../pool/server.ts";
 import { Frontend, headerBytes } from "../wire/constants.ts";
-import { encodeErrorResponse } from "../wire/encode-backend.ts";
-import { encodeClose } from "../wire/encode-frontend.ts";
+import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
+import { appendWhole, endOfName, nameStartOf, namesStatement, renamed } from "./statement-messages.ts";
 import {
   NameChange,
   SentChange,
@@ -32,7 +31,8 @@ import {
   UnnamedChange,
 } from "./statement-outcomes.ts";
 
-const statementTarget = 0x53; // S, in Describe and Close
+const syncMessage = encodeFrontend({ kind: "Sync" });
+
 /** SQL that may drop all prepared statements. A false alarm costs one wait. */
 const droppingSql = /deallocate|discard/i;
 /** Longer queries are not searched for it to their end. */
@@ -59,6 +59,10 @@ export class ClientStatements implements StatementNotes {
   #awaited: RequestOutcome | undefined;
   readonly #onCertain: () => void;
   #ended = false;
+  /** The server holds the client's statements under the client's own names (auto mode). */
+  #raw = false;
+  /** How often something was sent that makes one there. */
+  rawChanges = 0;
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
@@ -204,6 +208,53 @@ export class ClientStatements implements StatementNotes {
     this.#unnamedChange = undefined;
   }
 
+  /**
+   * SQL is about to name prepared statements: from now on the server has the client's under the client's names, until
+   * the client gives it back. `alone`: and nobody else's. To be called between batches.
+   */
+  enterRaw(server: Server, output: Output, alone: boolean): void {
+    const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
+      server.replies.push(request, Handling.swallow, outcome);
+      appendWhole(output, server, message);
+    };
+    if (alone) {
+      for (const name of server.prepared.keys()) send(Request.close, encodeClose("statement", name));
+      if (server.prepared.size > 0) send(Request.sync, syncMessage);
+      server.prepared.clear();
+    }
+    if (this.#raw) return;
+    this.#raw = true;
+    this.rawChanges++;
+    const names = new Set([...this.#named.keys(), ...this.#pending.keys()]);
+    for (const name of names) {
+      const statement = this.find(name);
+      if (statement === undefined) continue;
+      send(Request.parse, parseMessage(name, statement.body), unheard);
+      // One that cannot be made any more must not keep the others from being made.
+      send(Request.sync, syncMessage);
+    }
+  }
+
+  /** The client gives its server back. Returns whether there may be statements with names of the client's on it. */
+  leaveRaw(): boolean {
+    const left = this.#raw;
+    this.#raw = false;
+    return left;
+  }
+
+  /**
+   * What the server had of what the protocol made, when `rawChanges` was as it is told here: SQL may have dropped the
+   * rest.
+   */
+  retain(names: ReadonlySet<string>, rawChanges: number): void {
+    if (!this.#raw || this.#pending.size > 0 || rawChanges !== this.rawChanges) return;
+    for (const [name, statement] of this.#named) {
+      if (names.has(name)) continue;
+      this.#named.delete(name);
+      this.#registry.release(statement);
+    }
+  }
+
   /** Body of the Parse that made the client's unnamed statement. */
   get unnamed(): string | undefined {
     return this.#unnamed;
@@ -217,6 +268,7 @@ export class ClientStatements implements StatementNotes {
     const existing = this.find(name);
     if (name !== "") this.#registry.statistics.clientParseCount++;
     if (name === "") this.#parseUnnamed(server, output, buffer, start, end, body);
+    else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);
     else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
     else this.#parseNamed(server, output, name, body);
   }
@@ -256,6 +308,11 @@ export class ClientStatements implements StatementNotes {
       this.#pending.set(name, change);
       outcome = change;
     }
+    if (this.#raw && name !== "") {
+      server.replies.push(Request.close, Handling.forward, outcome);
+      output.append(buffer, start, end, server.transport);
+      return;
+    }
     server.replies.push(Request.close, Handling.synthesise, outcome);
   }
 
@@ -273,6 +330,22 @@ export class ClientStatements implements StatementNotes {
     this.#unnamedChange = outcome;
     server.unnamed = text;
     server.replies.push(Request.parse, Handling.forward, outcome);
+    output.append(buffer, start, end, server.transport);
+  }
+
+  #parseRaw(
+    server: Server,
+    output: Output,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    name: string,
+    body: Buffer,
+  ): void {
+    const change = new NameChange(this, name, this.#registry.acquire(body), this.#batch);
+    this.rawChanges++;
+    this.#pending.set(name, change);
+    server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
   }
 
@@ -322,7 +395,7 @@ export class ClientStatements implements StatementNotes {
       return;
     }
     const name = buffer.toString("latin1", nameStart, nameEnd);
-    const statement = this.find(name);
+    const statement = this.#raw ? undefined : this.find(name);
     if (statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);
@@ -381,53 +454,4 @@ export class ClientStatements implements StatementNotes {
     server.replies.push(Request.parse, Handling.swallow, new SentUnnamed(server, text));
     appendWhole(output, server, parseMessage("", Buffer.from(text, "latin1")));
   }
-}
-
-/** An ErrorResponse that speaks of the statement by the client's name (latin1, byte for byte). */
-function renamed(error: Buffer, serverName: string, clientName: string): Buffer {
-  const whole = error.length === 1 + error.readUInt32BE(1);
-  const index = error.indexOf(serverName, 0, "latin1");
-  if (whole && index >= 0) {
-    const name = Buffer.from(clientName, "latin1");
-    const result = Buffer.concat([error.subarray(0, index), name, error.subarray(index + serverName.length)]);
-    result.writeUInt32BE(result.length - 1, 1);
-    return result;
-  }
-  const text = Buffer.from(clientName, "latin1").toString("utf8");
-  return encodeErrorResponse({
-    severity: "ERROR",
-    code: "42P05",
-    message: `prepared statement "${text}" already exists`,
-  });
-}
-
-/** Where the name of a statement begins in a message; undefined if the message names none. */
-function nameStartOf(type: number, buffer: Buffer, start: number, end: number): number | undefined {
-  switch (type) {
-    case Frontend.parse:
-      return start + headerBytes;
-    case Frontend.bind:
-      return endOfName(buffer, start + headerBytes, end) + 1;
-    case Frontend.describe:
-    case Frontend.close:
-      return namesStatement(buffer, start, end) ? start + headerBytes + 1 : undefined;
-    default:
-      return undefined;
-  }
-}
-
-/** Whether a Describe or Close is about a statement. One without a body is about nothing. */
-function namesStatement(buffer: Buffer, start: number, end: number): boolean {
-  return start + headerBytes < end && buffer[start + headerBytes] === statementTarget;
-}
-
-function appendWhole(output: Output, server: Server, message: Buffer): void {
-  output.append(message, 0, message.length, server.transport);
-}
-
-/** Where the NUL of the string at `start` is. Throws PeerError 08P01 in PostgreSQL's words (pqformat.c). */
-function endOfName(buffer: Buffer, start: number, end: number): number {
-  const zero = start < end ? buffer.indexOf(0, start) : -1;
-  if (zero < 0 || zero >= end) throw protocolViolation("invalid string in message");
-  return zero;
 }

@@ -136,7 +136,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     // Read from the server when all replies are in.
   }
 
-  onStatementsDropped(): void {
+  onDropped(): void {
     // Nothing of this client is prepared yet.
   }
 

@@ -10,10 +10,18 @@
  *
  * Nothing is decided by what the text seems to do. In doubt everything is touched.
  */
+
+import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
-import { setConfig, settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
-import { Handling, Request, type RequestOutcome } from "../../pool/replies.ts";
+import {
+  isFollowed,
+  setConfig,
+  settingsQueries,
+  trackedName,
+  ParameterVector as Vector,
+} from "../../pool/parameters.ts";
+import { Handling, Request, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
@@ -28,25 +36,15 @@ import { HeldBegin } from "./held-begin.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
 import { type Findings, LedgerReader } from "./ledger.ts";
 import { foundIn, namesOf, Reservation, Touch, unresettable } from "./reservations.ts";
+import { SequenceUse } from "./sequences.ts";
+import { afterResetAll, isAscii, lexicalSettings, untrackedOf } from "./settings.ts";
 
 /** How often the ledger is asked again before it is given up. */
 const ledgerAttemptsMax = 3;
 
 const resetAll = encodeQuery("RESET ALL");
+const deallocateAll = encodeQuery("DEALLOCATE ALL");
 const discardSequences = encodeQuery("DISCARD SEQUENCES");
-
-/** In these a byte below 128 may be part of another character (mbutils.c, PG_ENCODING_BE_LAST and beyond). */
-const unsafeEncodings: ReadonlySet<string> = new Set(
-  "SJIS BIG5 GBK UHC GB18030 JOHAB SHIFT_JIS_2004".split(" "),
-);
-
-/** A query of our own whose failure changes nothing. */
-const unheard: RequestOutcome = {
-  errorReply: undefined,
-  onDone: () => undefined,
-  onFailed: () => undefined,
-  onError: () => undefined,
-};
 
 /** What the client is told besides replies. */
 export interface AutoClient {
@@ -59,26 +57,32 @@ export class AutoSession {
   readonly #client: AutoClient;
   readonly #database: AutoDatabase;
   readonly #statements: ClientStatements;
+  readonly #output: Output;
   /** The settings with which the session began: RESET returns to them. */
   readonly #initial: ParameterVector;
   /** Parts of the state that may have changed since the ledger looked. */
   #touched = 0;
   /** Code has run that may have set parameters of any name. */
   #opaque = false;
+  /** A statement has set a parameter whose name cannot be known. */
+  #namesHidden = false;
   #reservations = 0;
   /** Reservations that statements on their way ask for. */
   #reserving = 0;
   /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
   #pace: Pace | undefined;
   #exclusive = false;
-  #usesSequence = false;
-  #asksSequence = false;
+  readonly #sequences: SequenceUse;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
   /** Reports of parameters that are not tracked, for the client. */
   #reports: Buffer[] | undefined;
+  #namesPrepared = false;
+  #listsPrepared = false;
+  /** The last statement that was seen is a COPY FROM STDIN: the server answers its Execute although nothing ends the batch. */
+  copiesIn = false;
   #ledgerFailures = 0;
   /** What the ledger was asked for and has not answered. */
   #asked = 0;
@@ -86,12 +90,14 @@ export class AutoSession {
   /** A BEGIN that no server knows of yet. */
   readonly #begin: HeldBegin;
 
-  constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements) {
+  constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
+    this.#output = output;
     this.#client = client;
     this.#database = database;
     this.#statements = statements;
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
+    this.#sequences = new SequenceUse(client.id, database);
   }
 
   /** A unit begins; nothing of it was noted. */
@@ -112,7 +118,7 @@ export class AutoSession {
   /** Whether a server has what the client has, and nothing that others have left. */
   fits(server: Server): boolean {
     const { taintedBy, parameters } = server;
-    if (taintedBy !== undefined && taintedBy !== this.#client.id) return false;
+    if (server.hasForeignNames || (taintedBy !== undefined && taintedBy !== this.#client.id)) return false;
     return parameters.tracked.equals(this.#client.parameters);
   }
 
@@ -184,12 +190,8 @@ export class AutoSession {
     else if ((this.#reservations & Reservation.prepare) !== 0) this.#see(unknownStatement, server);
   }
 
-  /** What the client's settings make of its texts, where they are not as usual. */
   #lexical(): LexicalSettings | undefined {
-    const { parameters } = this.#client;
-    const conformingStrings = parameters.get("standard_conforming_strings") !== "off";
-    const asciiSafe = !unsafeEncodings.has(parameters.get("client_encoding") ?? "");
-    return conformingStrings && asciiSafe ? undefined : { conformingStrings, asciiSafe };
+    return lexicalSettings(this.#client.parameters);
   }
 
   #unnamedKnowledge(): Knowledge {
@@ -200,6 +202,7 @@ export class AutoSession {
   }
 
   #see(knowledge: Knowledge, server: Server | undefined): void {
+    this.copiesIn = knowledge.copiesIn;
     if (knowledge.pace === undefined) this.#exclusive = true;
     else this.#pace = slower(this.#pace, knowledge.pace);
     if (knowledge.plain) return;
@@ -210,11 +213,28 @@ export class AutoSession {
     this.#touched |= touches;
     this.#reserving |= knowledge.reserves;
     this.#opaque ||= knowledge.opaque;
+    this.#namesHidden ||= knowledge.hidesNames;
     this.#catalogChanged ||= knowledge.changesCatalog;
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
-    if (knowledge.usesSequence || knowledge.asksSequence) this.#seeSequence(knowledge, server);
+    if (knowledge.usesSequence || knowledge.asksSequence) {
+      this.#sequences.see(knowledge);
+      if (server !== undefined) this.#claimSequences(server);
+    }
+    if (knowledge.namesPrepared || knowledge.listsPrepared) {
+      this.#namesPrepared = true;
+      this.#listsPrepared ||= knowledge.listsPrepared;
+      if (server?.replies.betweenUnits === true) this.#enterRaw(server, this.#output);
+    }
+  }
+
+  /** SQL means the client's own prepared statements. */
+  #enterRaw(server: Server, output: Output): void {
+    if (!this.#namesPrepared) return;
+    this.#statements.enterRaw(server, output, this.#listsPrepared);
+    this.#namesPrepared = false;
+    this.#listsPrepared = false;
   }
 
   /** Parts of the state where there may be something whose end is of interest. */
@@ -224,27 +244,18 @@ export class AutoSession {
     return parts;
   }
 
-  #seeSequence(knowledge: Knowledge, server: Server | undefined): void {
-    this.#usesSequence ||= knowledge.usesSequence;
-    if (knowledge.asksSequence) {
-      this.#asksSequence = true;
-      this.#database.asksSequences = true;
-    }
-    if (server !== undefined) this.#claimSequences(server);
-  }
-
   #claimSequences(server: Server): void {
-    if (!this.#usesSequence && !this.#asksSequence) return;
-    server.sequencesOf = this.#client.id;
-    // Who asks will ask again, and where somebody asks, others will.
-    if (this.#asksSequence || this.#database.asksSequences) this.#reserving |= Reservation.sequence;
-    this.#usesSequence = false;
-    this.#asksSequence = false;
+    if (this.#sequences.claim(server)) this.#reserving |= Reservation.sequence;
   }
 
   #isReported(name: string): boolean {
     const tracked = trackedName(name);
     return tracked !== undefined && this.#client.parameters.get(tracked) !== undefined;
+  }
+
+  /** The server that knows what the unit asks for. */
+  get preferredServer(): Server | undefined {
+    return this.#sequences.preferredServer;
   }
 
   /** A unit that needs no server: its replies. Undefined if it needs one. */
@@ -266,6 +277,11 @@ export class AutoSession {
     const { tracked } = server.parameters;
     let from: ParameterVector = tracked;
     let sends = false;
+    if (server.hasForeignNames) {
+      server.hasForeignNames = false;
+      server.prepared.clear();
+      this.#send(server, output, deallocateAll);
+    }
     if (server.taintedBy !== undefined && server.taintedBy !== id) {
       this.#send(server, output, resetAll);
       from = afterResetAll(server);
@@ -279,13 +295,12 @@ export class AutoSession {
       }
       tracked.replaceUntracked(untrackedOf(parameters, server), server.connection.parameters);
     }
-    // What another client's nextval() has left must look as if it had never been.
-    const foreign = server.sequencesOf !== undefined && server.sequencesOf !== id;
-    if (foreign && (this.#asksSequence || this.#database.asksSequences)) {
+    if (this.#sequences.findsOthers(server)) {
       this.#send(server, output, discardSequences);
       server.sequencesOf = undefined;
     }
     this.#claimSequences(server);
+    this.#enterRaw(server, output);
     this.#begin.send(server, output);
     return sends;
   }
@@ -322,50 +337,64 @@ export class AutoSession {
 
   // ---- replies ----
 
+  /** Something was reported in reply to the client's own statement. */
   onParameter(name: string, value: string): void {
     if (trackedName(name) === undefined) (this.#reports ??= []).push(encodeParameterStatus(name, value));
   }
 
-  /** What the client has to be told of its settings before it hears that the server is ready. */
-  reportsDue(server: Server): Buffer | undefined {
+  /** What the client has to be told of its settings before it hears that the server is ready; `names` were reported. */
+  reportsDue(server: Server, names: readonly string[]): Buffer | undefined {
     const reports = this.#reports ?? [];
     this.#reports = undefined;
     const { parameters } = this.#client;
-    for (const [name, value] of server.parameters.tracked.entries()) {
-      if (!server.connection.parameters.has(name) || parameters.get(name) === value) continue;
-      parameters.set(name, value);
-      reports.push(encodeParameterStatus(name, value));
+    for (const name of new Set(names)) {
+      const tracked = trackedName(name);
+      const value = tracked === undefined ? undefined : server.parameters.tracked.get(tracked);
+      if (tracked === undefined || value === undefined || parameters.get(tracked) === value) continue;
+      parameters.set(tracked, value);
+      reports.push(encodeParameterStatus(tracked, value));
     }
     return reports.length === 0 ? undefined : Buffer.concat(reports);
   }
 
-  onDiscarded(): void {
+  /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
+  onDiscarded(tag: string): void {
+    if (tag === "DISCARD ALL") this.#namesHidden = false;
+    this.#reserving &= ~Reservation.sequence;
     this.#setReservations(this.#reservations & ~Reservation.sequence);
   }
 
   // ---- the end of a transaction ----
 
-  /** Nothing is owed and no transaction is open: whether the client keeps its server, perhaps only until the ledger has answered. */
-  keeps(server: Server): boolean {
-    if (this.#touched === 0 && this.#reserving === 0 && !this.#catalogChanged)
-      return this.#reservations !== 0;
-    if (this.#catalogChanged) {
-      this.#catalogChanged = false;
-      this.#database.classification.refresh();
-    }
-    if (this.#defaultsAltered) {
-      this.#defaultsAltered = false;
-      this.#database.defaultsAltered();
-    }
+  /**
+   * Nothing is owed and no transaction is open: whether the client keeps its server, perhaps only until the ledger has
+   * answered.
+   */
+  keeps(server: Server, client: Transport): boolean {
+    if (this.#catalogChanged || this.#defaultsAltered) this.#spread();
     if (this.#reserving !== 0) {
       const reserving = this.#reserving;
       this.#reserving = 0;
       if ((reserving & unresettable) !== 0) server.closeReason ??= "state that cannot be reset";
       this.#setReservations(this.#reservations | reserving);
     }
-    if (this.#touched === 0) return this.#reservations !== 0;
-    this.#askLedger(server);
-    return true;
+    if (this.#notice !== undefined) client.write(this.#notice);
+    this.#notice = undefined;
+    if (this.#touched !== 0) {
+      this.#askLedger(server);
+      return true;
+    }
+    if (this.#reservations !== 0) return true;
+    if (this.#statements.leaveRaw()) server.hasForeignNames = true;
+    return false;
+  }
+
+  /** What this client has done concerns others. */
+  #spread(): void {
+    if (this.#catalogChanged) this.#database.classification.refresh();
+    if (this.#defaultsAltered) this.#database.defaultsAltered();
+    this.#catalogChanged = false;
+    this.#defaultsAltered = false;
   }
 
   #askLedger(server: Server): void {
@@ -375,6 +404,7 @@ export class AutoSession {
     this.#opaque = false;
     this.#asked = touches;
     const reader = new LedgerReader(touches);
+    const { rawChanges } = this.#statements;
     let failed = false;
     server.replies.push(Request.query, Handling.swallow, {
       errorReply: undefined,
@@ -386,7 +416,7 @@ export class AutoSession {
         this.#asked = 0;
         const findings = failed ? undefined : reader.findings();
         if (findings === undefined) this.#ledgerFailed(server, touches);
-        else this.#apply(server, findings);
+        else this.#apply(server, findings, rawChanges);
       },
       onFailed: () => undefined,
     });
@@ -405,14 +435,15 @@ export class AutoSession {
     this.#setReservations(this.#reservations | Reservation.opaque_setting);
   }
 
-  #apply(server: Server, findings: Findings): void {
+  #apply(server: Server, findings: Findings, rawChanges: number): void {
     this.#ledgerFailures = 0;
     let found = findings.reservations;
     if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
       found |= Reservation.opaque_setting;
       server.closeReason ??= "settings that cannot be set again";
     }
-    if (findings.prepared !== undefined && findings.prepared.size > 0) found |= Reservation.prepare;
+    if (this.#namesHidden) found |= Reservation.opaque_setting;
+    if (findings.prepared !== undefined) this.#statements.retain(findings.prepared, rawChanges);
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
     this.#setReservations(kept | found);
@@ -425,7 +456,7 @@ export class AutoSession {
     const others = new Map<string, string>();
     let portable = !privileged || reported.get("is_superuser") === "on";
     for (const [name, value] of settings ?? []) {
-      if (reported.has(name)) continue;
+      if (isFollowed(name, reported)) continue;
       others.set(name, value);
       // Read in the client's encoding; the words of settings are ASCII nearly always.
       if (!isAscii(value) && parameters.get("client_encoding") !== "UTF8") portable = false;
@@ -448,13 +479,6 @@ export class AutoSession {
     if (added !== 0 && this.#database.wantsNotice()) this.#notice = reservedNotice(namesOf(added));
   }
 
-  /** What the client is told now that all is answered. */
-  takeNotice(): Buffer | undefined {
-    const notice = this.#notice;
-    this.#notice = undefined;
-    return notice;
-  }
-
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
     this.#database.classification.load();
@@ -470,29 +494,4 @@ export class AutoSession {
 
 function slower(one: Pace | undefined, other: Pace): Pace {
   return one === undefined || other.fastMs > one.fastMs ? other : one;
-}
-
-/** What a server has after RESET ALL, which leaves alone as whom it acts. */
-function afterResetAll(server: Server): ParameterVector {
-  const { tracked } = server.parameters;
-  const vector = Vector.of(server.connection.parameters);
-  const identity = new Map<string, string>();
-  for (const name of ["session_authorization", "role"]) {
-    const value = tracked.get(name);
-    if (value !== undefined) identity.set(name, value);
-  }
-  vector.replaceUntracked(identity, server.connection.parameters);
-  return vector;
-}
-
-function untrackedOf(parameters: ParameterVector, server: Server): Map<string, string> {
-  const others = new Map<string, string>();
-  for (const [name, value] of parameters.entries()) {
-    if (!server.connection.parameters.has(name)) others.set(name, value);
-  }
-  return others;
-}
-
-function isAscii(text: string): boolean {
-  return Buffer.byteLength(text) === text.length;
 }

@@ -182,7 +182,7 @@ export class Classification implements Waiter, ServerOwner {
     // Read from the server when it is given to a client.
   }
 
-  onStatementsDropped(): void {
+  onDropped(): void {
     // Nothing of ours is prepared.
   }
 

@@ -17,3 +17,17 @@ const before =
 export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', '', pg_catalog.lower(found[1])
   FROM pg_catalog.pg_proc, LATERAL pg_catalog.regexp_matches(prosrc, '(?:${before})(${identifier}(?:[.]${identifier})+)', 'gi') AS found
   WHERE pronamespace OPERATOR(pg_catalog.<>) 11 AND prosrc OPERATOR(pg_catalog.~~*) '%set%' LIMIT ${namesMax}`;
+
+/** Calls of set_config() in a text, with the name if that is a constant. */
+const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;
+
+/** Names of parameters that a text sets by set_config(), and whether it also sets one whose name is no constant. */
+export function namesIn(text: string): { readonly names: readonly string[]; readonly hidden: boolean } {
+  const names: string[] = [];
+  let hidden = false;
+  for (const [, name] of text.matchAll(calls)) {
+    if (name === undefined) hidden = true;
+    else names.push(name);
+  }
+  return { names, hidden };
+}

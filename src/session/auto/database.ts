@@ -8,9 +8,13 @@ import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
-import { type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
+import { namesIn } from "./custom-names.ts";
+import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
+
+/** Longer texts are not searched for names. */
+const searchedBytesMax = 64 * 1024;
 
 /** What a shared statement's text was found to be. */
 interface Kept {
@@ -66,7 +70,16 @@ export class AutoDatabase {
   /** `settings`: those of the client, if they are unusual. */
   ofText(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): Knowledge {
     if (start > end) return unknownStatement;
-    return knowledgeOf(this.classification.classify(buffer, start, end, settings));
+    const knowledge = knowledgeOf(this.classification.classify(buffer, start, end, settings));
+    return knowledge.opaque ? this.#withNames(knowledge, buffer, start, end) : knowledge;
+  }
+
+  /** A class does not tell the names of parameters in code that is opaque; some of them the text does. */
+  #withNames(knowledge: Knowledge, buffer: Buffer, start: number, end: number): Knowledge {
+    if (end - start > searchedBytesMax) return knowledge;
+    const { names, hidden } = namesIn(buffer.toString("latin1", start, end));
+    for (const name of names) if (name.includes(".")) this.ledgerQueries.addName(name);
+    return hidden ? hiding(knowledge) : knowledge;
   }
 
   /** The class of a shared statement is kept with it. */

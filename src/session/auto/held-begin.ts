@@ -4,7 +4,7 @@
  * empty. What the server refuses by the state it is in is not held back.
  */
 import { PeerError } from "../../base/errors.ts";
-import { Handling, Request, type RequestOutcome } from "../../pool/replies.ts";
+import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { TransactionControl } from "../../sql/statement-class.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
@@ -93,7 +93,7 @@ export class HeldBegin {
   send(server: Server, output: Output): void {
     this.#seen = undefined;
     for (const message of this.#messages) {
-      server.replies.push(Request.query, Handling.swallow, message === failing ? expected : mustSucceed);
+      server.replies.push(Request.query, Handling.swallow, message === failing ? unheard : mustSucceed);
       server.unnamed = undefined;
       output.append(message, 0, message.length, server.transport);
     }
@@ -110,16 +110,9 @@ export class HeldBegin {
   }
 }
 
-const expected: RequestOutcome = {
-  errorReply: undefined,
-  onDone: () => undefined,
-  onFailed: () => undefined,
-  onError: () => undefined,
-};
-
 /** If it fails, what follows runs outside of the transaction that its client believes in: that client hears no more. */
 const mustSucceed: RequestOutcome = {
-  ...expected,
+  ...unheard,
   onError: () => {
     throw new PeerError("server refused to begin a transaction", {
       code: "session.begin_refused",

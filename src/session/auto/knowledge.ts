@@ -27,6 +27,8 @@ export interface Knowledge {
   readonly reserves: number;
   /** Code has run that is not in the text: it may have set anything. */
   readonly opaque: boolean;
+  /** Sets a parameter whose name is no constant. */
+  readonly hidesNames: boolean;
   /** The settings that are set or reset by name, if that is all there is to `Touch.settings`. */
   readonly settingNames: readonly string[] | undefined;
   /** Undeclared parameters of extensions that are named. */
@@ -36,11 +38,14 @@ export interface Knowledge {
   readonly usesSequence: boolean;
   /** currval(), lastval(). */
   readonly asksSequence: boolean;
-  readonly dropsSequences: boolean;
   /** New sessions will begin with other settings. */
   readonly altersDefaults: boolean;
-  /** Asks for what the session itself has prepared, or changes that, in SQL. */
+  /** Names prepared statements in SQL. */
   readonly namesPrepared: boolean;
+  /** Asks which there are. */
+  readonly listsPrepared: boolean;
+  /** COPY FROM STDIN: the server answers although nothing ends the batch. */
+  readonly copiesIn: boolean;
   readonly changesCatalog: boolean;
   readonly transaction: TransactionControl | undefined;
   /** Plain, and may run between statements of others: how long that takes. */
@@ -53,14 +58,16 @@ const nothing: Knowledge = {
   releases: 0,
   reserves: 0,
   opaque: false,
+  hidesNames: false,
   settingNames: undefined,
   customNames: [],
   resets: [],
   usesSequence: false,
   asksSequence: false,
-  dropsSequences: false,
   altersDefaults: false,
   namesPrepared: false,
+  listsPrepared: false,
+  copiesIn: false,
   changesCatalog: false,
   transaction: undefined,
   pace: undefined,
@@ -86,6 +93,18 @@ export function knowledgeOf(statement: StatementClass): Knowledge {
   return knowledge;
 }
 
+/** The same of a text that also sets a parameter whose name is no constant. */
+export function hiding(knowledge: Knowledge): Knowledge {
+  let variant = variants.get(knowledge);
+  if (variant === undefined) {
+    variant = { ...knowledge, hidesNames: true };
+    variants.set(knowledge, variant);
+  }
+  return variant;
+}
+
+const variants = new WeakMap<Knowledge, Knowledge>();
+
 /** Statements that change what new sessions begin with. */
 const defaultsTags: ReadonlySet<string> = new Set([
   "AlterRoleSetStmt",
@@ -110,10 +129,17 @@ function derive(statement: StatementClass): Knowledge {
   }
   if ((draft.touches & Touch.settings) === 0) draft.settingNames = undefined;
   if (statement.kind === "write") draft.usesSequence = true;
+  // An UPDATE of it calls set_config() by a rule.
+  if (statement.kind === "write" && statement.relations.some(({ name }) => name === "pg_settings")) {
+    draft.touches |= Touch.settings;
+    draft.settingNames = undefined;
+  }
   draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
   draft.changesCatalog = statement.changesCatalog;
   draft.transaction = statement.transaction;
-  draft.namesPrepared ||= statement.relations.some(({ name }) => name === "pg_prepared_statements");
+  draft.listsPrepared =
+    statement.relations.some(({ name }) => name === "pg_prepared_statements") ||
+    statement.functions.some(({ name }) => name === "pg_prepared_statement");
   draft.plain = isPlain(draft);
   if (draft.plain && statement.shareable === true) draft.pace = new Pace();
   return draft;
@@ -128,9 +154,10 @@ function isPlain(draft: Draft): boolean {
     draft.resets.length === 0 &&
     !draft.usesSequence &&
     !draft.asksSequence &&
-    !draft.dropsSequences &&
     !draft.altersDefaults &&
     !draft.namesPrepared &&
+    !draft.listsPrepared &&
+    !draft.copiesIn &&
     !draft.changesCatalog &&
     draft.transaction === undefined
   );
@@ -164,6 +191,9 @@ function apply(draft: Draft, effect: SessionEffect): void {
       if (effect.scope === "transaction") break;
       if (effect.action === "lock") draft.touches |= Touch.locks;
       else draft.releases |= Touch.locks;
+      break;
+    case "copy":
+      draft.copiesIn ||= effect.direction === "from" && effect.with === "client";
       break;
     case "sequence":
       if (effect.operation === "nextval" || effect.operation === "setval") draft.usesSequence = true;
@@ -234,7 +264,6 @@ function applySetting(draft: Draft, effect: Extract<SessionEffect, { kind: Setti
 
 function applyDiscard(draft: Draft, target: "all" | "plans" | "sequences" | "temp"): void {
   if (target === "temp") draft.releases |= Touch.temporary;
-  if (target === "sequences" || target === "all") draft.dropsSequences = true;
   if (target !== "all") return;
   touchSetting(draft, undefined);
   draft.touches = touchesAll;

@@ -12,13 +12,11 @@ import { Reservation, Touch } from "./reservations.ts";
 
 /** Bytes of rows that are taken: more is no session's state, and is not understood. */
 const rowsBytesMax = 1024 * 1024;
-/** Statements that are listed, and how much of each. */
-const preparedMax = 1000;
-const statementCharactersMax = 65_536;
 
 const equals = "OPERATOR(pg_catalog.=)";
-const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
-const preparedPart = `(SELECT 'p', name, pg_catalog.left(statement, ${statementCharactersMax}), from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_') LIMIT ${preparedMax})`;
+/** Those of transactions, `transaction_isolation` and its kin, end with one, although they are listed as the session's. */
+const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND NOT pg_catalog.starts_with(name, 'transaction_') UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
+const preparedPart = `SELECT 'p', name, '', from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_')`;
 /** Everything in a schema depends on it. */
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
@@ -35,8 +33,8 @@ export interface Findings {
   readonly settings: ReadonlyMap<string, string> | undefined;
   /** Among the settings are some that only a superuser may set. */
   readonly privileged: boolean;
-  /** SQL-level prepared statements, as `PREPARE …`, by name; undefined if they were not looked at. */
-  readonly prepared: ReadonlyMap<string, string> | undefined;
+  /** Names of statements that the protocol prepared, other than shared ones; undefined if they were not looked at. */
+  readonly prepared: ReadonlySet<string> | undefined;
 }
 
 /** Query messages of one database, made once for each set of parts and names. */
@@ -111,7 +109,7 @@ export class LedgerReader {
   findings(): Findings | undefined {
     if (this.#bytes > rowsBytesMax) return undefined;
     const settings = new Map<string, string>();
-    const prepared = new Map<string, string>();
+    const prepared = new Set<string>();
     let reservations = 0;
     let privileged = false;
     for (const [kind, name, value, detail] of rowsOf(Buffer.concat(this.#chunks))) {
@@ -122,7 +120,8 @@ export class LedgerReader {
           if (detail !== "user") privileged = true;
           break;
         case "p":
-          if (detail === "true") prepared.set(name ?? "", value ?? "");
+          if (detail === "true") reservations |= Reservation.prepare;
+          else prepared.add(name ?? "");
           break;
         case "t":
           reservations |= Reservation.temp_object;

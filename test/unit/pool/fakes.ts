@@ -83,7 +83,7 @@ export class RecordingOwner implements ServerOwner {
     this.heard.push(`${name}=${value}`);
   }
 
-  onStatementsDropped(): void {
+  onDropped(): void {
     this.heard.push("statements dropped");
   }
 

@@ -33,7 +33,7 @@ export class StatementsClient extends RecordingOwner {
     this.#requests = new Requests(this.#output, this.statements, undefined);
   }
 
-  override onStatementsDropped(): void {
+  override onDropped(): void {
     this.statements.clear();
   }
 

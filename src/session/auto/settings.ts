@@ -1,0 +1,41 @@
+/** Vectors of settings, as auto mode needs them. */
+import { isFollowed, ParameterVector } from "../../pool/parameters.ts";
+import type { Server } from "../../pool/server.ts";
+import type { LexicalSettings } from "../../sql/index.ts";
+
+/** What a server has after RESET ALL, which leaves alone as whom it acts. */
+export function afterResetAll(server: Server): ParameterVector {
+  const { tracked } = server.parameters;
+  const vector = ParameterVector.of(server.connection.parameters);
+  const identity = new Map<string, string>();
+  for (const name of ["session_authorization", "role"]) {
+    const value = tracked.get(name);
+    if (value !== undefined) identity.set(name, value);
+  }
+  vector.replaceUntracked(identity, server.connection.parameters);
+  return vector;
+}
+
+export function untrackedOf(parameters: ParameterVector, server: Server): Map<string, string> {
+  const others = new Map<string, string>();
+  for (const [name, value] of parameters.entries()) {
+    if (!isFollowed(name, server.connection.parameters)) others.set(name, value);
+  }
+  return others;
+}
+
+export function isAscii(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
+}
+
+/** In these a byte below 128 may be part of another character (mbutils.c, PG_ENCODING_BE_LAST and beyond). */
+const unsafeEncodings: ReadonlySet<string> = new Set(
+  "SJIS BIG5 GBK UHC GB18030 JOHAB SHIFT_JIS_2004".split(" "),
+);
+
+/** What a client's settings make of its texts, where they are not as usual. */
+export function lexicalSettings(parameters: ParameterVector): LexicalSettings | undefined {
+  const conformingStrings = parameters.get("standard_conforming_strings") !== "off";
+  const asciiSafe = !unsafeEncodings.has(parameters.get("client_encoding") ?? "");
+  return conformingStrings && asciiSafe ? undefined : { conformingStrings, asciiSafe };
+}

@@ -1,0 +1,309 @@
+/** Auto mode: for what a client keeps its server and when it lets go of it, BEGIN held back, and SQL's own prepared statements. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { useLab } from "../kit/lab.ts";
+import { type Client, closeStatement, execute, type Outcome, Pooled, parse, query, sync } from "./pooled.ts";
+
+const place = useLab();
+let pooled: Pooled;
+
+beforeAll(async () => {
+  await place.lab.primary.query("create table kept (id serial, a int); create sequence numbers");
+});
+
+beforeEach(async () => {
+  pooled = await Pooled.start(place.lab, {
+    settings: { pool_mode: "auto", default_pool_size: 1, pin_notice: true },
+  });
+  return async () => {
+    await pooled[Symbol.asyncDispose]();
+  };
+});
+
+afterAll(async () => {
+  await place.lab.primary.query("drop table kept; drop sequence numbers");
+});
+
+/** Runs them one after the other, in this client. */
+async function runAll(client: Client, ...statements: readonly string[]): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const sql of statements) {
+    const outcome = await client.run(sql);
+    if (outcome.error !== undefined) throw new Error(`${sql}: ${outcome.error.message}`);
+    outcomes.push(outcome);
+  }
+  return outcomes;
+}
+
+describe("a reservation", () => {
+  const reasons: readonly (readonly [reason: string, begins: readonly string[], ends: string | undefined])[] =
+    [
+      ["temp_object", ["create temp table x (a int)"], "drop table x"],
+      ["temp_object", ["select 1 as a into temp x"], "discard temp"],
+      ["advisory_lock", ["select pg_advisory_lock(1)"], "select pg_advisory_unlock(1)"],
+      ["advisory_lock", ["select pg_try_advisory_lock(1)"], "select pg_advisory_unlock_all()"],
+      ["with_hold_cursor", ["begin", "declare c cursor with hold for select 1", "commit"], "close c"],
+      ["listen", ["listen news"], "unlisten news"],
+      ["prepare", ["prepare p as select 1"], "deallocate p"],
+      ["prepare", ["prepare p as select 1"], "discard all"],
+      ["sequence", ["select nextval('numbers')", "select currval('numbers')"], "discard all"],
+      ["load", ["load 'plpgsql'"], undefined],
+      ["seed", ["select setseed(0.5)"], undefined],
+    ];
+
+  test.each(reasons)("%s: %j, until %s", async (reason, begins, ends) => {
+    const holder = await pooled.connect();
+    using other = await pooled.connect();
+    const pid = await holder.backendPid();
+    await runAll(holder, ...begins);
+    const answer = other.backendPid();
+    await pooled.untilWaiting(1);
+    expect((await holder.raw.until("NoticeResponse")).at(-1)).toMatchObject({
+      fields: { message: `server connection is reserved for this client: ${reason}` },
+    });
+    if (ends === undefined) {
+      await holder.close();
+      expect(await answer).not.toBe(pid);
+      await pooled.untilClosedFor("state that cannot be reset");
+      return;
+    }
+    await runAll(holder, ends);
+    expect(await answer).toBe(pid);
+    await holder.close();
+  });
+
+  test("a NOTICE says why, if that is wanted", async () => {
+    using client = await pooled.connect();
+    client.send(query("create temp table x (a int)"));
+    const notice = (await client.raw.until("NoticeResponse")).at(-1);
+    expect(notice).toMatchObject({
+      fields: {
+        severity: "NOTICE",
+        message: "server connection is reserved for this client: temp_object",
+      },
+    });
+  });
+
+  test("nothing is held for what was rolled back, or goes with its transaction", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    for (const [doing, end] of [
+      ["create temp table x (a int)", "rollback"],
+      ["create temp table x (a int) on commit drop", "commit"],
+      ["declare c cursor with hold for select 1", "rollback"],
+      ["listen news", "rollback"],
+      ["select pg_advisory_xact_lock(1)", "commit"],
+      ["select lo_open(lo_create(0), 131072)", "commit"],
+    ] as const) {
+      await runAll(client, "begin", doing, end);
+      expect(await other.value("select 1")).toBe("1");
+    }
+  });
+
+  test("a client that leaves with one has its server reset and shared", async () => {
+    const pids = new Set<string | null>();
+    for (const sql of ["create temp table x (a int)", "listen news", "prepare p as select 1"]) {
+      const client = await pooled.connect();
+      await runAll(client, sql);
+      pids.add(await client.backendPid());
+      await client.close();
+    }
+    expect(pids.size).toBe(1);
+  });
+});
+
+describe("sequences", () => {
+  test("a first lastval finds what its own insert took, unless somebody else took one since", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await runAll(client, "insert into kept (a) values (1)");
+    await runAll(other, "insert into kept (a) values (2)");
+    const { error } = await client.run("select lastval()");
+    expect(error).toMatchObject({ code: "55000", message: "lastval is not yet defined in this session" });
+  });
+
+  test("nobody sees another's", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await runAll(other, "select nextval('numbers')");
+    expect((await client.run("select currval('numbers')")).error?.code).toBe("55000");
+    // It has asked, and so keeps its server until it says that it does not care any more.
+    const waiting = other.run("select 1");
+    await pooled.untilWaiting(1);
+    await runAll(client, "discard sequences");
+    expect((await waiting).error).toBeUndefined();
+  });
+
+  test("once somebody has asked, who takes a number keeps its server", async () => {
+    const asking = await pooled.connect();
+    await asking.run("select lastval()");
+    await asking.close();
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await runAll(client, "insert into kept (a) values (1)");
+    const waiting = other.run("insert into kept (a) values (1)");
+    await pooled.untilWaiting(1);
+    expect(await client.value("select lastval() = max(id) from kept")).toBe("t");
+    await client.close();
+    expect((await waiting).error).toBeUndefined();
+  });
+});
+
+describe("BEGIN is held back", () => {
+  test("an empty transaction needs no server", async () => {
+    using holder = await pooled.connect();
+    using client = await pooled.connect();
+    await runAll(holder, "begin", "select 1");
+    const outcomes = await runAll(
+      client,
+      "begin",
+      "commit",
+      "START TRANSACTION isolation level serializable",
+      "rollback",
+      "begin work;",
+      "end",
+    );
+    expect(outcomes.map(({ tags, status }) => [...tags, status])).toEqual([
+      ["BEGIN", "T"],
+      ["COMMIT", "I"],
+      ["START TRANSACTION", "T"],
+      ["ROLLBACK", "I"],
+      ["BEGIN", "T"],
+      ["COMMIT", "I"],
+    ]);
+    const extended = await client.ask(
+      parse("b", "begin"),
+      { kind: "Describe", target: "statement", name: "b" },
+      ...execute("b"),
+      sync,
+    );
+    expect(extended.messages.map(({ kind }) => kind)).toEqual([
+      ...[
+        "ParseComplete",
+        "ParameterDescription",
+        "NoData",
+        "BindComplete",
+        "CommandComplete",
+        "ReadyForQuery",
+      ],
+    ]);
+    expect((await client.ask(parse("", "commit"), ...execute(""), sync)).status).toBe("I");
+    expect((await client.ask(...execute("b"), sync)).status).toBe("T");
+  });
+
+  test("and sent with the first statement, whatever that is", async () => {
+    using client = await pooled.connect();
+    for (const [first, then, value] of [
+      ["set transaction isolation level repeatable read", "show transaction_isolation", "repeatable read"],
+      ["savepoint a", "select pg_current_xact_id_if_assigned() is null", "t"],
+      ["set local statement_timeout = '9s'", "show statement_timeout", "9s"],
+      ["lock table kept", "select count(*) > 0 from pg_locks where mode = 'AccessExclusiveLock'", "t"],
+    ] as const) {
+      await runAll(client, "begin", first);
+      expect(await client.value(then)).toBe(value);
+      await runAll(client, "rollback");
+    }
+    await runAll(client, "begin read only");
+    expect((await client.run("insert into kept (a) values (1)")).error?.code).toBe("25006");
+    expect((await client.run("commit")).tags).toEqual(["ROLLBACK"]);
+  });
+
+  test("warnings are the server's", async () => {
+    using client = await pooled.connect();
+    await runAll(client, "begin");
+    const again = await client.run("begin");
+    expect(again.messages).toMatchObject([{ kind: "NoticeResponse", fields: { code: "25001" } }, {}, {}]);
+    await runAll(client, "commit");
+    const none = await client.run("commit");
+    expect(none.messages).toMatchObject([{ kind: "NoticeResponse", fields: { code: "25P01" } }, {}, {}]);
+  });
+
+  test("a first statement that is cancelled while it waits leaves a failed transaction", async () => {
+    using holder = await pooled.connect();
+    using client = await pooled.connect();
+    await runAll(holder, "begin", "select 1");
+    await runAll(client, "begin");
+    client.send(query("select 1"));
+    await pooled.untilWaiting(1);
+    await client.cancel();
+    const canceled = await client.outcome();
+    expect([canceled.error?.code, canceled.status]).toEqual(["57014", "E"]);
+    await runAll(holder, "commit");
+    const next = await client.run("select 1");
+    expect([next.error?.code, next.status]).toEqual(["25P02", "E"]);
+    expect((await client.run("commit")).tags).toEqual(["ROLLBACK"]);
+  });
+
+  test("Describe right behind it tells the columns", async () => {
+    using client = await pooled.connect();
+    await runAll(client, "begin");
+    const described = await client.ask(
+      parse("", "select 1 as one"),
+      { kind: "Describe", target: "statement", name: "" },
+      sync,
+    );
+    expect(described.messages.map(({ kind }) => kind)).toEqual([
+      ...["ParseComplete", "ParameterDescription", "RowDescription", "ReadyForQuery"],
+    ]);
+    expect(described.status).toBe("T");
+  });
+});
+
+describe("prepared statements of SQL and of the protocol", () => {
+  test("SQL runs and drops what the protocol has prepared, and the other way round", async () => {
+    using client = await pooled.connect();
+    await client.ask(parse("s1", "select 'by protocol'"), sync);
+    expect(await client.value("execute s1")).toBe("by protocol");
+    await runAll(client, "prepare p1 as select 'by SQL'");
+    expect((await client.ask(...execute("p1"), sync)).rows).toEqual([["by SQL"]]);
+    expect((await client.ask(...execute("s1"), sync)).rows).toEqual([["by protocol"]]);
+    expect((await client.run("prepare s1 as select 1")).error?.code).toBe("42P05");
+    expect((await client.ask(parse("p1", "select 1"), sync)).error?.code).toBe("42P05");
+    await runAll(client, "deallocate s1");
+    expect((await client.ask(...execute("s1"), sync)).error?.code).toBe("26000");
+    expect((await client.ask(closeStatement("p1"), sync)).error).toBeUndefined();
+    expect((await client.run("execute p1")).error?.code).toBe("26000");
+  });
+
+  test("a client is told of its own statements only, and others get the server without them", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await other.ask(parse("theirs", "select 1"), ...execute("theirs"), sync);
+    await client.ask(parse("mine", "select 2"), sync);
+    const list = "select string_agg(name, ',' order by name) from pg_prepared_statements";
+    expect(await client.value(list)).toBe("mine");
+    expect(await other.value(list)).toBe("theirs");
+    expect((await other.ask(...execute("theirs"), sync)).rows).toEqual([["1"]]);
+    expect((await other.run("execute mine")).error?.code).toBe("26000");
+    expect((await client.ask(...execute("mine"), sync)).rows).toEqual([["2"]]);
+    expect((await client.ask(...execute("theirs"), sync)).error?.code).toBe("26000");
+  });
+});
+
+test("settings, role and user follow the client; RESET returns to what it began with", async () => {
+  await place.lab.primary.query("drop role if exists lesser; create role lesser");
+  using client = await pooled.connect({ parameters: [["application_name", "mine"]] });
+  using other = await pooled.connect();
+  await runAll(
+    client,
+    "set application_name = 'x'",
+    "set work_mem = '7MB'",
+    "set my.own = 'y'",
+    "set role lesser",
+  );
+  const mine =
+    "select concat_ws(' ', current_setting('application_name'), current_setting('work_mem'), current_setting('my.own', true), current_user)";
+  expect(await other.value(mine)).not.toContain("7MB");
+  expect(await client.value(mine)).toBe("x 7MB y lesser");
+  const reset = await client.run("reset application_name");
+  expect(reset.messages).toMatchObject([
+    { kind: "CommandComplete" },
+    { kind: "ParameterStatus", name: "application_name", value: "mine" },
+    { kind: "ReadyForQuery" },
+  ]);
+  await runAll(client, "set session authorization lesser");
+  expect(await other.value("select session_user")).toBe("postgres");
+  expect(await client.value("select session_user")).toBe("lesser");
+  await runAll(client, "reset session authorization", "discard all");
+  expect(await client.value(mine)).toMatch(/^mine 4MB  ?postgres$/);
+  expect(pooled.opened).toBe(1);
+});
