@@ -96,7 +96,7 @@ const nonsense: readonly (readonly [what: string, bytes: Buffer, text: RegExp])[
   ...[-1, 0x8000_0000, 0x7fff_ffff, 0x4000_0003].map(
     (length) =>
       [
-        `Query of length ${length}`,
+        `Query of length ${length} (PgBouncer 1.26.1, advisory 107348)`,
         message("Q", text("select 1\0"), length),
         /^invalid message length/,
       ] as const,

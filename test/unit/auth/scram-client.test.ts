@@ -82,9 +82,12 @@ describe("server-first-message", () => {
     });
   });
 
-  test.each([1, 1_000_000])("takes %d rounds", (iterations) => {
-    expect(challengeError(`r=${ours}x,s=MDEyMzQ1Njc=,i=${iterations}`)).toBeUndefined();
-  });
+  test.each([1, 1_000_000])(
+    "takes %d rounds, and no more (PgBouncer before 1.26.0 took any number)",
+    (iterations) => {
+      expect(challengeError(`r=${ours}x,s=MDEyMzQ1Njc=,i=${iterations}`)).toBeUndefined();
+    },
+  );
 
   test("any bytes give a challenge or PeerError", () => {
     const pieces = fc.constantFrom("r=", ours, ",", "s=", "MDEy", "i=", "1", "=", "\0", "m=", "x", "é");

@@ -102,7 +102,7 @@ describe("client-first-message", () => {
 describe("client-final-message", () => {
   test.each([
     ["nothing", ""],
-    ["no nonce", `c=biws,p=${proof}`],
+    ["no nonce (which made PgBouncer before 1.26.0 crash)", `c=biws,p=${proof}`],
     ["nothing but a proof", `p=${proof}`],
     ["no proof", "c=biws,r=CLIENTSERVER"],
     ["nothing but the binding", "c=biws"],
