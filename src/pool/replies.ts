@@ -250,8 +250,10 @@ export class ReplyQueue {
         return this.#acceptError(entry, verdict, buffer, start, end);
       case Backend.parameterStatus:
       case Backend.noticeResponse:
-      case Backend.notificationResponse:
         return verdict;
+      case Backend.notificationResponse:
+        // It answers nothing: whoever listens on this server gets it, also behind a request of our own.
+        return Verdict.forward;
       default:
         throw unexpected(type, request);
     }
