@@ -106,7 +106,7 @@ test("a reply that no request explains is a PeerError of the server", () => {
 });
 
 test("messages that nobody asked for end nothing and go where the head's replies go", () => {
-  const messages = [fakes.parameter("TimeZone", "UTC"), fakes.notice("hm"), fakes.notification];
+  const messages = [fakes.parameter("TimeZone", "UTC"), fakes.notice("hm")];
   for (const message of messages) {
     const queue = new ReplyQueue();
     expect(accept(queue, message)).toBe(Verdict.forward);
@@ -118,6 +118,13 @@ test("messages that nobody asked for end nothing and go where the head's replies
     expect(accept(queue, message)).toBe(Verdict.forward);
     expect(queue.length).toBe(1);
   }
+});
+
+test("a notification answers nothing, and is for whoever listens, also behind a request of our own", () => {
+  const queue = new ReplyQueue();
+  queue.push(Request.query, swallow);
+  expect(accept(queue, fakes.notification)).toBe(Verdict.forward);
+  expect(queue.length).toBe(1);
 });
 
 test("a FATAL error to nobody in particular is forwarded, and means no request", () => {
