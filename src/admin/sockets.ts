@@ -33,6 +33,8 @@ export const bufferColumns: readonly Column[] = [
 export interface Socket {
   readonly row: Row;
   readonly pendingBytes: number;
+  /** Has bytes in memory: to be sent, or received and not passed on yet. */
+  readonly active: boolean;
 }
 
 /** PgBouncer's name for what a server is doing. */
@@ -103,7 +105,8 @@ function clientSocket(
     ...[identity.tls ?? "", session.parameters.get("application_name") ?? ""],
     ...[session.statementCount, identity.id],
   ];
-  return { row, pendingBytes: transport.pendingBytes };
+  const { pendingBytes } = transport;
+  return { row, pendingBytes, active: pendingBytes > 0 || waiting || session.behind };
 }
 
 function consoleSocket(context: AdminContext, client: ConsoleClient, prefix: string): Socket {
@@ -115,7 +118,7 @@ function consoleSocket(context: AdminContext, client: ConsoleClient, prefix: str
     timeText(context, client.requestAtMs),
     ...[0, 0, 0, pointer(identity.id), "", 0, identity.tls ?? "", client.applicationName, 0, identity.id],
   ];
-  return { row, pendingBytes: 0 };
+  return { row, pendingBytes: 0, active: false };
 }
 
 function serverSocket(
@@ -134,7 +137,8 @@ function serverSocket(
     ...[is.link === undefined ? "" : pointer(is.link), server.backendPid, tlsText(transport)],
     ...[server.parameters.tracked.get("application_name") ?? "", server.prepared.size, server.id],
   ];
-  return { row, pendingBytes: transport.pendingBytes };
+  const { pendingBytes } = transport;
+  return { row, pendingBytes, active: pendingBytes > 0 };
 }
 
 /** Unix sockets have no addresses; PgBouncer shows the port that is in their names. */

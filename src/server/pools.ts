@@ -90,7 +90,7 @@ export class Pools {
       onServerGone: () => this.onServerGone(),
     });
     if (this.#draining) pool.drain();
-    else if (this.#allPaused || this.#paused.has(request.database)) pool.pause();
+    else if (this.#isPaused(request.database)) pool.pause();
     this.#entries.set(key, { pool, request, identity });
     return pool;
   }
@@ -236,12 +236,17 @@ export class Pools {
     this.#forgetAutoDatabases();
     for (const [key, entry] of this.#entries) {
       entry.pool.tick();
-      if (!entry.pool.empty) continue;
+      // The welcome of clients that log in during PAUSE is in it.
+      if (!entry.pool.empty || this.#isPaused(entry.request.database)) continue;
       entry.pool.dispose();
       this.#entries.delete(key);
       this.statistics.of(entry.request.database);
     }
     this.#budgets.forgetUnused();
+  }
+
+  #isPaused(database: string): boolean {
+    return this.#allPaused || this.#paused.has(database);
   }
 
   /** Databases with a user of their own keep their `min_pool_size` without clients, and so need a pool. */
