@@ -26,6 +26,8 @@ export interface Candidate extends Sharer {
   /** The server has the settings that the unit needs. */
   fits(server: Server): boolean;
   /** It gets a server for itself, since the one that came does not fit. */
+  /** Its own limit on the wait; undefined: that of the pool. */
+  readonly queryWaitTimeoutMs: number | undefined;
   onLeased(server: Server): void;
   onLeaseFailed(failure: Failure): void;
   onLongWait(): void;
@@ -121,13 +123,12 @@ export class Multiplexer implements Waiter, SharedServerListener {
 
   /** Limits of time of those that wait in the queue. */
   tick(): void {
-    const { queryWaitTimeoutMs } = this.#pool.settings;
-    if (queryWaitTimeoutMs === 0) return;
     const nowMs = this.#clock.now();
-    for (let first = this.#queue.peekFirst(); first !== undefined; first = this.#queue.peekFirst()) {
-      if (nowMs - first.sinceMs < queryWaitTimeoutMs) break;
-      this.#queue.shift();
-      first.candidate.onLeaseFailed(queryWaitTimeout());
+    for (const queued of [...this.#queue]) {
+      const limitMs = queued.candidate.queryWaitTimeoutMs ?? this.#pool.settings.queryWaitTimeoutMs;
+      if (limitMs === 0 || nowMs - queued.sinceMs < limitMs) continue;
+      this.#queue.remove(queued);
+      queued.candidate.onLeaseFailed(queryWaitTimeout());
     }
     this.#stopWaiting();
   }

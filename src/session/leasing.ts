@@ -51,6 +51,10 @@ export class Leasing implements Waiter, SharingClient {
     this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
   }
 
+  get queryWaitTimeoutMs(): number | undefined {
+    return this.#parts.queryWaitTimeoutMs;
+  }
+
   /** The unit waits for a server, or for the end of its replies between others. */
   get waiting(): boolean {
     return this.#waiting;

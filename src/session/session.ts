@@ -46,7 +46,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly activity: Activity;
   /** Given by the login as soon as the session exists; taken back when it ends. */
   cancelKey: CancelKey | undefined;
-  readonly queryWaitTimeoutMs: number | undefined;
 
   readonly #context: SessionContext;
   readonly #transport: Transport;
@@ -83,7 +82,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#transport = transport;
     this.#pool = pool;
     this.identity = identity;
-    this.queryWaitTimeoutMs = context.clientLimits(identity.user).queryWaitMs;
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
     this.#inbox = new Inbox(context.packetBytesMax());
@@ -113,6 +111,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       activity: this.activity,
       transport,
       clock: context.clock,
+      queryWaitTimeoutMs: context.clientLimits(identity.user).queryWaitMs,
     });
     pool.clients++;
     transport.listener = this;

@@ -26,6 +26,8 @@ export interface SharingParts {
   readonly activity: Activity;
   readonly transport: Transport;
   readonly clock: Clock;
+  /** The user's own; undefined: the pool's counts. Fixed when the client logs in. */
+  readonly queryWaitTimeoutMs: number | undefined;
 }
 
 /** What the session does when its unit has an end. */
@@ -71,6 +73,10 @@ export class SharedUnit implements Candidate {
   /** In the multiplexer's hands. */
   get active(): boolean {
     return this.#queued || this.#shared !== undefined;
+  }
+
+  get queryWaitTimeoutMs(): number | undefined {
+    return this.#parts.queryWaitTimeoutMs;
   }
 
   get congested(): boolean {
