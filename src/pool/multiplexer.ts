@@ -180,6 +180,8 @@ export class Multiplexer implements Waiter, SharedServerListener {
     this.#forget(shared);
     shared.server.owner = undefined;
     this.#pool.release(shared.server, false);
+    // Where the pool's queue was full there was no place in it: now there may be.
+    if (this.#queue.length > 0) this.#wait();
   }
 
   onGone(shared: SharedServer): void {

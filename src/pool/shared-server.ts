@@ -174,6 +174,8 @@ export class SharedServer implements ServerOwner {
   onUnit(status: number): void {
     const place = this.#places.shift();
     assert(place !== undefined, "a unit that is answered was sent");
+    // Its client may be slow still; the server has nothing more for it.
+    if (this.server.transport.paused) this.server.transport.resume();
     this.#backlogMs = this.#places.length === 0 ? 0 : Math.max(0, this.#backlogMs - place.expectedMs);
     if (status !== TransactionStatus.idle) {
       // No plain read does that: whatever it was, the server is not what it is thought to be.

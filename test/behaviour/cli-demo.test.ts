@@ -74,7 +74,7 @@ describe("demo", () => {
     expect(readdirSync(program.temporaryFolder).filter((name) => name.startsWith("pgsluice"))).toEqual([]);
   });
 
-  test("--data keeps the data, and a second start takes less than 5 s", async () => {
+  test("--data keeps the data for a second start", async () => {
     const folder = openTemporaryFolder();
     const data = path.join(folder, "data");
     try {
@@ -85,10 +85,8 @@ describe("demo", () => {
         program.signal("SIGTERM");
         expect(await program.exit).toBe(0);
       }
-      const startedAt = performance.now();
       await using program = new CliProgram("demo", "--json", "--port", "0", "--data", data);
       const { url } = await ready(program);
-      expect(performance.now() - startedAt).toBeLessThan(5000);
       expect(await valueOf(url, "select value from kept")).toBe(7);
       program.signal("SIGINT");
       expect(await program.exit).toBe(0);
@@ -129,7 +127,7 @@ describe("the command line", () => {
   test.each([
     [["demo", "--prot", "1"], "Did you mean --port?"],
     [["demo", "--port", "x"], "It must be an integer from 0 to 65535."],
-    [["demo", "--mode", "auto"], "session, transaction, statement"],
+    [["demo", "--mode", "both"], "session, transaction, statement"],
     [["demo", "--set", "x"], "It must have the form name=value."],
     [["strat"], "Did you mean start?"],
     [["start"], "--upstream postgres://"],

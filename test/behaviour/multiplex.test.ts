@@ -259,6 +259,10 @@ describe("in front of a pipeline", () => {
     for (const client of others) expect((await client.outcome()).rows).toEqual([["xxxxxxxxxx"]]);
     slow.raw.stream.resume();
     expect((await slow.outcome()).rows[0]?.[0]).toHaveLength(3_000_000);
+    // Neither server is left as it was when it had to wait.
+    const both = others.slice(0, 2);
+    for (const client of both) expect((await client.run("begin; select 1")).status).toBe("T");
+    for (const client of both) expect((await client.run("commit")).status).toBe("I");
     for (const client of [slow, ...others]) client.destroy();
   });
 });
