@@ -33,7 +33,11 @@ export async function runTests(root, args) {
 
 function exitCodeOf(command, args, cwd) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd, stdio: "inherit" });
+    const child = spawn(command, args, {
+      cwd,
+      stdio: "inherit",
+      env: { ...process.env, PGSLUICE_BUILT: "1" },
+    });
     const forward = (signal) => child.kill(signal);
     process.on("SIGINT", forward).on("SIGTERM", forward);
     child.on("error", () => resolve(1));

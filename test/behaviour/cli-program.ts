@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { PassedSocket } from "../kit/passed-socket.ts";
+import { program } from "../kit/program.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Longer than anything that is waited for takes. */
@@ -31,10 +32,10 @@ export class CliProgram {
   constructor(first?: string | Launch, ...rest: string[]) {
     const { sockets = [], environment = {} } = typeof first === "object" ? first : {};
     const args = typeof first === "string" ? [first, ...rest] : rest;
-    const program = [process.execPath, "--import", "tsx", "src/cli/main.ts", ...args];
+    const wanted = [process.execPath, ...program, ...args];
     const passing = sockets.length === 0 ? {} : { LISTEN_FDS: String(sockets.length) };
     const [command = "", ...words] =
-      sockets.length === 0 ? program : ["/bin/sh", "-c", passSockets, "sh", ...program];
+      sockets.length === 0 ? wanted : ["/bin/sh", "-c", passSockets, "sh", ...wanted];
     this.#child = spawn(command, words, {
       cwd: root,
       env: { ...process.env, TMPDIR: this.temporaryFolder, ...passing, ...environment },
@@ -53,9 +54,9 @@ export class CliProgram {
 
   /** Runs to the end. */
   static async run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    await using program = new CliProgram(...args);
-    const code = await program.exit;
-    return { code, stdout: program.stdout, stderr: program.stderr };
+    await using running = new CliProgram(...args);
+    const code = await running.exit;
+    return { code, stdout: running.stdout, stderr: running.stderr };
   }
 
   get pid(): number | undefined {

@@ -5,6 +5,7 @@ import net from "node:net";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
+import { program } from "../kit/program.ts";
 import { waitUntil, within } from "../kit/wait.ts";
 import { Pooled, running, untilRunning } from "./pooled.ts";
 
@@ -68,7 +69,7 @@ class Running implements AsyncDisposable {
 }
 
 function start(args: readonly string[], further: Readonly<Record<string, string>> = {}): Running {
-  return new Running(process.execPath, ["--import", "tsx", "src/cli/main.ts", "query", ...args], further);
+  return new Running(process.execPath, [...program, "query", ...args], further);
 }
 
 /** Runs the command to its end. `input` is what it reads from standard input. */

@@ -8,6 +8,7 @@ import { chmodSync, chownSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type OwnAddress, ownAddress } from "../kit/own-address.ts";
+import { program } from "../kit/program.ts";
 import { openTemporaryFolder } from "./cli-program.ts";
 
 const pgbouncer: string = "pgbouncer";
@@ -96,7 +97,7 @@ describe.skipIf(version === undefined)(`PgBouncer ${version ?? ""} and pgsluice`
     writeFileSync(file, text(), { mode: 0o644 });
     const theirs = await hear(pgbouncer, [file], asNobody());
     expect(theirs.answer, theirs.words).toBe(expected);
-    const ours = await hear(process.execPath, ["--import", "tsx", "src/cli/main.ts", file], {});
+    const ours = await hear(process.execPath, [...program, file], {});
     expect(ours.answer, ours.words).toBe(expected);
   });
 });
