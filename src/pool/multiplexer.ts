@@ -3,7 +3,7 @@
  *
  *     1  a server that is shared already, if what is ahead there is done sooner than another server would wake up
  *     2  an idle server, which is shared from now on
- *     3  the shared server with the least ahead, within bounds
+ *     3  a shared server that still has less ahead than a brief statement may take
  *     4  the queue: what is not sent can still go anywhere
  *
  * To the pool this is one client among others: it leases servers, waits in the pool's queue when it needs one, and
@@ -25,9 +25,9 @@ import type { Waiter } from "./waiters.ts";
 export interface Candidate extends Sharer {
   /** The server has the settings that the unit needs. */
   fits(server: Server): boolean;
-  /** It gets a server for itself, since the one that came does not fit. */
   /** Its own limit on the wait; undefined: that of the pool. */
   readonly queryWaitTimeoutMs: number | undefined;
+  /** It gets a server for itself, since the one that came does not fit. */
   onLeased(server: Server): void;
   onLeaseFailed(failure: Failure): void;
   onLongWait(): void;
