@@ -14,13 +14,7 @@
 import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
-import {
-  isFollowed,
-  setConfig,
-  settingsQueries,
-  trackedName,
-  ParameterVector as Vector,
-} from "../../pool/parameters.ts";
+import { setConfig, settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
@@ -28,19 +22,15 @@ import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.t
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
-import { reservedNotice } from "../replies.ts";
 import type { ClientStatements } from "../statements.ts";
 import { isShareable, type Unit } from "../unit.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
+import { Holdings } from "./holdings.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
-import { type Findings, LedgerReader } from "./ledger.ts";
-import { foundIn, namesOf, Reservation, Touch, unresettable } from "./reservations.ts";
+import { Reservation, Touch } from "./reservations.ts";
 import { SequenceUse } from "./sequences.ts";
-import { afterResetAll, isAscii, lexicalSettings, untrackedOf } from "./settings.ts";
-
-/** How often the ledger is asked again before it is given up. */
-const ledgerAttemptsMax = 3;
+import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
 
 const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
@@ -60,15 +50,7 @@ export class AutoSession {
   readonly #output: Output;
   /** The settings with which the session began: RESET returns to them. */
   readonly #initial: ParameterVector;
-  /** Parts of the state that may have changed since the ledger looked. */
-  #touched = 0;
-  /** Code has run that may have set parameters of any name. */
-  #opaque = false;
-  /** A statement has set a parameter whose name cannot be known. */
-  #namesHidden = false;
-  #reservations = 0;
-  /** Reservations that statements on their way ask for. */
-  #reserving = 0;
+  readonly #holdings: Holdings;
   /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
   #pace: Pace | undefined;
   #exclusive = false;
@@ -83,10 +65,6 @@ export class AutoSession {
   #listsPrepared = false;
   /** The last statement that was seen is a COPY FROM STDIN: the server answers its Execute although nothing ends the batch. */
   copiesIn = false;
-  #ledgerFailures = 0;
-  /** What the ledger was asked for and has not answered. */
-  #asked = 0;
-  #notice: Buffer | undefined;
   /** A BEGIN that no server knows of yet. */
   readonly #begin: HeldBegin;
 
@@ -95,6 +73,7 @@ export class AutoSession {
     this.#client = client;
     this.#database = database;
     this.#statements = statements;
+    this.#holdings = new Holdings(client, database, statements);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
     this.#sequences = new SequenceUse(client.id, database);
@@ -111,8 +90,7 @@ export class AutoSession {
     const pace = this.#pace;
     if (this.#exclusive || pace === undefined || this.#begin.status !== TransactionStatus.idle)
       return undefined;
-    if ((this.#touched | this.#reserving | this.#reservations | this.#asked) !== 0) return undefined;
-    return isShareable(unit) ? pace : undefined;
+    return this.#holdings.none && isShareable(unit) ? pace : undefined;
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */
@@ -129,17 +107,17 @@ export class AutoSession {
 
   /** The server owes the answer of the ledger, and nothing else. */
   onlyAsks(server: Server): boolean {
-    return this.#asked !== 0 && server.replies.length === 1;
+    return this.#holdings.asking && server.replies.length === 1;
   }
 
   /** Names of the reasons for which the client keeps its server beyond a transaction. */
   get reservations(): readonly string[] {
-    return namesOf(this.#reservations);
+    return this.#holdings.names;
   }
 
   /** Something is left on the server that the next client must not find. */
   get leavesTraces(): boolean {
-    return this.#touched !== 0 || this.#reservations !== 0 || this.#reserving !== 0;
+    return this.#holdings.leavesTraces;
   }
 
   // ---- statements on their way ----
@@ -187,7 +165,7 @@ export class AutoSession {
     const statement = this.#statements.find(buffer.toString("latin1", name, nameEnd));
     // A name that is not ours may be one of SQL's PREPARE.
     if (statement !== undefined) this.#see(this.#database.ofStatement(statement, this.#lexical()), server);
-    else if ((this.#reservations & Reservation.prepare) !== 0) this.#see(unknownStatement, server);
+    else if (this.#holdings.has(Reservation.prepare)) this.#see(unknownStatement, server);
   }
 
   #lexical(): LexicalSettings | undefined {
@@ -209,11 +187,9 @@ export class AutoSession {
     if (server === undefined && knowledge.transaction !== undefined) this.#begin.see(knowledge.transaction);
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
-    touches |= knowledge.releases & this.#lookedFor();
-    this.#touched |= touches;
-    this.#reserving |= knowledge.reserves;
-    this.#opaque ||= knowledge.opaque;
-    this.#namesHidden ||= knowledge.hidesNames;
+    touches |= knowledge.releases & this.#holdings.lookedFor();
+    this.#holdings.touch(touches, knowledge.opaque, knowledge.hidesNames);
+    this.#holdings.reserve(knowledge.reserves);
     this.#catalogChanged ||= knowledge.changesCatalog;
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
@@ -237,15 +213,8 @@ export class AutoSession {
     this.#listsPrepared = false;
   }
 
-  /** Parts of the state where there may be something whose end is of interest. */
-  #lookedFor(): number {
-    let parts = this.#touched | this.#asked;
-    for (const [part, reservation] of foundIn) if ((this.#reservations & reservation) !== 0) parts |= part;
-    return parts;
-  }
-
   #claimSequences(server: Server): void {
-    if (this.#sequences.claim(server)) this.#reserving |= Reservation.sequence;
+    if (this.#sequences.claim(server)) this.#holdings.reserve(Reservation.sequence);
   }
 
   #isReported(name: string): boolean {
@@ -359,9 +328,7 @@ export class AutoSession {
 
   /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
   onDiscarded(tag: string): void {
-    if (tag === "DISCARD ALL") this.#namesHidden = false;
-    this.#reserving &= ~Reservation.sequence;
-    this.#setReservations(this.#reservations & ~Reservation.sequence);
+    this.#holdings.onDiscarded(tag);
   }
 
   // ---- the end of a transaction ----
@@ -372,19 +339,7 @@ export class AutoSession {
    */
   keeps(server: Server, client: Transport): boolean {
     if (this.#catalogChanged || this.#defaultsAltered) this.#spread();
-    if (this.#reserving !== 0) {
-      const reserving = this.#reserving;
-      this.#reserving = 0;
-      if ((reserving & unresettable) !== 0) server.closeReason ??= "state that cannot be reset";
-      this.#setReservations(this.#reservations | reserving);
-    }
-    if (this.#notice !== undefined) client.write(this.#notice);
-    this.#notice = undefined;
-    if (this.#touched !== 0) {
-      this.#askLedger(server);
-      return true;
-    }
-    if (this.#reservations !== 0) return true;
+    if (this.#holdings.settle(server, client)) return true;
     if (this.#statements.leaveRaw()) server.hasForeignNames = true;
     return false;
   }
@@ -397,88 +352,6 @@ export class AutoSession {
     this.#defaultsAltered = false;
   }
 
-  #askLedger(server: Server): void {
-    const touches = this.#touched;
-    this.#touched = 0;
-    if (this.#opaque) server.taintedBy = this.#client.id;
-    this.#opaque = false;
-    this.#asked = touches;
-    const reader = new LedgerReader(touches);
-    const { rawChanges } = this.#statements;
-    let failed = false;
-    server.replies.push(Request.query, Handling.swallow, {
-      errorReply: undefined,
-      onRow: (bytes) => reader.take(bytes),
-      onError: () => {
-        failed = true;
-      },
-      onDone: () => {
-        this.#asked = 0;
-        const findings = failed ? undefined : reader.findings();
-        if (findings === undefined) this.#ledgerFailed(server, touches);
-        else this.#apply(server, findings, rawChanges);
-      },
-      onFailed: () => undefined,
-    });
-    server.unnamed = undefined;
-    server.transport.write(this.#database.ledgerQueries.get(touches));
-  }
-
-  /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */
-  #ledgerFailed(server: Server, touches: number): void {
-    if (++this.#ledgerFailures < ledgerAttemptsMax) {
-      this.#touched |= touches;
-      return;
-    }
-    this.#ledgerFailures = 0;
-    server.closeReason ??= "session state could not be read";
-    this.#setReservations(this.#reservations | Reservation.opaque_setting);
-  }
-
-  #apply(server: Server, findings: Findings, rawChanges: number): void {
-    this.#ledgerFailures = 0;
-    let found = findings.reservations;
-    if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
-      found |= Reservation.opaque_setting;
-      server.closeReason ??= "settings that cannot be set again";
-    }
-    if (this.#namesHidden) found |= Reservation.opaque_setting;
-    if (findings.prepared !== undefined) this.#statements.retain(findings.prepared, rawChanges);
-    let kept = this.#reservations;
-    for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
-    this.#setReservations(kept | found);
-  }
-
-  /** Returns false if the settings cannot be made on another server. */
-  #applySettings(server: Server, { settings, privileged }: Findings): boolean {
-    const { parameters } = this.#client;
-    const reported = server.connection.parameters;
-    const others = new Map<string, string>();
-    let portable = !privileged || reported.get("is_superuser") === "on";
-    for (const [name, value] of settings ?? []) {
-      if (isFollowed(name, reported)) continue;
-      others.set(name, value);
-      // Read in the client's encoding; the words of settings are ASCII nearly always.
-      if (!isAscii(value) && parameters.get("client_encoding") !== "UTF8") portable = false;
-    }
-    const user = server.parameters.otherUser;
-    if (user !== undefined) others.set("session_authorization", user);
-    parameters.replaceUntracked(others, reported);
-    server.parameters.tracked.replaceUntracked(others, reported);
-    parameters.shareBy(this.#database.pool.vectors);
-    server.parameters.tracked.shareBy(this.#database.pool.vectors);
-    return portable;
-  }
-
-  #setReservations(reservations: number): void {
-    const before = this.#reservations;
-    if (before === reservations) return;
-    this.#reservations = reservations;
-    this.#database.count(before, reservations);
-    const added = reservations & ~before;
-    if (added !== 0 && this.#database.wantsNotice()) this.#notice = reservedNotice(namesOf(added));
-  }
-
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
     this.#database.classification.load();
@@ -486,9 +359,7 @@ export class AutoSession {
 
   /** The client is gone, or its server. */
   end(): void {
-    this.#setReservations(0);
-    this.#touched = 0;
-    this.#reserving = 0;
+    this.#holdings.end();
   }
 }
 

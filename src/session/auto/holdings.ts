@@ -1,0 +1,204 @@
+/**
+ * What one client in auto mode holds on its server, as far as that is known: what its statements may have touched,
+ * what the ledger has found there, and the reservations that follow from both.
+ *
+ *     statement ─▶ touch, reserve ─▶ (transaction ends) settle ─▶ ledger asked ─▶ findings ─▶ reservations
+ */
+import type { Transport } from "../../base/transport.ts";
+import { isFollowed } from "../../pool/parameters.ts";
+import { Handling, Request } from "../../pool/replies.ts";
+import type { Server } from "../../pool/server.ts";
+import { reservedNotice } from "../replies.ts";
+import type { ClientStatements } from "../statements.ts";
+import type { AutoClient } from "./auto.ts";
+import type { AutoDatabase } from "./database.ts";
+import { type Findings, LedgerReader } from "./ledger.ts";
+import { foundIn, namesOf, Reservation, unresettable } from "./reservations.ts";
+import { isAscii } from "./settings.ts";
+
+/** How often the ledger is asked again before it is given up. */
+const ledgerAttemptsMax = 3;
+
+export class Holdings {
+  readonly #client: AutoClient;
+  readonly #database: AutoDatabase;
+  readonly #statements: ClientStatements;
+  /** Parts of the state that may have changed since the ledger looked. */
+  #touched = 0;
+  /** Code has run that may have set parameters of any name. */
+  #opaque = false;
+  /** A statement has set a parameter whose name cannot be known. */
+  #namesHidden = false;
+  #reservations = 0;
+  /** Reservations that statements on their way ask for. */
+  #reserving = 0;
+  #ledgerFailures = 0;
+  /** What the ledger was asked for and has not answered. */
+  #asked = 0;
+  #notice: Buffer | undefined;
+
+  constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements) {
+    this.#client = client;
+    this.#database = database;
+    this.#statements = statements;
+  }
+
+  /** Nothing is held, nothing may have been touched, and the ledger owes no answer. */
+  get none(): boolean {
+    return (this.#touched | this.#reserving | this.#reservations | this.#asked) === 0;
+  }
+
+  /** The ledger was asked and has not answered. */
+  get asking(): boolean {
+    return this.#asked !== 0;
+  }
+
+  /** Names of the reasons for which the client keeps its server beyond a transaction. */
+  get names(): readonly string[] {
+    return namesOf(this.#reservations);
+  }
+
+  /** Something is left on the server that the next client must not find. */
+  get leavesTraces(): boolean {
+    return this.#touched !== 0 || this.#reservations !== 0 || this.#reserving !== 0;
+  }
+
+  has(reservation: number): boolean {
+    return (this.#reservations & reservation) !== 0;
+  }
+
+  // ---- statements on their way ----
+
+  /** A statement may touch these parts. `opaque`: by code that nobody sees; `namesHidden`: parameters of unknown names. */
+  touch(parts: number, opaque: boolean, namesHidden: boolean): void {
+    this.#touched |= parts;
+    this.#opaque ||= opaque;
+    this.#namesHidden ||= namesHidden;
+  }
+
+  reserve(reservations: number): void {
+    this.#reserving |= reservations;
+  }
+
+  /** Parts of the state where there may be something whose end is of interest. */
+  lookedFor(): number {
+    let parts = this.#touched | this.#asked;
+    for (const [part, reservation] of foundIn) if ((this.#reservations & reservation) !== 0) parts |= part;
+    return parts;
+  }
+
+  /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
+  onDiscarded(tag: string): void {
+    if (tag === "DISCARD ALL") this.#namesHidden = false;
+    this.#reserving &= ~Reservation.sequence;
+    this.#setReservations(this.#reservations & ~Reservation.sequence);
+  }
+
+  // ---- the end of a transaction ----
+
+  /** Nothing is owed and no transaction is open: whether the server is kept, perhaps only until the ledger has answered. */
+  settle(server: Server, client: Transport): boolean {
+    if (this.#reserving !== 0) {
+      const reserving = this.#reserving;
+      this.#reserving = 0;
+      if ((reserving & unresettable) !== 0) server.closeReason ??= "state that cannot be reset";
+      this.#setReservations(this.#reservations | reserving);
+    }
+    if (this.#notice !== undefined) client.write(this.#notice);
+    this.#notice = undefined;
+    if (this.#touched !== 0) {
+      this.#askLedger(server);
+      return true;
+    }
+    return this.#reservations !== 0;
+  }
+
+  #askLedger(server: Server): void {
+    const touches = this.#touched;
+    this.#touched = 0;
+    if (this.#opaque) server.taintedBy = this.#client.id;
+    this.#opaque = false;
+    this.#asked = touches;
+    const reader = new LedgerReader(touches);
+    const { rawChanges } = this.#statements;
+    let failed = false;
+    server.replies.push(Request.query, Handling.swallow, {
+      errorReply: undefined,
+      onRow: (bytes) => reader.take(bytes),
+      onError: () => {
+        failed = true;
+      },
+      onDone: () => {
+        this.#asked = 0;
+        const findings = failed ? undefined : reader.findings();
+        if (findings === undefined) this.#ledgerFailed(server, touches);
+        else this.#apply(server, findings, rawChanges);
+      },
+      onFailed: () => undefined,
+    });
+    server.unnamed = undefined;
+    server.transport.write(this.#database.ledgerQueries.get(touches));
+  }
+
+  /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */
+  #ledgerFailed(server: Server, touches: number): void {
+    if (++this.#ledgerFailures < ledgerAttemptsMax) {
+      this.#touched |= touches;
+      return;
+    }
+    this.#ledgerFailures = 0;
+    server.closeReason ??= "session state could not be read";
+    this.#setReservations(this.#reservations | Reservation.opaque_setting);
+  }
+
+  #apply(server: Server, findings: Findings, rawChanges: number): void {
+    this.#ledgerFailures = 0;
+    let found = findings.reservations;
+    if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
+      found |= Reservation.opaque_setting;
+      server.closeReason ??= "settings that cannot be set again";
+    }
+    if (this.#namesHidden) found |= Reservation.opaque_setting;
+    if (findings.prepared !== undefined) this.#statements.retain(findings.prepared, rawChanges);
+    let kept = this.#reservations;
+    for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
+    this.#setReservations(kept | found);
+  }
+
+  /** Returns false if the settings cannot be made on another server. */
+  #applySettings(server: Server, { settings, privileged }: Findings): boolean {
+    const { parameters } = this.#client;
+    const reported = server.connection.parameters;
+    const others = new Map<string, string>();
+    let portable = !privileged || reported.get("is_superuser") === "on";
+    for (const [name, value] of settings ?? []) {
+      if (isFollowed(name, reported)) continue;
+      others.set(name, value);
+      // Read in the client's encoding; the words of settings are ASCII nearly always.
+      if (!isAscii(value) && parameters.get("client_encoding") !== "UTF8") portable = false;
+    }
+    const user = server.parameters.otherUser;
+    if (user !== undefined) others.set("session_authorization", user);
+    parameters.replaceUntracked(others, reported);
+    server.parameters.tracked.replaceUntracked(others, reported);
+    parameters.shareBy(this.#database.pool.vectors);
+    server.parameters.tracked.shareBy(this.#database.pool.vectors);
+    return portable;
+  }
+
+  #setReservations(reservations: number): void {
+    const before = this.#reservations;
+    if (before === reservations) return;
+    this.#reservations = reservations;
+    this.#database.count(before, reservations);
+    const added = reservations & ~before;
+    if (added !== 0 && this.#database.wantsNotice()) this.#notice = reservedNotice(namesOf(added));
+  }
+
+  /** The client is gone, or its server. */
+  end(): void {
+    this.#setReservations(0);
+    this.#touched = 0;
+    this.#reserving = 0;
+  }
+}
