@@ -21,15 +21,16 @@ import { repliesPendingBytesMax, type Server, type ServerOwner } from "../pool/s
 import type { PoolMode } from "../pool/settings.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
-import { Activity } from "./activity.ts";
-import { AutoSession } from "./auto/auto.ts";
+import type { Activity } from "./activity.ts";
+import type { AutoSession } from "./auto/auto.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
-import { beginsUnit, Flow } from "./flow.ts";
-import { Gathered, Gathering } from "./gathering.ts";
+import { beginsUnit, type Flow } from "./flow.ts";
+import { Gathered, type Gathering } from "./gathering.ts";
 import { applySettings, leaveServer, releaseWhenSettled } from "./handover.ts";
-import { Inbox } from "./inbox.ts";
-import { Leasing, type LeasingClient } from "./leasing.ts";
-import { Output } from "./output.ts";
+import type { Inbox } from "./inbox.ts";
+import type { Leasing, LeasingClient } from "./leasing.ts";
+import type { Output } from "./output.ts";
+import { sessionParts } from "./parts.ts";
 import {
   canceledByUser,
   errorReply,
@@ -37,8 +38,8 @@ import {
   invalidServerParameter,
   transactionInStatementMode,
 } from "./replies.ts";
-import { Requests } from "./requests.ts";
-import { ClientStatements } from "./statements.ts";
+import type { Requests } from "./requests.ts";
+import type { ClientStatements } from "./statements.ts";
 
 export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient {
   readonly identity: SessionIdentity;
@@ -59,7 +60,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly reportsDue: ServerOwner["reportsDue"];
   readonly #requests: Requests;
   readonly #inbox: Inbox;
-  readonly #output = new Output();
+  readonly #output: Output;
   readonly #flow: Flow;
   readonly #gathering: Gathering;
   readonly #leasing: Leasing;
@@ -84,35 +85,18 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.identity = identity;
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
-    this.#inbox = new Inbox(context.packetBytesMax());
-    this.activity = new Activity(pool.statistics, context.tickMs());
-    const { mode, preparedMax } = pool.settings;
-    this.#mode = mode;
-    this.#statements =
-      mode === "session" || preparedMax === 0
-        ? undefined
-        : new ClientStatements(pool.statements, () => this.#advanceSoon());
-    if (mode === "auto") {
-      assert(this.#statements !== undefined, "in auto mode prepared statements are shared");
-      const client = { id: identity.id, parameters };
-      const auto = new AutoSession(client, context.autoDatabase(pool), this.#statements, this.#output);
-      this.#auto = auto;
-      this.reportsDue = (names) =>
-        this.#server === undefined ? undefined : auto.reportsDue(this.#server, names);
-    }
-    this.#gathering = new Gathering(this.#auto);
-    this.#flow = new Flow(transport, this.#inbox.framer);
-    this.#requests = new Requests(this.#output, this.#statements, this.#auto);
-    this.#leasing = new Leasing(this, pool, context, {
-      auto: this.#auto,
-      gathering: this.#gathering,
-      requests: this.#requests,
-      output: this.#output,
-      activity: this.activity,
-      transport,
-      clock: context.clock,
-      queryWaitTimeoutMs: context.clientLimits(identity.user).queryWaitMs,
-    });
+    this.#mode = pool.settings.mode;
+    const parts = sessionParts(this, context, pool, identity, parameters);
+    this.activity = parts.activity;
+    this.#statements = parts.statements;
+    this.#auto = parts.auto;
+    this.#requests = parts.requests;
+    this.#inbox = parts.inbox;
+    this.#output = parts.output;
+    this.#flow = parts.flow;
+    this.#gathering = parts.gathering;
+    this.#leasing = parts.leasing;
+    if (parts.auto !== undefined) this.reportsDue = (names) => this.#reportsDue(names);
     pool.clients++;
     transport.listener = this;
   }
@@ -246,6 +230,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     }
     const tracked = trackedName(name);
     if (tracked !== undefined) this.parameters.set(tracked, value);
+  }
+
+  #reportsDue(names: readonly string[]): Buffer | undefined {
+    return this.#server === undefined ? undefined : this.#auto?.reportsDue(this.#server, names);
   }
 
   onDropped(tag: string): void {

@@ -1,0 +1,70 @@
+/** What a session is put together from; which parts there are is decided by the mode of its pool, once. */
+import { assert } from "../base/assert.ts";
+import type { ParameterVector } from "../pool/parameters.ts";
+import type { Pool } from "../pool/pool.ts";
+import { Activity } from "./activity.ts";
+import { AutoSession } from "./auto/auto.ts";
+import type { SessionContext, SessionIdentity } from "./context.ts";
+import { Flow } from "./flow.ts";
+import { Gathering } from "./gathering.ts";
+import { Inbox } from "./inbox.ts";
+import { Leasing, type LeasingClient } from "./leasing.ts";
+import { Output } from "./output.ts";
+import { Requests } from "./requests.ts";
+import { ClientStatements } from "./statements.ts";
+
+export interface SessionParts {
+  readonly activity: Activity;
+  /** Where prepared statements are shared. */
+  readonly statements: ClientStatements | undefined;
+  /** In auto mode. */
+  readonly auto: AutoSession | undefined;
+  readonly requests: Requests;
+  readonly inbox: Inbox;
+  readonly output: Output;
+  readonly flow: Flow;
+  readonly gathering: Gathering;
+  readonly leasing: Leasing;
+}
+
+export function sessionParts(
+  client: LeasingClient,
+  context: SessionContext,
+  pool: Pool,
+  identity: SessionIdentity,
+  parameters: ParameterVector,
+): SessionParts {
+  const { transport } = client;
+  const { clock } = context;
+  const inbox = new Inbox(context.packetBytesMax());
+  const output = new Output();
+  const activity = new Activity(pool.statistics, context.tickMs());
+  const statements = sharedStatements(client, pool);
+  const auto = autoSession(context, pool, identity, parameters, statements, output);
+  const gathering = new Gathering(auto);
+  const flow = new Flow(transport, inbox.framer);
+  const requests = new Requests(output, statements, auto);
+  const queryWaitTimeoutMs = context.clientLimits(identity.user).queryWaitMs;
+  const shared = { auto, gathering, requests, output, activity, transport, clock, queryWaitTimeoutMs };
+  const leasing = new Leasing(client, pool, context, shared);
+  return { activity, statements, auto, requests, inbox, output, flow, gathering, leasing };
+}
+
+function sharedStatements(client: LeasingClient, pool: Pool): ClientStatements | undefined {
+  const { mode, preparedMax } = pool.settings;
+  if (mode === "session" || preparedMax === 0) return undefined;
+  return new ClientStatements(pool.statements, () => queueMicrotask(() => client.advance()));
+}
+
+function autoSession(
+  context: SessionContext,
+  pool: Pool,
+  { id }: SessionIdentity,
+  parameters: ParameterVector,
+  statements: ClientStatements | undefined,
+  output: Output,
+): AutoSession | undefined {
+  if (pool.settings.mode !== "auto") return undefined;
+  assert(statements !== undefined, "in auto mode prepared statements are shared");
+  return new AutoSession({ id, parameters }, context.autoDatabase(pool), statements, output);
+}
