@@ -7,6 +7,7 @@ import { runDrizzle } from "./programs/drizzle.ts";
 import { runKnex } from "./programs/knex.ts";
 import { runKysely } from "./programs/kysely.ts";
 import { runCopyStreams, runCursor, runQueryStream } from "./programs/pg-streams.ts";
+import { runPrisma } from "./programs/prisma/prisma.ts";
 import type { Program } from "./programs/program.ts";
 import { runGraphileWorker, runPgBoss } from "./programs/queues.ts";
 import { runSequelize } from "./programs/sequelize.ts";
@@ -28,6 +29,7 @@ const programs: readonly (readonly [
   ["Knex", withTransactions, runKnex],
   ["TypeORM", withTransactions, runTypeorm],
   ["Sequelize", withTransactions, runSequelize],
+  ["Prisma", withTransactions, runPrisma],
   ["pg-cursor", withTransactions, runCursor],
   ["pg-query-stream", withTransactions, runQueryStream],
   ["pg-copy-streams", withTransactions, runCopyStreams],
