@@ -16,11 +16,13 @@ const long = `SELECT o.id, o.total, c.name, count(i.id) FROM orders AS o JOIN cu
   AND o.state <> 'cancelled' GROUP BY o.id, o.total, c.name HAVING count(i.id) > 2 ORDER BY o.total DESC LIMIT `;
 
 const cases: readonly (readonly [string, number, (index: number) => Buffer])[] = [
-  ["text cache, 52 bytes", 100_000, () => Buffer.from(`${short}1`)],
-  ["text cache, 400 bytes", 100_000, () => Buffer.from(`${long}1`)],
+  ["plain shape, 52 bytes", 100_000, (index) => Buffer.from(`${short}${index % 100}`)],
+  ["plain shape, 400 bytes", 100_000, (index) => Buffer.from(`${long}${index % 100}`)],
+  ["text cache, 52 bytes", 100_000, () => Buffer.from(`${short}/**/1`)],
+  ["text cache, 400 bytes", 100_000, () => Buffer.from(`${long}/**/1`)],
   ["scanner, SAVEPOINT with a number", 20_000, (index) => Buffer.from(`SAVEPOINT s${index}`)],
-  ["shape, 52 bytes", 20_000, (index) => Buffer.from(`${short}${index}`)],
-  ["shape, 400 bytes", 20_000, (index) => Buffer.from(`${long}${index}`)],
+  ["other shape, 52 bytes", 20_000, (index) => Buffer.from(`${short}/**/${index}`)],
+  ["other shape, 400 bytes", 20_000, (index) => Buffer.from(`${long}/**/${index}`)],
   ["parser, 52 bytes", 2000, (index) => Buffer.from(`${short}a${index}`)],
   ["parser, 400 bytes", 1000, (index) => Buffer.from(`${long}a${index}`)],
   ["refused, 64 kB of parentheses", 200, (index) => Buffer.from(`SELECT ${"(".repeat(60_000)}${index}`)],

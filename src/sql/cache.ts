@@ -1,13 +1,13 @@
 /**
- * A map from texts to values within a bound of bytes, that forgets what was not asked for lately.
+ * A map from texts, or numbers, to values within a bound of bytes, that forgets what was not asked for lately.
  *
  * Two generations instead of a list: what is asked for lives in the young one; when that holds half of the
  * bound, it becomes the old one and the former old one is dropped. A hit in the young generation, which is what nearly
  * every look-up is, costs one look-up in a Map and changes nothing.
  */
-export class TextCache<V> {
-  #young = new Map<string, V>();
-  #old = new Map<string, V>();
+export class GenerationCache<K extends string | number, V> {
+  #young = new Map<K, V>();
+  #old = new Map<K, V>();
   #youngBytes = 0;
   #oldBytes = 0;
   readonly #generationBytesMax: number;
@@ -24,7 +24,7 @@ export class TextCache<V> {
     return this.#youngBytes + this.#oldBytes;
   }
 
-  get(key: string, sizeOf: (value: V) => number): V | undefined {
+  get(key: K, sizeOf: (value: V) => number): V | undefined {
     const value = this.#young.get(key);
     if (value !== undefined) return value;
     const old = this.#old.get(key);
@@ -35,7 +35,7 @@ export class TextCache<V> {
     return old;
   }
 
-  set(key: string, value: V, valueBytes: number): void {
+  set(key: K, value: V, valueBytes: number): void {
     const bytes = entryBytes(key, valueBytes);
     if (bytes > this.#generationBytesMax) return;
     if (this.#youngBytes + bytes > this.#generationBytesMax) {
@@ -59,6 +59,6 @@ export class TextCache<V> {
 /** A string's header, a Map's slot with its share of the table. */
 const entryOverheadBytes = 80;
 
-function entryBytes(key: string, valueBytes: number): number {
-  return key.length + entryOverheadBytes + valueBytes;
+function entryBytes(key: string | number, valueBytes: number): number {
+  return (typeof key === "string" ? key.length : 0) + entryOverheadBytes + valueBytes;
 }

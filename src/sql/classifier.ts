@@ -1,12 +1,13 @@
 /**
  * What is this text? The door of the room: layers from cheap to dear.
  *
- * 1. The texts seen lately, byte for byte.
- * 2. The scanner, for the commonest utility statements.
- * 3. The shapes seen lately: texts that differ only in literals and comments.
- * 4. PostgreSQL's parser.
+ * 1. The shapes of plain texts seen lately, whatever their literals (shape-index.ts).
+ * 2. The texts seen lately, byte for byte.
+ * 3. The scanner, for the commonest utility statements.
+ * 4. The shapes of other texts seen lately: those that differ only in literals and comments.
+ * 5. PostgreSQL's parser.
  *
- * What comes out of 1 to 4 is what a text says by itself; the catalog of the database that it is for makes a class
+ * What comes out of 1 to 5 is what a text says by itself; the catalog of the database that it is for makes a class
  * of it. An entry keeps the class of the catalog it was last asked for.
  *
  * Nobody can make this dear for others: a text too long, with too many tokens or nested too deep is unknown before
@@ -15,19 +16,20 @@
  * session is looked at afterwards.
  */
 import { analyze, unparsed } from "./analyze.ts";
-import { TextCache } from "./cache.ts";
+import { GenerationCache } from "./cache.ts";
 import { Catalog } from "./catalog.ts";
 import { type Lexed, lex } from "./lex.ts";
 import type { Parser } from "./parser.ts";
 import { innerStatementOf } from "./prepare.ts";
 import { scan } from "./scanner.ts";
+import { ShapeIndex } from "./shape-index.ts";
 import type { OpaqueReason, StatementClass } from "./statement-class.ts";
 import type { Syntax } from "./syntax.ts";
 import { verdict } from "./verdict.ts";
 import { literalsMatter } from "./walk.ts";
 
 export interface ClassifierOptions {
-  /** For both caches together. */
+  /** For all caches together. */
   readonly cacheBytesMax?: number;
   /** Longer texts are unknown. */
   readonly textBytesMax?: number;
@@ -71,6 +73,8 @@ interface Entry {
   readonly syntax: Syntax;
   /** The text means something else with standard_conforming_strings off. */
   readonly backslashes: boolean;
+  /** No literal matters: it is that of all texts of its shape. */
+  readonly shaped: boolean;
   catalog: Catalog;
   statementClass: StatementClass;
 }
@@ -80,8 +84,9 @@ export class Classifier {
   readonly #now: () => number;
   readonly #textBytesMax: number;
   readonly #bounds: { readonly tokensMax: number; readonly depthMax: number };
-  readonly #texts: TextCache<Entry>;
-  readonly #shapes: TextCache<Entry>;
+  readonly #plain: ShapeIndex<Entry>;
+  readonly #texts: GenerationCache<string, Entry>;
+  readonly #shapes: GenerationCache<string, Entry>;
   readonly #burstMs: number;
   readonly #share: number;
   #budgetMs: number;
@@ -100,8 +105,9 @@ export class Classifier {
     this.#textBytesMax = options.textBytesMax ?? 64 * 1024;
     this.#bounds = { tokensMax: options.tokensMax ?? 8192, depthMax: options.depthMax ?? 400 };
     const cacheBytesMax = options.cacheBytesMax ?? 16 * 1024 * 1024;
-    this.#texts = new TextCache((cacheBytesMax * 3) / 4);
-    this.#shapes = new TextCache(cacheBytesMax / 4);
+    this.#plain = new ShapeIndex(cacheBytesMax / 4);
+    this.#texts = new GenerationCache(cacheBytesMax / 2);
+    this.#shapes = new GenerationCache(cacheBytesMax / 4);
     this.#burstMs = options.parseBurstMs ?? 100;
     this.#share = options.parseShare ?? 0.25;
     this.#budgetMs = this.#burstMs;
@@ -115,13 +121,34 @@ export class Classifier {
     settings: LexicalSettings = usualSettings,
   ): StatementClass {
     const bytes = typeof text === "string" ? Buffer.from(text) : text;
-    if (bytes.length > this.#textBytesMax) return this.#refuse("too_long");
+    return this.classifySpan(bytes, 0, bytes.length, catalog, settings);
+  }
+
+  /** The same of `buffer[start, end)`. */
+  classifySpan(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    catalog: Catalog,
+    settings: LexicalSettings = usualSettings,
+  ): StatementClass {
+    if (end - start > this.#textBytesMax) return this.#refuse("too_long");
+    const usual = settings === usualSettings;
+    const alike = usual ? this.#plain.find(buffer, start, end) : undefined;
+    if (alike !== undefined) {
+      this.#shapeHits += 1;
+      return classOf(alike, catalog);
+    }
+    const plain = usual && this.#plain.isPlain;
+    const bytes = buffer.subarray(start, end);
     const key = bytes.toString("latin1");
     const known = this.#texts.get(key, entryBytes);
     if (known !== undefined) this.#textHits += 1;
     const entry = known ?? this.#learn(bytes, key, catalog);
     if (typeof entry === "string") return this.#refuse(entry);
-    if (settings !== usualSettings && misread(entry, key, settings)) return this.#refuse("encoding");
+    if (plain && entry.shaped) this.#plain.add(entry, entryBytes(entry));
+    else if (known === undefined) this.#texts.set(key, entry, entryBytes(entry));
+    if (!usual && misread(entry, key, settings)) return this.#refuse("encoding");
     return classOf(entry, catalog);
   }
 
@@ -137,8 +164,8 @@ export class Classifier {
       parserFailures: this.#parser.failures,
       textEntries: this.#texts.entries,
       textBytes: this.#texts.bytes,
-      shapeEntries: this.#shapes.entries,
-      shapeBytes: this.#shapes.bytes,
+      shapeEntries: this.#shapes.entries + this.#plain.entries,
+      shapeBytes: this.#shapes.bytes + this.#plain.bytes,
     };
   }
 
@@ -147,12 +174,12 @@ export class Classifier {
     return unknownClass(reason);
   }
 
-  /** An entry for a text that is not in the cache, or why there is none. */
+  /** An entry for a text that is in no cache, or why there is none. */
   #learn(bytes: Buffer, key: string, catalog: Catalog): Entry | OpaqueReason {
     const scanned = scan(key);
     if (scanned !== undefined) {
       this.#scannerHits += 1;
-      return this.#remember(key, newEntry(scanned, false, catalog));
+      return newEntry(scanned, { backslashes: false, shaped: false }, catalog);
     }
     const lexed = lex(bytes, this.#bounds);
     const refused = refusal(lexed, this.#bounds);
@@ -160,17 +187,17 @@ export class Classifier {
     const { shape, backslashes } = lexed;
     if (shape !== undefined && /^[\s;]*$/.test(shape)) {
       const syntax = unparsed("empty", false, lexed.hintComments);
-      return this.#remember(key, newEntry(syntax, backslashes, catalog));
+      return newEntry(syntax, { backslashes, shaped: false }, catalog);
     }
     const alike = shape === undefined ? undefined : this.#shapes.get(shape, entryBytes);
     if (alike !== undefined && alike.backslashes === backslashes) {
       this.#shapeHits += 1;
-      return this.#remember(key, alike);
+      return alike;
     }
-    return this.#parse(bytes, key, lexed, catalog);
+    return this.#parse(bytes, lexed, catalog);
   }
 
-  #parse(bytes: Buffer, key: string, lexed: Lexed, catalog: Catalog): Entry | OpaqueReason {
+  #parse(bytes: Buffer, lexed: Lexed, catalog: Catalog): Entry | OpaqueReason {
     const startedAt = this.#now();
     this.#refill(startedAt);
     if (this.#budgetMs <= 0) return "over_budget";
@@ -184,26 +211,20 @@ export class Classifier {
         : unparsed("unknown", "unparsable", lexed.hintComments);
     this.#parses += 1;
     if (outcome.kind === "refused") this.#refusals += 1;
-    const entry = newEntry(syntax, lexed.backslashes, catalog);
+    const shaped = lexed.shape !== undefined && literalsDoNotMatter(syntax);
+    const entry = newEntry(syntax, { backslashes: lexed.backslashes, shaped }, catalog);
     const spentMs = Math.max(0, this.#now() - startedAt);
     this.#parseMs += spentMs;
     // A process that was not running meanwhile has not been parsing.
     this.#budgetMs -= Math.min(spentMs, parseMsMax(lexed.tokens));
-    if (lexed.shape !== undefined && literalsDoNotMatter(syntax)) {
-      this.#shapes.set(lexed.shape, entry, entryBytes(entry));
-    }
-    return this.#remember(key, entry);
+    if (shaped && lexed.shape !== undefined) this.#shapes.set(lexed.shape, entry, entryBytes(entry));
+    return entry;
   }
 
   #refill(now: number): void {
     const elapsedMs = Math.max(0, now - this.#budgetAt);
     this.#budgetMs = Math.min(this.#burstMs, this.#budgetMs + elapsedMs * this.#share);
     this.#budgetAt = now;
-  }
-
-  #remember(key: string, entry: Entry): Entry {
-    this.#texts.set(key, entry, entryBytes(entry));
-    return entry;
   }
 }
 
@@ -224,8 +245,8 @@ export function unknownClass(reason: OpaqueReason): StatementClass {
 
 const unknownClasses = new Map<OpaqueReason, StatementClass>();
 
-function newEntry(syntax: Syntax, backslashes: boolean, catalog: Catalog): Entry {
-  return { syntax, backslashes, catalog, statementClass: verdict(syntax, catalog) };
+function newEntry(syntax: Syntax, traits: Pick<Entry, "backslashes" | "shaped">, catalog: Catalog): Entry {
+  return { syntax, ...traits, catalog, statementClass: verdict(syntax, catalog) };
 }
 
 function classOf(entry: Entry, catalog: Catalog): StatementClass {

@@ -32,12 +32,12 @@ export interface LexBounds {
 }
 
 // What stands in a shape for a literal: bytes that no text has outside of quotes, or it gets no shape.
-const stringMark = 1;
-const integerMark = 2;
-const floatMark = 3;
+export const stringMark = 1;
+export const integerMark = 2;
+export const floatMark = 3;
 
 /** Longer integers may be too large for an int4, and those are floats to the grammar. */
-const integerDigitsMax = 9;
+export const integerDigitsMax = 9;
 
 const caseLevel = 1;
 const bracketLevel = 0;

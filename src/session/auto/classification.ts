@@ -70,7 +70,7 @@ export class Classification implements Waiter, ServerOwner {
   classify(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): StatementClass {
     const classifier = this.#classifier();
     if (classifier === undefined) return unknownClass("parser_unavailable");
-    return classifier.classify(buffer.subarray(start, end), this.#catalog, settings);
+    return classifier.classifySpan(buffer, start, end, this.#catalog, settings);
   }
 
   /** Functions, views or triggers may not be what they were. */

@@ -1,0 +1,283 @@
+/**
+ * What is known of plain texts, found by their shape (see lex.ts) in one pass over their bytes, without a string or
+ * any other object being made: the way that nearly all texts of a busy client take, at a hundredth of the price of `lex`.
+ *
+ * Plain is a text whose shape needs no thought: words, integers and decimals, quoted names, `$1`, operators, and strings without
+ * prefix, backslash or continuation. Comments, dollar quotes and the rest are left to `lex`. A text that is plain has
+ * here the very shape that it has there; a property of the tests holds the two together.
+ */
+import { isUtf8 } from "node:buffer";
+import { assert } from "../base/assert.ts";
+import { GenerationCache } from "./cache.ts";
+import { floatMark, integerDigitsMax, integerMark, stringMark } from "./lex.ts";
+
+/** Longer texts cost more to parse by the server than to look up by us, whichever way. */
+const textBytesMax = 8192;
+
+// Kinds of bytes.
+const foreign = 0;
+/** Stands in the shape as it is, and says nothing about what follows. */
+const plain = 1;
+const letter = 2;
+const digit = 3;
+const quote = 4;
+const doubleQuote = 5;
+const dollar = 6;
+const dot = 7;
+/** Two in a row, or with a star: a comment. Behind a letter: u&'…'. */
+const dash = 8;
+const slash = 9;
+const ampersand = 10;
+/** Only within quotes. */
+const high = 11;
+const kinds: Uint8Array = byteKinds();
+
+interface Known<V> {
+  readonly shape: Buffer;
+  readonly value: V;
+  readonly valueBytes: number;
+}
+
+export class ShapeIndex<V> {
+  readonly #known: GenerationCache<number, Known<V>>;
+  /** The shape of the text that was looked at last; 0 bytes: it is not plain. */
+  readonly #shape = Buffer.allocUnsafeSlow(textBytesMax);
+  #length = 0;
+  #hash = 0;
+
+  constructor(bytesMax: number) {
+    this.#known = new GenerationCache(bytesMax);
+  }
+
+  get entries(): number {
+    return this.#known.entries;
+  }
+
+  get bytes(): number {
+    return this.#known.bytes;
+  }
+
+  /** What was added for a text of the same shape as `text[start, end)`. */
+  find(text: Buffer, start: number, end: number): V | undefined {
+    this.#length = 0;
+    if (end - start > textBytesMax) return undefined;
+    const length = this.#scan(text, start, end);
+    if (length === 0) return undefined;
+    this.#length = length;
+    const known = this.#known.get(this.#hash, bytesOf);
+    // Equal numbers may be chance, or somebody's intent.
+    return known !== undefined && this.#isShape(known.shape) ? known.value : undefined;
+  }
+
+  /** The text that was looked for last is plain: it can be added. */
+  get isPlain(): boolean {
+    return this.#length > 0;
+  }
+
+  /** Adds what is true of the text that was looked for last. */
+  add(value: V, valueBytes: number): void {
+    assert(this.#length > 0, "only what is plain is found again");
+    const shape = Buffer.from(this.#shape.subarray(0, this.#length));
+    const known = { shape, value, valueBytes };
+    this.#known.set(this.#hash, known, bytesOf(known));
+  }
+
+  /** Of the text that was looked for last, as `lex` has it; undefined if it is not plain. */
+  get shape(): string | undefined {
+    return this.#length === 0 ? undefined : this.#shape.toString("latin1", 0, this.#length);
+  }
+
+  #isShape(shape: Buffer): boolean {
+    const length = this.#length;
+    if (shape.length !== length) return false;
+    const own = this.#shape;
+    for (let at = 0; at < length; at += 1) if (shape[at] !== own[at]) return false;
+    return true;
+  }
+
+  /** The length of the shape; 0: the text is not plain. */
+  #scan(text: Buffer, start: number, end: number): number {
+    const shape = this.#shape;
+    let length = 0;
+    let hash = 0x811c9dc5;
+    let quoted = false;
+    for (let at = start; at < end; ) {
+      let byte = text[at] as number;
+      let next = at + 1;
+      switch (kinds[byte]) {
+        case plain:
+          break;
+        case letter:
+          // Up to its last byte, which is added below.
+          for (; next < end && isWordByte(text[next] as number); next += 1) {
+            hash = Math.imul(hash ^ byte, fnvPrime);
+            shape[length++] = byte;
+            byte = text[next] as number;
+          }
+          break;
+        case digit:
+          next = numberEnd(text, at, end);
+          if (next < 0) return 0;
+          byte = isInteger(text, at, next) ? integerMark : floatMark;
+          break;
+        case quote:
+          next = stringEnd(text, at, start, end);
+          if (next < 0) return 0;
+          quoted = true;
+          byte = stringMark;
+          break;
+        case doubleQuote:
+          for (; next < end && text[next] !== 0x22; next += 1) {
+            if (text[next] === 0) return 0;
+            hash = Math.imul(hash ^ byte, fnvPrime);
+            shape[length++] = byte;
+            byte = text[next] as number;
+          }
+          if (next === end) return 0;
+          quoted = true;
+          hash = Math.imul(hash ^ byte, fnvPrime);
+          shape[length++] = byte;
+          byte = 0x22;
+          next += 1;
+          break;
+        case dollar:
+          if (!isParameter(text, at, end)) return 0;
+          break;
+        default:
+          if (!standsForItself(text, at, start, end)) return 0;
+      }
+      hash = Math.imul(hash ^ byte, fnvPrime);
+      shape[length++] = byte;
+      at = next;
+      // The digits of a parameter's number are no literal.
+      if (byte !== 0x24) continue;
+      for (; at < end && kinds[text[at] as number] === digit; at += 1) {
+        hash = Math.imul(hash ^ (text[at] as number), fnvPrime);
+        shape[length++] = text[at] as number;
+      }
+    }
+    this.#hash = hash;
+    return !quoted || isText(text, start, end) ? length : 0;
+  }
+}
+
+/** Of FNV-1a. */
+const fnvPrime = 0x01000193;
+
+function bytesOf(known: Known<unknown>): number {
+  return known.shape.length + known.valueBytes;
+}
+
+function isWordByte(byte: number): boolean {
+  const kind = kinds[byte];
+  return kind === letter || kind === digit;
+}
+
+/** Where digits with at most one dot between them end; below 0 if something follows that makes it another number. */
+function numberEnd(text: Buffer, from: number, end: number): number {
+  let at = digitsEnd(text, from, end);
+  if (text[at] === 0x2e && at < end) at = digitsEnd(text, at + 1, end);
+  if (at === end) return at;
+  switch (kinds[text[at] as number]) {
+    case letter:
+    case dot:
+    case dollar:
+    case high:
+      return -1;
+    default:
+      return at;
+  }
+}
+
+function digitsEnd(text: Buffer, from: number, end: number): number {
+  let at = from;
+  while (at < end && kinds[text[at] as number] === digit) at += 1;
+  return at;
+}
+
+function isInteger(text: Buffer, from: number, end: number): boolean {
+  if (end - from > integerDigitsMax) return false;
+  for (let at = from; at < end; at += 1) if (text[at] === 0x2e) return false;
+  return true;
+}
+
+/** Behind the closing quote; below 0: not a plain string. */
+function stringEnd(text: Buffer, from: number, start: number, end: number): number {
+  if (from > start) {
+    const before = kinds[text[from - 1] as number];
+    // e'…', u&'…' and their kin.
+    if (before === letter || before === digit || before === ampersand || before === dollar) return -1;
+  }
+  for (let at = from + 1; at < end; at += 1) {
+    const byte = text[at];
+    if (byte === 0x5c || byte === 0) return -1;
+    if (byte !== 0x27) continue;
+    if (text[at + 1] === 0x27 && at + 1 < end) at += 1;
+    else return goesOn(text, at + 1, end) ? -1 : at + 1;
+  }
+  return -1;
+}
+
+/** Behind white space there is another string, which may be the rest of this one. */
+function goesOn(text: Buffer, from: number, end: number): boolean {
+  let at = from;
+  while (at < end && isSpace(text[at] as number)) at += 1;
+  return at < end && text[at] === 0x27;
+}
+
+/** $1, with nothing behind it that could belong to it. */
+function isParameter(text: Buffer, from: number, end: number): boolean {
+  const at = digitsEnd(text, from + 1, end);
+  if (at === from + 1) return false;
+  if (at === end) return true;
+  const kind = kinds[text[at] as number];
+  return kind !== letter && kind !== dollar && kind !== high;
+}
+
+/** Whether a byte that may begin something else does not. */
+function standsForItself(text: Buffer, at: number, start: number, end: number): boolean {
+  const following = at + 1 < end ? (text[at + 1] as number) : 0;
+  switch (kinds[text[at] as number]) {
+    case dot:
+      return kinds[following] !== digit;
+    case dash:
+      return following !== 0x2d;
+    case slash:
+      return following !== 0x2a;
+    case ampersand:
+      return at === start || !isWordByte(text[at - 1] as number);
+    default:
+      return false;
+  }
+}
+
+/** No other bytes than ASCII, or such that are UTF-8. */
+function isText(text: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) {
+    if ((text[at] as number) > 127) return isUtf8(text.subarray(start, end));
+  }
+  return true;
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+}
+
+function byteKinds(): Uint8Array {
+  const table = new Uint8Array(256).fill(foreign);
+  const set = (characters: string, kind: number): void => {
+    for (const character of characters) table[character.charCodeAt(0)] = kind;
+  };
+  set(" \t\n\r\f\v+*<>=~!@#%^|`?()[],;:", plain);
+  set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_", letter);
+  set("0123456789", digit);
+  set("'", quote);
+  set('"', doubleQuote);
+  set("$", dollar);
+  set(".", dot);
+  set("-", dash);
+  set("/", slash);
+  set("&", ampersand);
+  table.fill(high, 128);
+  return table;
+}
