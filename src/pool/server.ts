@@ -105,6 +105,9 @@ export class Server implements TransportListener {
   /** It holds prepared statements under a client's own names. */
   hasForeignNames = false;
   sequencesOf: number | undefined;
+  /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
+  homeOf: number | undefined;
+  userPid: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 

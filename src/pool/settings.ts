@@ -1,5 +1,9 @@
 /** What a pool is told about itself: resolved from the configuration, in the units that the code uses. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
+import type { ServerBudget } from "./budget.ts";
+import type { Statistics } from "./statistics.ts";
 
 export type PoolMode = "auto" | "session" | "transaction" | "statement";
 
@@ -45,3 +49,17 @@ export interface PoolSettings {
 
 /** Asked at each connect, because credentials and certificates may have changed since. */
 export type ConnectOptionsSource = () => ConnectOptions;
+
+export interface PoolOptions {
+  readonly name: string;
+  readonly settings: PoolSettings;
+  readonly connectOptions: ConnectOptionsSource;
+  /** The limits on its servers, the one of its size first. */
+  readonly budgets: readonly ServerBudget[];
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What is counted of this pool; by default nobody else's. */
+  readonly statistics?: Statistics;
+  /** A server was closed, or will not be opened. */
+  readonly onServerGone?: () => void;
+}

@@ -45,9 +45,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly identity: SessionIdentity;
   readonly parameters: ParameterVector;
   readonly activity: Activity;
-  /** Given by the login as soon as the session exists; taken back when it ends. */
-  cancelKey: CancelKey | undefined;
-
   readonly #context: SessionContext;
   readonly #transport: Transport;
   readonly #pool: Pool;
@@ -64,6 +61,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly #flow: Flow;
   readonly #gathering: Gathering;
   readonly #leasing: Leasing;
+  #cancelKey: CancelKey | undefined;
   #server: Server | undefined;
   #advancing = false;
   #ended = false;
@@ -106,6 +104,16 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     return this.#server ?? this.#leasing.sharedServer;
   }
 
+  get cancelKey(): CancelKey | undefined {
+    return this.#cancelKey;
+  }
+
+  /** Given by the login as soon as the session exists; taken back when it ends. */
+  set cancelKey(key: CancelKey) {
+    this.#cancelKey = key;
+    this.#auto?.announce(key.pid);
+  }
+
   get pool(): Pool {
     return this.#pool;
   }
@@ -116,6 +124,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   get preferredServer(): Server | undefined {
     return this.#auto?.preferredServer;
+  }
+
+  get boundToServer(): boolean {
+    return this.#auto?.boundToServer === true;
   }
 
   /** More has come than the message at hand. */

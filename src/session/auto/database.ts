@@ -9,6 +9,7 @@ import type { SharedStatement } from "../../pool/prepared.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
+import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
@@ -36,6 +37,7 @@ export class AutoDatabase {
   asksSequences = false;
   readonly classification: Classification;
   readonly multiplexer: Multiplexer;
+  readonly homes: Homes;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
   readonly wantsNotice: () => boolean;
   /** New sessions will begin with other settings. */
@@ -56,6 +58,7 @@ export class AutoDatabase {
       this.ledgerQueries.addName(name);
     });
     this.multiplexer = new Multiplexer(pool, options.clock);
+    this.homes = new Homes(pool, options.clock);
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));
@@ -65,6 +68,7 @@ export class AutoDatabase {
   tick(): void {
     this.classification.tick();
     this.multiplexer.tick();
+    this.homes.tick();
   }
 
   /** `settings`: those of the client, if they are unusual. */
