@@ -32,6 +32,8 @@ export interface ServerOwner {
    * returns goes to the client in front of the next ReadyForQuery.
    */
   readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
+  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets. */
+  onWords?(message: Buffer): Buffer;
   /** The server takes bytes again. */
   onServerDrain(): void;
   /** A ReadyForQuery was passed on: what follows belongs to the next unit. Only for who tells units apart. */
@@ -325,11 +327,25 @@ export class Server implements TransportListener {
       case Backend.parameterStatus:
         return this.#noteParameter(verdict);
       case Backend.errorResponse:
-        if (whole) this.#noteError(verdict);
-        break;
+        if (!whole) break;
+        this.#noteError(verdict);
+        return this.#reworded(verdict);
+      case Backend.noticeResponse:
+        return whole ? this.#reworded(verdict) : verdict;
       default:
     }
     return verdict;
+  }
+
+  /** What the owner would rather have the client read, takes the message's place. */
+  #reworded(verdict: Verdict): Verdict {
+    if (verdict !== Verdict.forward || this.owner?.onWords === undefined) return verdict;
+    const { buffer, start, end } = this.#framer;
+    const message = buffer.subarray(start, end);
+    const words = this.owner.onWords(message);
+    if (words === message) return verdict;
+    this.replies.replacement = words;
+    return Verdict.replace;
   }
 
   /** Returns what is to become of the report. */

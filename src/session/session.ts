@@ -253,6 +253,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tag !== "DEALLOCATE ALL") this.#auto?.onDiscarded(tag);
   }
 
+  onWords(message: Buffer): Buffer {
+    return this.#requests.reword(message);
+  }
+
   onServerDrain(): void {
     if (this.#flow.stalled) this.advance();
   }
