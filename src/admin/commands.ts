@@ -16,6 +16,7 @@ import { showDatabases } from "./commands/show-databases.ts";
 import { showDnsHosts } from "./commands/show-dns-hosts.ts";
 import { showDnsZones } from "./commands/show-dns-zones.ts";
 import { showHelp } from "./commands/show-help.ts";
+import { showListeners } from "./commands/show-listeners.ts";
 import { showLists } from "./commands/show-lists.ts";
 import { showMem } from "./commands/show-mem.ts";
 import { showMultiplex } from "./commands/show-multiplex.ts";
@@ -45,6 +46,7 @@ for (const command of [
   ...[disable, enable, kill, killClient, pause, reconnect, reload, resume, set, shutdown, waitClose],
   ...[showActiveSockets, showClients, showConfig, showDatabases, showDnsHosts, showDnsZones, showHelp],
   ...[
+    showListeners,
     showLists,
     showMem,
     showMultiplex,

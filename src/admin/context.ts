@@ -7,6 +7,7 @@ import type { PeerView } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PoolMode } from "../pool/settings.ts";
 import type { Statistics } from "../pool/statistics.ts";
+import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { Session } from "../session/session.ts";
 
@@ -83,6 +84,7 @@ export interface AdminContext {
   pools(): readonly PoolView[];
   /** Undefined: no client of the pool is in auto mode. */
   multiplexerOf(pool: Pool): Multiplexer | undefined;
+  listenersOf(pool: Pool): Listeners | undefined;
   sessions(): Iterable<Session>;
   consoles(): Iterable<ConsoleClient>;
   /** Connections that are logging in. */

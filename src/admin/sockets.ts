@@ -74,7 +74,7 @@ export function serverSockets(context: AdminContext, prefix: string): Socket[] {
   for (const { server, identity } of context.sessions())
     if (server !== undefined) links.set(server, identity.id);
   return context.pools().flatMap((view) =>
-    [...view.pool.servers].map((server) =>
+    [...view.pool.servers, ...view.pool.listening].map((server) =>
       serverSocket(context, view, server, {
         state: prefix + serverState(server, view.pool.settings, nowMs),
         link: links.get(server),

@@ -32,6 +32,19 @@ export class Places {
     for (const budget of this.#budgets) budget.give();
   }
 
+  /** Whether a connection beside the pool's servers may be opened: `pool_size` does not count it. */
+  hasRoomBeside(nowMs: number): boolean {
+    return this.#budgets.every((budget) => budget === this.group || budget.hasRoomFor(this.#member, nowMs));
+  }
+
+  takeBeside(): void {
+    for (const budget of this.#budgets) if (budget !== this.group) budget.take();
+  }
+
+  giveBeside(): void {
+    for (const budget of this.#budgets) if (budget !== this.group) budget.give();
+  }
+
   /** Whether a server may be opened; if not, the pool is remembered as one that waits for a place. */
   hasRoom(nowMs: number): boolean {
     let room = true;
@@ -41,11 +54,6 @@ export class Places {
       budget.noteHunger(this.#member);
     }
     return room;
-  }
-
-  /** A server may be opened that nobody is in need of. */
-  get vacant(): boolean {
-    return this.#budgets.every((budget) => !budget.full);
   }
 
   /** Closes idle servers of others, where that makes room under every limit. Returns whether it did. */

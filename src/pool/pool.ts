@@ -10,17 +10,18 @@
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import { poolerShutdown, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import { outcomeOf, poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import { ListeningServers } from "./listening.ts";
 import { Offers } from "./offers.ts";
-import { type Newcomer, Opening } from "./opening.ts";
+import { Opening } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { Places } from "./places.ts";
-import { PoolLog } from "./pool-log.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
 import { Server } from "./server.ts";
@@ -37,6 +38,8 @@ export class Pool implements BudgetMember {
   readonly cancels: CancelRequests;
   readonly statistics: Statistics;
   readonly statements: StatementRegistry;
+  /** Beside the servers. */
+  readonly listening: ListeningServers;
   /** What clients were told, by the startup settings they asked for. */
   readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
   readonly vectors: VectorCache = new VectorCache();
@@ -51,7 +54,7 @@ export class Pool implements BudgetMember {
 
   readonly #places: Places;
   readonly #clock: Clock;
-  readonly #log: PoolLog;
+  readonly #logger: Logger;
   readonly #servers: ServerSet;
   readonly #ownQueries: OwnQueries;
   readonly #waiting = new WaitQueue();
@@ -76,8 +79,10 @@ export class Pool implements BudgetMember {
     this.#ownQueries = new OwnQueries(this.#servers, options.clock);
     this.#clock = options.clock;
     this.#inUseAtMs = options.clock.now();
-    this.#log = new PoolLog(options.logger, options.name);
+    this.#logger = options.logger;
     this.cancels = new CancelRequests(options.name, options.logger);
+    const { statistics } = this;
+    this.listening = new ListeningServers({ ...options, statistics }, this.#places, () => this.settings);
   }
 
   /** Servers open or being opened. */
@@ -99,7 +104,7 @@ export class Pool implements BudgetMember {
   }
 
   get waitingCount(): number {
-    return this.#waiting.size;
+    return this.#waiting.length;
   }
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
@@ -125,16 +130,18 @@ export class Pool implements BudgetMember {
   }
 
   get empty(): boolean {
-    const nobody = this.size + this.#waiting.length + this.clients + this.#sizeMin === 0;
+    const servers = this.size + this.listening.size + this.#sizeMin;
+    const nobody = servers + this.#waiting.length + this.clients === 0;
     // A failed login is remembered for as long as it must not be tried again.
     return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
   }
 
   /**
    * A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once); `preferred`, if
-   * that is idle, or, if the waiter is `bound` to it, will be soon.
+   * that is idle.
    */
-  lease(waiter: Waiter, preferred?: Server, bound = false): Server | undefined {
+  lease(waiter: Waiter, preferred?: Server): Server | undefined {
+    if (preferred?.state === "idle") this.#servers.prefer(preferred);
     if (this.#closed || this.#draining) {
       waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
       return undefined;
@@ -143,12 +150,8 @@ export class Pool implements BudgetMember {
       this.#queue(waiter);
       return undefined;
     }
-    if (bound && preferred !== undefined && preferred.state !== "idle" && !preferred.closed) {
-      this.#waiting.bind(waiter, preferred, this.#clock.now());
-      return undefined;
-    }
     // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
-    const server = this.#takeIdle(preferred);
+    const server = this.#takeIdle();
     if (server !== undefined) return server;
     const failure = this.#servers.size > 0 ? undefined : this.#opening.recentFailure;
     if (failure !== undefined) {
@@ -168,11 +171,6 @@ export class Pool implements BudgetMember {
   /** Servers are given to whoever asks. */
   get handsOut(): boolean {
     return !this.#closed && !this.#draining && !this.#paused;
-  }
-
-  /** Somebody waits for this server and no other. */
-  isAwaited(server: Server): boolean {
-    return this.#waiting.isAwaited(server);
   }
 
   /** The server that {@link lease} would give now. */
@@ -217,7 +215,7 @@ export class Pool implements BudgetMember {
   }
 
   #close(server: Server, reason: string): void {
-    this.#log.closing(server, reason);
+    this.#logger.info({ ...this.#labels(server), reason }, "closing server");
     server.owner = undefined;
     this.#servers.move(server, "closed");
     server.terminate();
@@ -251,6 +249,7 @@ export class Pool implements BudgetMember {
   /** Closes idle servers now, and the others when they are given back; the next one is opened without a wait. */
   retireServers(reason: string): void {
     this.#opening.restart();
+    this.listening.retire(reason);
     for (const server of [...this.#servers]) {
       if (server.state === "idle") this.discard(server, reason);
       else server.closeReason ??= reason;
@@ -282,6 +281,7 @@ export class Pool implements BudgetMember {
     this.#opening.restart();
     this.#waiting.failAll(failure);
     for (const server of [...this.#servers]) this.discard(server, failure.message);
+    this.listening.kill(failure);
   }
 
   /** Closes idle servers. */
@@ -295,6 +295,7 @@ export class Pool implements BudgetMember {
     this.#opening.abort();
     this.#waiting.failAll(poolerShutdown());
     for (const server of [...this.#servers]) this.discard(server, "pooler is shutting down");
+    this.listening.close(poolerShutdown());
   }
 
   /** Everything that time asks for. */
@@ -302,10 +303,6 @@ export class Pool implements BudgetMember {
     const nowMs = this.#clock.now();
     const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.settings;
     this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
-    for (const waiter of this.#waiting.unbind(nowMs)) {
-      const server = this.lease(waiter);
-      if (server !== undefined) waiter.onLeased(server);
-    }
     this.#tickServers(nowMs);
     for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
@@ -343,7 +340,7 @@ export class Pool implements BudgetMember {
       this.discard(server, `evicted for ${limit}`);
       return;
     }
-    const next = this.#waiting.shift(server);
+    const next = this.#waiting.shift();
     if (next === undefined) {
       this.#servers.move(server, "idle");
       return;
@@ -353,16 +350,16 @@ export class Pool implements BudgetMember {
       next.onLeased(server);
     } catch (error) {
       // Whoever gave the server back must not suffer for a mistake in the code of whoever got it.
-      this.#log.mistake(server, error);
+      this.#logger.error({ pool: this.name, server: server.id, err: error }, "internal error");
       if (server.owner === undefined && server.state === "active") this.discard(server, "internal error");
     }
   }
 
   /** The idle server whose turn it is; if it has to be checked first, that is begun. */
-  #takeIdle(preferred: Server | undefined): Server | undefined {
+  #takeIdle(): Server | undefined {
     const { idle } = this.#servers;
     const turn = this.settings.roundRobin ? 0 : -1;
-    let server = preferred?.state === "idle" ? preferred : idle.at(turn);
+    let server = idle.at(turn);
     // What a server said while it was idle, its last words perhaps, was heard by nobody.
     for (; server !== undefined && !server.fit; server = idle.at(turn)) {
       this.discard(server, server.closeReason ?? "unclean server");
@@ -401,20 +398,10 @@ export class Pool implements BudgetMember {
     const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
     for (let i = 0; i < wanted; i++) {
       if (!this.#places.hasRoom(nowMs) && (i >= forClients || !this.#places.makeRoom(nowMs))) return;
-      if (this.group.full) this.#log.takesFromReserve();
+      // In PgBouncer's words.
+      if (this.group.full) this.#logger.warn({ pool: this.name }, "taking connection from reserve_pool");
       void this.#openServer();
     }
-  }
-
-  /**
-   * Opens a server that nobody is in need of yet, if there is room and nothing against it; `newcomer` hears of the next
-   * new one. Returns how to give that hope up.
-   */
-  openSpare(newcomer: Newcomer): (() => void) | undefined {
-    if (!this.handsOut || !this.#opening.easy || !this.#places.vacant) return undefined;
-    this.#opening.hope(newcomer);
-    void this.#openServer();
-    return () => this.#opening.forget(newcomer);
   }
 
   async #openServer(): Promise<void> {
@@ -444,7 +431,9 @@ export class Pool implements BudgetMember {
     });
     this.#servers.add(server);
     this.#opening.noteSuccess();
-    this.#log.opened(server);
+    const { endpoint: node, tls } = connection;
+    const from = server.localEnd;
+    this.#logger.info({ ...this.#labels(server), from, node, tls }, "new connection to server");
     if (this.#closed) {
       this.discard(server, "pooler is shutting down");
     } else if (this.settings.connectQuery !== "" && server.fit) {
@@ -457,12 +446,12 @@ export class Pool implements BudgetMember {
 
   /** A new server is ready for its first client. `error`: why its `connect_query` failed, which is no reason to close it. */
   readonly #begin = (server: Server, error?: string): void => {
-    if (error !== undefined) this.#log.connectQueryFailed(server, error);
+    if (error !== undefined)
+      this.#logger.warn({ ...this.#labels(server), reason: error }, "connect_query failed");
     server.parameters.takeIdentity();
     this.welcome = new Map(server.parameters.entries());
     if (server.fit) {
       this.#offers.add(server);
-      this.#opening.welcome();
       return;
     }
     this.#close(server, "unclean server");
@@ -473,18 +462,26 @@ export class Pool implements BudgetMember {
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
     const transient = this.#opening.noteFailure(failure, this.settings.serverLoginRetryMs);
-    this.#log.loginFailed(failure);
+    this.#logger.warn(
+      { pool: this.name, sqlstate: failure.sqlstate, outcome: outcomeOf(failure), reason: reasonOf(failure) },
+      "server login failed",
+    );
     // While servers of ours will come free, or may still come, "too many connections" is no news to clients.
     if (!transient && this.size === 0) this.#waiting.failAll(failure);
   }
 
   #onServerClosed(server: Server, error: Failure): void {
-    if (error.source === "internal") this.#log.mistake(server, error.cause);
+    const names = this.#labels(server);
+    if (error.source === "internal") this.#logger.error({ ...names, err: error.cause }, "internal error");
     if (!server.closed) {
-      this.#log.lost(server, error.message);
+      this.#logger.warn({ ...names, reason: error.message }, "server lost");
       this.#servers.move(server, "closed");
     }
     this.#onPlaceFree();
+  }
+
+  #labels(server: Server): object {
+    return { pool: this.name, server: server.id, backendPid: server.backendPid };
   }
 
   /** A place is free again: its server was closed, or will not be opened. */

@@ -32,8 +32,8 @@ export interface ServerOwner {
    * returns goes to the client in front of the next ReadyForQuery.
    */
   readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
-  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets. */
-  onWords?(message: Buffer): Buffer;
+  /** What goes to the client in place of a notification; undefined: nothing does. Without it they are passed on. */
+  readonly onNotification?: ((bytes: Buffer) => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
   onServerDrain(): void;
   /** A ReadyForQuery was passed on: what follows belongs to the next unit. Only for who tells units apart. */
@@ -45,7 +45,15 @@ export interface ServerOwner {
 }
 
 /** Why a server is in the list it is in. The pool's one door moves it between them. */
-export type ServerState = "idle" | "active" | "resetting" | "checking" | "being_canceled" | "closed";
+export type ServerState =
+  | "idle"
+  | "active"
+  | "resetting"
+  | "checking"
+  | "being_canceled"
+  /** Beside the others: it listens for all clients of its pool (listening.ts). */
+  | "listening"
+  | "closed";
 
 /** Reads one server connection may have waiting in a slow client before it stops. */
 export const repliesPendingBytesMax: number = 256 * 1024;
@@ -104,12 +112,11 @@ export class Server implements TransportListener {
    * statement was the last to change what currval() and lastval() return; by their ids.
    */
   taintedBy: number | undefined;
+  /** The pid of the client whose statement was the last that may have notified, as that client was told it. */
+  notifierPid: number | undefined;
   /** It holds prepared statements under a client's own names. */
   hasForeignNames = false;
   sequencesOf: number | undefined;
-  /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
-  homeOf: number | undefined;
-  userPid: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 
@@ -327,25 +334,13 @@ export class Server implements TransportListener {
       case Backend.parameterStatus:
         return this.#noteParameter(verdict);
       case Backend.errorResponse:
-        if (!whole) break;
-        this.#noteError(verdict);
-        return this.#reworded(verdict);
-      case Backend.noticeResponse:
-        return whole ? this.#reworded(verdict) : verdict;
+        if (whole) this.#noteError(verdict);
+        break;
+      case Backend.notificationResponse:
+        return whole ? this.#noteNotification(verdict) : verdict;
       default:
     }
     return verdict;
-  }
-
-  /** What the owner would rather have the client read, takes the message's place. */
-  #reworded(verdict: Verdict): Verdict {
-    if (verdict !== Verdict.forward || this.owner?.onWords === undefined) return verdict;
-    const { buffer, start, end } = this.#framer;
-    const message = buffer.subarray(start, end);
-    const words = this.owner.onWords(message);
-    if (words === message) return verdict;
-    this.replies.replacement = words;
-    return Verdict.replace;
   }
 
   /** Returns what is to become of the report. */
@@ -357,6 +352,15 @@ export class Server implements TransportListener {
     if (this.owner?.reportsDue === undefined) return verdict;
     (this.#reported ??= []).push(message.name);
     return Verdict.swallow;
+  }
+
+  #noteNotification(verdict: Verdict): Verdict {
+    const { owner } = this;
+    if (owner?.onNotification === undefined) return verdict;
+    const { buffer, start, end } = this.#framer;
+    const given = owner.onNotification(buffer.subarray(start, end));
+    this.replies.replacement = given;
+    return given === undefined ? Verdict.swallow : Verdict.replace;
   }
 
   #noteError(verdict: Verdict): void {

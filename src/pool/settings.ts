@@ -50,6 +50,7 @@ export interface PoolSettings {
 /** Asked at each connect, because credentials and certificates may have changed since. */
 export type ConnectOptionsSource = () => ConnectOptions;
 
+/** What a pool is made of. */
 export interface PoolOptions {
   readonly name: string;
   readonly settings: PoolSettings;

@@ -3,7 +3,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
+import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Classifier, Parser } from "../sql/index.ts";
 
 export class AutoDatabases {
@@ -51,10 +53,19 @@ export class AutoDatabases {
         onDefaultsAltered: () => {
           for (const one of this.#pools) one.retireServers("defaults of new sessions were changed");
         },
+        serverOf: (pid, besides) => this.#serverOf(pid, besides),
       });
       this.#databases.set(pool, database);
     }
     return database;
+  }
+
+  #serverOf(pid: number, besides: Server): Server | undefined {
+    for (const { servers } of this.#pools) {
+      for (const server of servers)
+        if (server.backendPid === pid && isSameHost(server, besides)) return server;
+    }
+    return undefined;
   }
 
   /** Undefined: no client of the pool has been in auto mode. */

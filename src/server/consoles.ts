@@ -19,6 +19,7 @@ import type { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
@@ -152,6 +153,10 @@ export class Consoles implements ConsoleHost {
 
   multiplexerOf(pool: Pool): Multiplexer | undefined {
     return this.#owner.autoDatabases.find(pool)?.multiplexer;
+  }
+
+  listenersOf(pool: Pool): Listeners | undefined {
+    return this.#owner.autoDatabases.find(pool)?.listeners;
   }
 
   sessions(): Iterable<Session> {

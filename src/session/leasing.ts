@@ -8,9 +8,14 @@ import type { Transport } from "../base/transport.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Server } from "../pool/server.ts";
 import type { Waiter } from "../pool/waiters.ts";
+import type { AutoSession } from "./auto/auto.ts";
+import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
 import type { SessionContext } from "./context.ts";
 import { longWaitNotice } from "./replies.ts";
+
+/** How many servers are asked to listen for a client before it is given up. */
+const entriesMax = 3;
 
 /** What the session does when it is settled. */
 export interface LeasingClient {
@@ -27,8 +32,6 @@ export interface LeasingClient {
   readonly behind: boolean;
   /** The server that the unit had better run on. */
   readonly preferredServer: Server | undefined;
-  /** It waits for that one. */
-  readonly boundToServer: boolean;
   onServerLost(failure: Failure, relayed: boolean): void;
 }
 
@@ -38,7 +41,12 @@ export class Leasing implements Waiter, SharingClient {
   readonly #parts: Omit<SharingParts, "auto">;
   /** In auto mode. */
   readonly #sharing: SharedUnit | undefined;
+  readonly #auto: AutoSession | undefined;
   #waiting = false;
+  /** Counts units that had to wait for notifications. */
+  #turn = 0;
+  /** Servers that would not listen for the client, of one unit. */
+  #entriesFailed = 0;
 
   constructor(
     client: LeasingClient,
@@ -49,6 +57,7 @@ export class Leasing implements Waiter, SharingClient {
     this.#client = client;
     this.#pool = pool;
     this.#parts = parts;
+    this.#auto = auto;
     if (auto === undefined) return;
     this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
   }
@@ -70,14 +79,28 @@ export class Leasing implements Waiter, SharingClient {
   /** Gets the gathered unit a server: `attach` is called now, or later. */
   begin(): void {
     this.#waiting = true;
+    this.#entriesFailed = 0;
+    if (this.#auto?.listening.shared !== true || !this.#gated(this.#auto)) this.#start();
+  }
+
+  /** Whether the unit has to wait for notifications that come before it. */
+  #gated(auto: AutoSession): boolean {
+    const { unit } = this.#parts.gathering;
+    const turn = ++this.#turn;
+    return auto.listening.gate(unit !== undefined && auto.reads(unit), () => {
+      if (this.#waiting && turn === this.#turn) this.#guarded(() => this.#start());
+    });
+  }
+
+  #start(): void {
     if (this.#sharing?.start() !== true) this.#lease();
   }
 
   /** Takes the unit back before a server has it. */
   withdraw(): void {
     assert(this.#waiting && this.sharedServer === undefined, "only what is not sent can be taken back");
-    if (this.#sharing?.withdraw() !== true) this.#pool.cancelWait(this);
-    this.#waiting = false;
+    if (this.#sharing?.withdraw() === true) this.#waiting = false;
+    else this.#leaveQueue();
   }
 
   /** Cancels the unit that shares a server. */
@@ -88,8 +111,15 @@ export class Leasing implements Waiter, SharingClient {
   /** The client is gone. */
   end(): void {
     if (this.#sharing?.active === true) this.#sharing.leave();
-    else if (this.#waiting) this.#pool.cancelWait(this);
+    else if (this.#waiting) this.#leaveQueue();
     this.#waiting = false;
+  }
+
+  #leaveQueue(): void {
+    this.#waiting = false;
+    const server = this.#auto?.listening.abandonEntry();
+    if (server === undefined) this.#pool.cancelWait(this);
+    else this.#pool.discard(server, "it listens for nobody");
   }
 
   onClientDrain(): void {
@@ -114,15 +144,19 @@ export class Leasing implements Waiter, SharingClient {
 
   onLeased(server: Server): void {
     assert(this.#waiting, "only a waiting client is given a server");
-    this.#waiting = false;
+    this.#guarded(() => this.#take(server));
+  }
+
+  /** A mistake that is made for the client is not the fault of whoever calls: it must not reach the code that reads from a server. */
+  #guarded(act: () => void): void {
     try {
-      this.#client.attach(server);
+      act();
     } catch (error) {
-      // Not the server's fault: the exception must not reach the code that reads from it.
+      this.#waiting = false;
       this.#client.failBy(error);
       return;
     }
-    this.#client.advance();
+    if (!this.#waiting) this.#client.advance();
   }
 
   onLeaseFailed(failure: Failure): void {
@@ -136,6 +170,7 @@ export class Leasing implements Waiter, SharingClient {
 
   onSharedDone(): void {
     this.#waiting = false;
+    this.#auto?.listening.flush();
     if (this.#client.behind) this.#client.advance();
   }
 
@@ -154,13 +189,33 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #lease(): void {
-    const { preferredServer, boundToServer } = this.#client;
-    const server = this.#pool.lease(this, preferredServer, boundToServer);
+    const server = this.#pool.lease(this, this.#client.preferredServer);
     if (server === undefined) {
       if (this.#waiting) this.#parts.activity.waitStartMs = this.#parts.clock.now();
       return;
     }
-    this.#waiting = false;
-    this.#client.attach(server);
+    this.#take(server);
+  }
+
+  /** The server is the client's, as soon as it listens to what the client listens to. */
+  #take(server: Server): void {
+    const listening = this.#auto?.listening;
+    if (listening?.mustEnter !== true) {
+      this.#waiting = false;
+      this.#client.attach(server);
+      return;
+    }
+    listening.enter(server, (entered) => this.#guarded(() => this.#onEntered(server, entered)));
+  }
+
+  #onEntered(server: Server, entered: boolean): void {
+    if (entered) {
+      this.#waiting = false;
+      this.#client.attach(server);
+      return;
+    }
+    this.#pool.discard(server, "it does not listen for its client");
+    if (++this.#entriesFailed >= entriesMax) throw entryFailed();
+    this.#lease();
   }
 }

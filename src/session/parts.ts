@@ -4,6 +4,7 @@ import type { ParameterVector } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Activity } from "./activity.ts";
 import { AutoSession } from "./auto/auto.ts";
+import { type ListeningClient, ListeningPeer } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { Flow } from "./flow.ts";
 import { Gathering } from "./gathering.ts";
@@ -28,7 +29,7 @@ export interface SessionParts {
 }
 
 export function sessionParts(
-  client: LeasingClient,
+  client: LeasingClient & ListeningClient,
   context: SessionContext,
   pool: Pool,
   identity: SessionIdentity,
@@ -40,7 +41,7 @@ export function sessionParts(
   const output = new Output();
   const activity = new Activity(pool.statistics, context.tickMs());
   const statements = sharedStatements(client, pool);
-  const auto = autoSession(context, pool, identity, parameters, statements, output);
+  const auto = autoSession(client, context, pool, identity, parameters, statements, output);
   const gathering = new Gathering(auto);
   const flow = new Flow(transport, inbox.framer);
   const requests = new Requests(output, statements, auto);
@@ -57,6 +58,7 @@ function sharedStatements(client: LeasingClient, pool: Pool): ClientStatements |
 }
 
 function autoSession(
+  client: ListeningClient,
   context: SessionContext,
   pool: Pool,
   { id }: SessionIdentity,
@@ -66,5 +68,10 @@ function autoSession(
 ): AutoSession | undefined {
   if (pool.settings.mode !== "auto") return undefined;
   assert(statements !== undefined, "in auto mode prepared statements are shared");
-  return new AutoSession({ id, parameters }, context.autoDatabase(pool), statements, output);
+  return new AutoSession(
+    { id, peer: new ListeningPeer(client), parameters },
+    context.autoDatabase(pool),
+    statements,
+    output,
+  );
 }

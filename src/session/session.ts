@@ -23,6 +23,7 @@ import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
 import type { Activity } from "./activity.ts";
 import type { AutoSession } from "./auto/auto.ts";
+import type { ListeningClient } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, type Flow } from "./flow.ts";
 import { Gathered, type Gathering } from "./gathering.ts";
@@ -41,10 +42,13 @@ import {
 import type { Requests } from "./requests.ts";
 import type { ClientStatements } from "./statements.ts";
 
-export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient {
+export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient, ListeningClient {
   readonly identity: SessionIdentity;
   readonly parameters: ParameterVector;
   readonly activity: Activity;
+  /** Given by the login as soon as the session exists; taken back when it ends. */
+  cancelKey: CancelKey | undefined;
+
   readonly #context: SessionContext;
   readonly #transport: Transport;
   readonly #pool: Pool;
@@ -55,13 +59,13 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly #auto: AutoSession | undefined;
   /** In auto mode reports of parameters wait for the end of the statement. */
   readonly reportsDue: ServerOwner["reportsDue"];
+  readonly onNotification: ServerOwner["onNotification"];
   readonly #requests: Requests;
   readonly #inbox: Inbox;
   readonly #output: Output;
   readonly #flow: Flow;
   readonly #gathering: Gathering;
   readonly #leasing: Leasing;
-  #cancelKey: CancelKey | undefined;
   #server: Server | undefined;
   #advancing = false;
   #ended = false;
@@ -94,7 +98,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#flow = parts.flow;
     this.#gathering = parts.gathering;
     this.#leasing = parts.leasing;
-    if (parts.auto !== undefined) this.reportsDue = (names) => this.#reportsDue(names);
+    if (parts.auto !== undefined) {
+      this.reportsDue = (names) => this.#reportsDue(names);
+      this.onNotification = (bytes) => this.#onNotification(bytes);
+    }
     pool.clients++;
     transport.listener = this;
   }
@@ -102,16 +109,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** The server that the client holds now. */
   get server(): Server | undefined {
     return this.#server ?? this.#leasing.sharedServer;
-  }
-
-  get cancelKey(): CancelKey | undefined {
-    return this.#cancelKey;
-  }
-
-  /** Given by the login as soon as the session exists; taken back when it ends. */
-  set cancelKey(key: CancelKey) {
-    this.#cancelKey = key;
-    this.#auto?.announce(key.pid);
   }
 
   get pool(): Pool {
@@ -124,10 +121,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   get preferredServer(): Server | undefined {
     return this.#auto?.preferredServer;
-  }
-
-  get boundToServer(): boolean {
-    return this.#auto?.boundToServer === true;
   }
 
   /** More has come than the message at hand. */
@@ -253,10 +246,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tag !== "DEALLOCATE ALL") this.#auto?.onDiscarded(tag);
   }
 
-  onWords(message: Buffer): Buffer {
-    return this.#requests.reword(message);
-  }
-
   onServerDrain(): void {
     if (this.#flow.stalled) this.advance();
   }
@@ -272,6 +261,18 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       return;
     }
     this.fail(failure);
+  }
+
+  // ---- what it listens to ----
+
+  onListeningChanged(): void {
+    if (this.#ended || this.#advancing) return;
+    this.#releaseIfDone();
+    this.advance();
+  }
+
+  #onNotification(bytes: Buffer): Buffer | undefined {
+    return this.#server === undefined ? bytes : this.#auto?.listening.onNative(bytes, this.#server);
   }
 
   // ---- the loop ----
@@ -309,6 +310,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       const others = begins && this.#mode !== "session" ? this.#pool.waitingCount : 0;
       const waits =
         this.#flow.givesWay(this.#server, others) ||
+        (begins && this.#auto?.listening.holds(this.#server) === true) ||
         (begins && this.#statements?.mustWait(inbox.framer) === true);
       this.#held = waits ? kind : undefined;
       if (waits) return;

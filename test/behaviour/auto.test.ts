@@ -42,7 +42,6 @@ describe("a reservation", () => {
       ["advisory_lock", ["select pg_advisory_lock(1)"], "select pg_advisory_unlock(1)"],
       ["advisory_lock", ["select pg_try_advisory_lock(1)"], "select pg_advisory_unlock_all()"],
       ["with_hold_cursor", ["begin", "declare c cursor with hold for select 1", "commit"], "close c"],
-      ["listen", ["listen news"], "unlisten news"],
       ["prepare", ["prepare p as select 1"], "deallocate p"],
       ["prepare", ["prepare p as select 1"], "discard all"],
       ["sequence", ["select nextval('numbers')", "select currval('numbers')"], "discard all"],

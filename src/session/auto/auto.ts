@@ -27,8 +27,9 @@ import { isShareable, type Unit } from "../unit.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { Holdings } from "./holdings.ts";
-import { Home } from "./homes.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
+import { ClientListening } from "./listening/client-listening.ts";
+import type { ListeningPeer } from "./listening/peer.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { SequenceUse } from "./sequences.ts";
 import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
@@ -40,6 +41,7 @@ const discardSequences = encodeQuery("DISCARD SEQUENCES");
 /** What the client is told besides replies. */
 export interface AutoClient {
   readonly id: number;
+  readonly peer: ListeningPeer;
   /** What it believes of the settings. */
   readonly parameters: ParameterVector;
 }
@@ -52,11 +54,11 @@ export class AutoSession {
   /** The settings with which the session began: RESET returns to them. */
   readonly #initial: ParameterVector;
   readonly #holdings: Holdings;
+  readonly listening: ClientListening;
   /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
   #pace: Pace | undefined;
   #exclusive = false;
   readonly #sequences: SequenceUse;
-  readonly #home: Home;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -75,26 +77,28 @@ export class AutoSession {
     this.#client = client;
     this.#database = database;
     this.#statements = statements;
-    this.#holdings = new Holdings(client, database, statements);
+    this.listening = new ClientListening(client.peer, database.listeners);
+    this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
     this.#sequences = new SequenceUse(client.id, database);
-    this.#home = new Home(client.id, database.homes.of(client.id));
   }
 
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
     this.#pace = undefined;
     this.#exclusive = false;
-    this.#home.beginUnit();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
   shares(unit: Unit): Pace | undefined {
-    const pace = this.#pace;
-    if (this.#exclusive || pace === undefined || this.#begin.status !== TransactionStatus.idle)
-      return undefined;
-    return this.#holdings.none && isShareable(unit) ? pace : undefined;
+    return this.#holdings.none && this.reads(unit) ? this.#pace : undefined;
+  }
+
+  /** The gathered unit does nothing but read. */
+  reads(unit: Unit): boolean {
+    if (this.#exclusive || this.#pace === undefined) return false;
+    return this.#begin.status === TransactionStatus.idle && isShareable(unit);
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */
@@ -109,9 +113,9 @@ export class AutoSession {
     return this.#begin.status;
   }
 
-  /** The server owes the answer of the ledger, and nothing else. */
+  /** The server owes one answer to a question of the pooler's own, and nothing else. */
   onlyAsks(server: Server): boolean {
-    return this.#holdings.asking && server.replies.length === 1;
+    return (this.#holdings.asking || this.listening.leaving) && server.replies.length === 1;
   }
 
   /** Names of the reasons for which the client keeps its server beyond a transaction. */
@@ -185,7 +189,7 @@ export class AutoSession {
 
   #see(knowledge: Knowledge, server: Server | undefined): void {
     this.copiesIn = knowledge.copiesIn;
-    if (knowledge.pace === undefined) this.#exclusive = true;
+    if (knowledge.pace === undefined) this.#seeExclusive(server);
     else this.#pace = slower(this.#pace, knowledge.pace);
     if (knowledge.plain) return;
     if (server === undefined && knowledge.transaction !== undefined) this.#begin.see(knowledge.transaction);
@@ -202,12 +206,16 @@ export class AutoSession {
       this.#sequences.see(knowledge);
       if (server !== undefined) this.#claimSequences(server);
     }
-    if (knowledge.asksPids) this.#home.ask(server);
     if (knowledge.namesPrepared || knowledge.listsPrepared) {
       this.#namesPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
       if (server?.replies.betweenUnits === true) this.#enterRaw(server, this.#output);
     }
+  }
+
+  #seeExclusive(server: Server | undefined): void {
+    this.#exclusive = true;
+    if (server !== undefined) server.notifierPid = this.#client.peer.announcedPid;
   }
 
   /** SQL means the client's own prepared statements. */
@@ -227,22 +235,15 @@ export class AutoSession {
     return tracked !== undefined && this.#client.parameters.get(tracked) !== undefined;
   }
 
-  /** The server that knows what the unit asks for, or else the client's home. */
+  /** The server that knows what the unit asks for. */
   get preferredServer(): Server | undefined {
-    return this.#sequences.preferredServer ?? this.#home.server;
-  }
-
-  get boundToServer(): boolean {
-    return this.#home.asked;
-  }
-
-  /** The client is told this process id. */
-  announce(pid: number): void {
-    this.#home.announce(pid);
+    return this.#sequences.preferredServer;
   }
 
   /** A unit that needs no server: its replies. Undefined if it needs one. */
   answer(unit: Unit): Buffer | undefined {
+    // What was notified before a transaction or within it comes before the reply to BEGIN or COMMIT.
+    if (this.listening.listens) return undefined;
     const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
     return this.#begin.answer(unit, standby);
   }
@@ -283,7 +284,7 @@ export class AutoSession {
       server.sequencesOf = undefined;
     }
     this.#claimSequences(server);
-    this.#home.enter(server);
+    if (this.#exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);
     this.#begin.send(server, output);
     return sends;
@@ -369,13 +370,13 @@ export class AutoSession {
 
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
+    this.listening.flush();
     this.#database.classification.load();
   }
 
-  /** The client is gone. */
+  /** The client is gone, or its server. */
   end(): void {
     this.#holdings.end();
-    this.#home.leave();
   }
 }
 

@@ -6,12 +6,13 @@ import type { Clock } from "../../base/clock.ts";
 import { Multiplexer } from "../../pool/multiplexer.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
+import type { Server } from "../../pool/server.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
-import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
+import { Listeners } from "./listening/listeners.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
 
 /** Longer texts are not searched for names. */
@@ -37,7 +38,7 @@ export class AutoDatabase {
   asksSequences = false;
   readonly classification: Classification;
   readonly multiplexer: Multiplexer;
-  readonly homes: Homes;
+  readonly listeners: Listeners;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
   readonly wantsNotice: () => boolean;
   /** New sessions will begin with other settings. */
@@ -51,6 +52,8 @@ export class AutoDatabase {
       readonly classifier: () => Classifier | undefined;
       readonly wantsNotice: () => boolean;
       readonly onDefaultsAltered: () => void;
+      /** A server on the host of `besides`, by its backend's pid. */
+      readonly serverOf: (pid: number, besides: Server) => Server | undefined;
     },
   ) {
     this.pool = pool;
@@ -58,7 +61,7 @@ export class AutoDatabase {
       this.ledgerQueries.addName(name);
     });
     this.multiplexer = new Multiplexer(pool, options.clock);
-    this.homes = new Homes(pool, options.clock);
+    this.listeners = new Listeners(pool, options.serverOf);
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));
@@ -68,7 +71,7 @@ export class AutoDatabase {
   tick(): void {
     this.classification.tick();
     this.multiplexer.tick();
-    this.homes.tick();
+    this.listeners.tick();
   }
 
   /** `settings`: those of the client, if they are unusual. */

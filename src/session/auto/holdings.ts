@@ -13,7 +13,8 @@ import type { ClientStatements } from "../statements.ts";
 import type { AutoClient } from "./auto.ts";
 import type { AutoDatabase } from "./database.ts";
 import { type Findings, LedgerReader } from "./ledger.ts";
-import { foundIn, namesOf, Reservation, unresettable } from "./reservations.ts";
+import type { ClientListening } from "./listening/client-listening.ts";
+import { foundIn, namesOf, Reservation, Touch, unresettable } from "./reservations.ts";
 import { isAscii } from "./settings.ts";
 
 /** How often the ledger is asked again before it is given up. */
@@ -36,8 +37,15 @@ export class Holdings {
   /** What the ledger was asked for and has not answered. */
   #asked = 0;
   #notice: Buffer | undefined;
+  readonly #listening: ClientListening;
 
-  constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements) {
+  constructor(
+    client: AutoClient,
+    database: AutoDatabase,
+    statements: ClientStatements,
+    listening: ClientListening,
+  ) {
+    this.#listening = listening;
     this.#client = client;
     this.#database = database;
     this.#statements = statements;
@@ -45,7 +53,8 @@ export class Holdings {
 
   /** Nothing is held, nothing may have been touched, and the ledger owes no answer. */
   get none(): boolean {
-    return (this.#touched | this.#reserving | this.#reservations | this.#asked) === 0;
+    const held = this.#touched | this.#reserving | this.#reservations | this.#asked;
+    return held === 0 && !this.#listening.native;
   }
 
   /** The ledger was asked and has not answered. */
@@ -60,7 +69,8 @@ export class Holdings {
 
   /** Something is left on the server that the next client must not find. */
   get leavesTraces(): boolean {
-    return this.#touched !== 0 || this.#reservations !== 0 || this.#reserving !== 0;
+    const held = this.#touched | this.#reservations | this.#reserving;
+    return held !== 0 || this.#listening.native;
   }
 
   has(reservation: number): boolean {
@@ -83,6 +93,7 @@ export class Holdings {
   /** Parts of the state where there may be something whose end is of interest. */
   lookedFor(): number {
     let parts = this.#touched | this.#asked;
+    if (this.#listening.listens) parts |= Touch.channels;
     for (const [part, reservation] of foundIn) if ((this.#reservations & reservation) !== 0) parts |= part;
     return parts;
   }
@@ -98,19 +109,30 @@ export class Holdings {
 
   /** Nothing is owed and no transaction is open: whether the server is kept, perhaps only until the ledger has answered. */
   settle(server: Server, client: Transport): boolean {
+    const kept = this.#settle(server);
+    if (this.#notice !== undefined) client.write(this.#notice);
+    this.#notice = undefined;
+    return kept;
+  }
+
+  #settle(server: Server): boolean {
     if (this.#reserving !== 0) {
       const reserving = this.#reserving;
       this.#reserving = 0;
       if ((reserving & unresettable) !== 0) server.closeReason ??= "state that cannot be reset";
       this.#setReservations(this.#reservations | reserving);
     }
-    if (this.#notice !== undefined) client.write(this.#notice);
-    this.#notice = undefined;
     if (this.#touched !== 0) {
       this.#askLedger(server);
       return true;
     }
-    return this.#reservations !== 0;
+    if ((this.#reservations & ~Reservation.listen) !== 0) return true;
+    const utf8 = this.#client.parameters.get("client_encoding") === "UTF8";
+    const listens = this.#listening.keeps(server, utf8);
+    const { reserved } = this.#listening;
+    const others = this.#reservations & ~Reservation.listen;
+    this.#setReservations(reserved ? others | Reservation.listen : others);
+    return listens;
   }
 
   #askLedger(server: Server): void {
@@ -159,6 +181,7 @@ export class Holdings {
       server.closeReason ??= "settings that cannot be set again";
     }
     if (this.#namesHidden) found |= Reservation.opaque_setting;
+    if (findings.channels !== undefined) this.#listening.found(findings.channels);
     if (findings.prepared !== undefined) this.#statements.retain(findings.prepared, rawChanges);
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
@@ -197,6 +220,7 @@ export class Holdings {
 
   /** The client is gone, or its server. */
   end(): void {
+    this.#listening.end();
     this.#setReservations(0);
     this.#touched = 0;
     this.#reserving = 0;

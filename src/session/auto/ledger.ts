@@ -21,7 +21,7 @@ const preparedPart = `SELECT 'p', name, '', from_sql::pg_catalog.text FROM pg_ca
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
 const cursorsPart = "(SELECT 'h', '', '', '' FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1)";
-const channelsPart = "(SELECT 'n', '', '', '' FROM pg_catalog.pg_listening_channels() LIMIT 1)";
+const channelsPart = "SELECT 'n', channel, '', '' FROM pg_catalog.pg_listening_channels() AS channel";
 
 /** What the ledger found. */
 export interface Findings {
@@ -35,6 +35,8 @@ export interface Findings {
   readonly privileged: boolean;
   /** Names of statements that the protocol prepared, other than shared ones; undefined if they were not looked at. */
   readonly prepared: ReadonlySet<string> | undefined;
+  /** What the session listens to; undefined: not looked at. */
+  readonly channels: readonly string[] | undefined;
 }
 
 /** Query messages of one database, made once for each set of parts and names. */
@@ -110,6 +112,7 @@ export class LedgerReader {
     if (this.#bytes > rowsBytesMax) return undefined;
     const settings = new Map<string, string>();
     const prepared = new Set<string>();
+    const channels: string[] = [];
     let reservations = 0;
     let privileged = false;
     for (const [kind, name, value, detail] of rowsOf(Buffer.concat(this.#chunks))) {
@@ -133,7 +136,7 @@ export class LedgerReader {
           reservations |= Reservation.with_hold_cursor;
           break;
         case "n":
-          reservations |= Reservation.listen;
+          channels.push(name ?? "");
           break;
         default:
       }
@@ -145,6 +148,7 @@ export class LedgerReader {
       settings: (touches & Touch.settings) === 0 ? undefined : settings,
       privileged,
       prepared: (touches & Touch.prepared) === 0 ? undefined : prepared,
+      channels: (touches & Touch.channels) === 0 ? undefined : channels,
     };
   }
 }

@@ -23,6 +23,7 @@ export const Reservation = {
   temp_object: 1,
   advisory_lock: 2,
   with_hold_cursor: 4,
+  /** There is no shared listener that could listen for the client. */
   listen: 8,
   prepare: 16,
   /** currval() and lastval() have a meaning on this server alone. */
@@ -49,7 +50,6 @@ export const foundIn: ReadonlyMap<number, number> = new Map<number, number>([
   [Touch.temporary, Reservation.temp_object],
   [Touch.locks, Reservation.advisory_lock],
   [Touch.cursors, Reservation.with_hold_cursor],
-  [Touch.channels, Reservation.listen],
   [Touch.prepared, Reservation.prepare],
   [Touch.settings, Reservation.opaque_setting],
 ]);

@@ -1,0 +1,62 @@
+/** The shared listener of one pool, and who waits for one. */
+import type { Pool } from "../../../pool/pool.ts";
+import type { Server } from "../../../pool/server.ts";
+import { SharedListener } from "./shared-listener.ts";
+
+export class Listeners {
+  readonly #pool: Pool;
+  /** A server of this process by its backend's pid. */
+  readonly #serverOf: (pid: number, besides: Server) => Server | undefined;
+  #current: SharedListener | undefined;
+  readonly #made = new Set<SharedListener>();
+  /** Clients that keep a server because there is no shared listener. */
+  readonly #reserved = new Set<() => void>();
+
+  constructor(pool: Pool, serverOf: (pid: number, besides: Server) => Server | undefined) {
+    this.#pool = pool;
+    this.#serverOf = serverOf;
+  }
+
+  /** For clients that come now; one that takes nobody new goes on for those it has. */
+  get current(): SharedListener {
+    if (this.#current === undefined || this.#current.over) {
+      this.#current = new SharedListener(this.#pool.listening, this.pidFor);
+      for (const listener of this.#made) if (listener.closed) this.#made.delete(listener);
+      this.#made.add(this.#current);
+    }
+    return this.#current;
+  }
+
+  /** Those that clients listen by: more than one while one is being replaced. */
+  get used(): readonly SharedListener[] {
+    for (const listener of this.#made) if (listener.closed) this.#made.delete(listener);
+    return [...this.#made].filter(({ channels }) => channels.length > 0);
+  }
+
+  /** How many clients keep a server for want of one. */
+  get reservedCount(): number {
+    return this.#reserved.size;
+  }
+
+  /** The pid by which clients know who has notified: a client's, if the server is ours and worked for one. */
+  readonly pidFor = (pid: number, receiver: Server): number =>
+    this.#serverOf(pid, receiver)?.notifierPid ?? pid;
+
+  noteReserved(retry: () => void, reserved: boolean): void {
+    if (reserved) this.#reserved.add(retry);
+    else this.#reserved.delete(retry);
+  }
+
+  /** A place may have come free, or the node be there again. */
+  tick(): void {
+    if (this.#reserved.size === 0 || !this.#pool.listening.mayOpen) return;
+    for (const retry of [...this.#reserved]) retry();
+  }
+}
+
+/** Whether both are connections to one host. */
+export function isSameHost(one: Server | undefined, other: Server): boolean {
+  const a = one?.connection.endpoint;
+  const b = other.connection.endpoint;
+  return a !== undefined && a.address === b.address && a.port === b.port;
+}
