@@ -25,10 +25,11 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   auth: ["base", "wire"],
   sql: ["base"],
   client: ["base", "wire", "auth"],
+  cluster: ["base", "config", "sql", "client"],
   pool: ["base", "wire", "config", "client"],
-  session: ["base", "wire", "sql", "config", "auth", "client", "pool"],
-  admin: ["base", "wire", "sql", "config", "pool", "session"],
-  server: ["base", "wire", "sql", "config", "auth", "client", "pool", "session", "admin"],
+  session: ["base", "wire", "sql", "config", "auth", "client", "cluster", "pool"],
+  admin: ["base", "wire", "sql", "config", "cluster", "pool", "session"],
+  server: ["base", "wire", "sql", "config", "auth", "client", "cluster", "pool", "session", "admin"],
   check: ["base", "config", "client", "session", "server"],
   lab: ["base", "client"],
   cli: ["base", "sql", "config", "client", "server", "check", "lab"],
@@ -37,7 +38,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 
 /** Bytes, events and `now` in, actions out; whatever these import at run time has to be the same. */
 const sansIo = (file: string): boolean =>
-  /^src\/(wire\/|sql\/(?!parser\.ts|index\.ts)|auth\/(?!pbkdf2\.ts)|client\/handshake\/handshake\.ts|pool\/replies\.ts)/.test(
+  /^src\/(wire\/|sql\/(?!parser\.ts|index\.ts)|auth\/(?!pbkdf2\.ts)|client\/handshake\/handshake\.ts|pool\/replies\.ts|cluster\/(?!probing\/))/.test(
     file,
   );
 const outsideWorld =
@@ -47,6 +48,7 @@ const nodeModulesWithoutIo = new Set(["node:crypto", "node:buffer", "node:util"]
 /** Entry points besides those of package.json, each with what starts it. */
 const furtherEntryPoints: Readonly<Record<string, string>> = {
   "src/lab/bench/load/main.ts": "a process of its own, started by the benchmark",
+  "src/cluster/index.ts": "the room of the nodes, before the server room has put it to use",
 };
 
 /** Names of the workplace and of tools, which are nobody's business in here. Written apart to not find itself. */

@@ -1,0 +1,339 @@
+/**
+ * The nodes as one machine: results of probes and words of administrators in, a new snapshot and the times of the next
+ * probes out. It does no I/O and knows no clock; whoever runs it probes each node when {@link Cluster.nextProbeAt} says,
+ * hands the result in, passes {@link Cluster.snapshot} on and saves {@link Cluster.memory} when it has become another object.
+ */
+import { assert } from "../base/assert.ts";
+import { type HealthSettings, NodeHealth } from "./health.ts";
+import { isLagging, type Lag, PrimaryProgress } from "./lag.ts";
+import { type AdministrativeState, type ClusterMemory, noMemory } from "./memory.ts";
+import { type Detection, type Observation, PrimaryDetector } from "./primary.ts";
+import type { ProbeResult } from "./probe-report.ts";
+import {
+  emptySnapshot,
+  makeSnapshot,
+  type NodeSettings,
+  type NodeState,
+  type NoPrimaryReason,
+  type TopologyNode,
+  type TopologySnapshot,
+  type WrittenPrimary,
+} from "./topology.ts";
+
+export interface ClusterSettings extends HealthSettings {
+  /** A node that was away is only used again this long after all else is well. */
+  readonly warmupMs: number;
+}
+
+/** What a person or a cluster manager may ask for. */
+export type NodeCommand =
+  /** Back to what is found: ends draining, down and quarantined. */
+  | "attach"
+  | "drain"
+  | "detach"
+  | "quarantine"
+  /** Nothing is sent there any more, whatever it says, until `unfence`. */
+  | "fence"
+  | "unfence"
+  /** Its history is the one, against higher timelines and against another primary of the same. */
+  | "accept";
+
+interface Node {
+  settings: NodeSettings;
+  readonly health: NodeHealth;
+  lag: Lag | undefined;
+  lagging: boolean;
+  /** Has been seen unusable since it was last up, so that it has to warm up. */
+  away: boolean;
+  wellSince: number | undefined;
+  shown: TopologyNode | undefined;
+}
+
+export class Cluster {
+  snapshot: TopologySnapshot = emptySnapshot;
+  memory: ClusterMemory;
+  #settings: ClusterSettings;
+  #nodes = new Map<string, Node>();
+  readonly #detector = new PrimaryDetector();
+  readonly #progress = new PrimaryProgress();
+  #written: WrittenPrimary | undefined;
+
+  constructor(
+    nodes: readonly NodeSettings[],
+    settings: ClusterSettings,
+    memory: ClusterMemory | undefined,
+    now: number,
+  ) {
+    this.#settings = settings;
+    this.memory = memory ?? noMemory;
+    this.configure(nodes, settings, now);
+  }
+
+  /** Also after a reload: nodes of the same name keep what is known of them. */
+  configure(nodes: readonly NodeSettings[], settings: ClusterSettings, now: number): void {
+    const before = this.#nodes;
+    this.#settings = settings;
+    this.#nodes = new Map(
+      nodes.map((node) => {
+        const known = before.get(node.name);
+        if (known === undefined) return [node.name, newNode(node, settings, now)];
+        known.settings = node;
+        known.health.configure(settings);
+        return [node.name, known];
+      }),
+    );
+    assert(this.#nodes.size === nodes.length, "names of nodes are unique");
+    this.#detector.keep(new Set(this.#nodes.keys()));
+    this.#update(now);
+  }
+
+  /** Forgets what is known of a node whose address was changed. */
+  replaced(name: string, now: number): void {
+    const node = this.#nodes.get(name);
+    if (node === undefined) return;
+    this.#nodes.set(name, newNode(node.settings, this.#settings, now));
+    this.#update(now);
+  }
+
+  nextProbeAt(name: string): number {
+    return this.#node(name).health.nextProbeAt;
+  }
+
+  /** A probe ended at `now` that was begun at `startedAt`. */
+  probed(name: string, result: ProbeResult, startedAt: number, now: number): void {
+    const node = this.#nodes.get(name);
+    // It was taken out of the configuration meanwhile.
+    if (node === undefined) return;
+    node.health.probed(result, startedAt, now);
+    this.#update(now);
+  }
+
+  /** A client met an error that may be the node's: no verdict, but the next probe is due now. */
+  suspect(name: string, now: number): void {
+    this.#nodes.get(name)?.health.suspect(now);
+  }
+
+  /** What a person or a cluster manager says of a node. Undefined if done, else why not. */
+  command(name: string, command: NodeCommand, now: number): string | undefined {
+    const node = this.#nodes.get(name);
+    if (node === undefined) return `there is no node "${name}"`;
+    const refused = this.#obey(name, node, command, now);
+    if (refused !== undefined) return refused;
+    node.health.suspect(now);
+    this.#update(now);
+    return undefined;
+  }
+
+  /** Brings in what changes by time alone: call it when {@link Cluster.nextChangeAt} has come. */
+  tick(now: number): void {
+    this.#update(now);
+  }
+
+  /** When a node will have warmed up; undefined if none is warming up. */
+  nextChangeAt(): number | undefined {
+    const times = [...this.#nodes.values()].flatMap(({ away, wellSince }) =>
+      away && wellSince !== undefined ? [wellSince + this.#settings.warmupMs] : [],
+    );
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  #node(name: string): Node {
+    const node = this.#nodes.get(name);
+    assert(node !== undefined, `node "${name}" is configured`);
+    return node;
+  }
+
+  #obey(name: string, { health }: Node, command: NodeCommand, now: number): string | undefined {
+    const { memory } = this;
+    switch (command) {
+      case "attach":
+        if (memory.fenced[name] !== undefined)
+          return `node "${name}" is fenced: ${memory.fenced[name].reason}`;
+        this.memory = { ...memory, administrative: without(memory.administrative, name) };
+        return undefined;
+      case "drain":
+        return this.#administer(name, "draining");
+      case "detach":
+        return this.#administer(name, "down");
+      case "quarantine":
+        return this.#administer(name, "quarantined");
+      case "fence": {
+        const timeline = health.answer?.report.timeline ?? memory.timeline;
+        const fence = { timeline, reason: "an administrator fenced it" };
+        this.memory = { ...memory, fenced: { ...memory.fenced, [name]: fence } };
+        return undefined;
+      }
+      case "unfence": {
+        if (memory.fenced[name] === undefined) return `node "${name}" is not fenced`;
+        const report = health.answer?.report;
+        if (report !== undefined && !report.inRecovery && report.timeline < memory.timeline) {
+          return `node "${name}" still claims to be the primary of timeline ${report.timeline}, and timeline ${memory.timeline} exists`;
+        }
+        this.memory = { ...memory, fenced: without(memory.fenced, name) };
+        return undefined;
+      }
+      case "accept": {
+        const { answer, fresh } = health;
+        if (answer === undefined || !fresh) return `node "${name}" does not answer`;
+        if (answer.report.inRecovery) return `node "${name}" is a standby`;
+        this.memory = this.#detector.accept(name, this.#observations(), memory, now);
+        return undefined;
+      }
+    }
+  }
+
+  #administer(name: string, state: AdministrativeState): undefined {
+    this.memory = { ...this.memory, administrative: { ...this.memory.administrative, [name]: state } };
+  }
+
+  #observations(): Observation[] {
+    return [...this.#nodes].map(([name, { settings, health }]) => ({
+      name,
+      role: settings.role,
+      condition: health.condition,
+      answer: health.answer,
+      fresh: health.fresh,
+      heard: health.heard,
+    }));
+  }
+
+  /** Everything that follows from what is known now. */
+  #update(now: number): void {
+    const detection = this.#detector.detect(this.#observations(), this.memory, now);
+    this.memory = detection.memory;
+    for (const name of detection.checking) this.#recheck(name, now);
+    this.#measureLag(detection.primary);
+    const nodes = [...this.#nodes].map(([name, node]) => this.#show(name, node, detection, now));
+    const found = nodes.find(({ name }) => name === detection.primary);
+    const writable = found?.state === "up";
+    const held = found !== undefined && !writable;
+    this.snapshot = makeSnapshot(this.snapshot, this.#written, {
+      nodes,
+      primary: writable ? detection.primary : undefined,
+      noPrimary: held ? heldBack(found.state) : writable ? undefined : (detection.noPrimary ?? "none_found"),
+      noPrimaryDetail: held ? `node "${found.name}" is ${found.state}: ${found.reason}` : detection.detail,
+      timeline: this.memory.timeline,
+    });
+    const { primary } = this.snapshot;
+    if (primary?.timeline !== undefined) this.#written = { name: primary.name, timeline: primary.timeline };
+  }
+
+  /** Its claim is older than what contradicts it. One that is being asked already will be asked again. */
+  #recheck(name: string, now: number): void {
+    this.#node(name).health.suspect(now);
+  }
+
+  #measureLag(primary: string | undefined): void {
+    const answer = primary === undefined ? undefined : this.#node(primary).health.answer;
+    if (primary !== undefined && answer !== undefined) {
+      if (primary !== this.#written?.name || answer.report.timeline !== this.#written.timeline) {
+        this.#progress.clear();
+      }
+      this.#progress.note(answer);
+    }
+    for (const node of this.#nodes.values()) {
+      const { answer: own, fresh } = node.health;
+      if (own?.report.inRecovery !== true) {
+        node.lag = undefined;
+        node.lagging = false;
+      } else if (fresh) {
+        node.lag = this.#progress.behind(own);
+        node.lagging = isLagging(node.lag, node.settings, node.lagging);
+      }
+    }
+  }
+
+  #show(name: string, node: Node, detection: Detection, now: number): TopologyNode {
+    const { health, settings, lag, lagging } = node;
+    const report = health.answer?.report;
+    const [state, reason] = this.#judge(name, node, detection, now);
+    const role = report === undefined ? "unknown" : report.inRecovery ? "standby" : "primary";
+    const before = node.shown;
+    node.shown = {
+      name,
+      role,
+      state,
+      reason,
+      since: before?.state === state ? before.since : now,
+      timeline: report?.timeline,
+      lsn: report?.lsn,
+      lagBytes: lag?.bytes,
+      lagMs: lag?.ms,
+      lagging,
+      weight: settings.weight,
+      zone: settings.zone,
+      latencyMs: health.answer?.latencyMs,
+      readable: state === "up" && !lagging && (role === "standby" || name === detection.primary),
+    };
+    return node.shown;
+  }
+
+  #judge(name: string, node: Node, detection: Detection, now: number): readonly [NodeState, string] {
+    const verdict = judge(name, node, detection);
+    const [state] = verdict;
+    if (state !== "up") {
+      node.away ||= state === "down" || (state === "recovering" && node.health.condition === "starting");
+      node.wellSince = undefined;
+      return verdict;
+    }
+    if (!node.away) return verdict;
+    node.wellSince ??= now;
+    // Nobody gains from a primary that waits.
+    if (now - node.wellSince < this.#settings.warmupMs && name !== detection.primary) {
+      return ["recovering", "is warming up"];
+    }
+    node.away = false;
+    node.wellSince = undefined;
+    return verdict;
+  }
+}
+
+function judge(name: string, node: Node, detection: Detection): readonly [NodeState, string] {
+  const { health, shown, lagging } = node;
+  const { fenced, administrative } = detection.memory;
+  const fence = fenced[name];
+  if (fence !== undefined) return ["fenced", fence.reason];
+  const set = administrative[name];
+  if (set !== undefined) return [set, "an administrator said so"];
+  switch (health.condition) {
+    case "unknown":
+      return ["recovering", health.reason];
+    case "starting":
+      return ["recovering", health.reason];
+    case "stopping":
+      return ["draining", health.reason];
+    case "unreachable":
+      return ["down", health.reason];
+    case "answering":
+  }
+  const quarantine = detection.quarantined.get(name);
+  if (quarantine !== undefined) return ["quarantined", quarantine];
+  const { report } = health.answer ?? {};
+  if (report?.inRecovery === false && name !== detection.primary) {
+    if (detection.noPrimary === "conflict") return ["quarantined", detection.detail];
+    return ["recovering", "its claim to be the primary is being checked"];
+  }
+  if (lagging && shown?.state !== "up") return ["recovering", "is catching up with the primary"];
+  return ["up", ""];
+}
+
+function heldBack(state: NodeState): NoPrimaryReason {
+  return state === "draining" ? "draining" : state === "recovering" ? "recovering" : "none_found";
+}
+
+function newNode(settings: NodeSettings, health: HealthSettings, now: number): Node {
+  return {
+    settings,
+    health: new NodeHealth(health, now),
+    lag: undefined,
+    lagging: false,
+    away: false,
+    wellSince: undefined,
+    shown: undefined,
+  };
+}
+
+function without<Value>(record: Readonly<Record<string, Value>>, name: string): Record<string, Value> {
+  const { [name]: _, ...rest } = record;
+  return rest;
+}
