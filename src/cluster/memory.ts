@@ -60,7 +60,7 @@ export function memoryFromText(text: string): ClusterMemory | undefined {
   if (!Object.values(administrative).every(isAdministrativeState)) return undefined;
   if (conflict !== undefined && !isConflict(conflict)) return undefined;
   return {
-    systemIdentifier: systemIdentifier as string | undefined,
+    systemIdentifier,
     timeline,
     fenced: fenced as Record<string, Fence>,
     conflict,
