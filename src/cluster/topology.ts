@@ -32,15 +32,6 @@ export type NodeRole = "primary" | "standby" | "unknown";
  */
 export type NodeState = "up" | "draining" | "down" | "quarantined" | "recovering" | "fenced";
 
-export const nodeStates: readonly NodeState[] = [
-  "up",
-  "draining",
-  "down",
-  "quarantined",
-  "recovering",
-  "fenced",
-];
-
 export interface TopologyNode {
   readonly name: string;
   readonly role: NodeRole;
