@@ -1,6 +1,6 @@
 /**
- * Who a cancel key belongs to. Every client gets a process id and a secret of its own, made here and unknown
- * to any server; a cancel request is looked up by the process id and compared with the secret in constant
+ * Who a cancel key belongs to. Every client gets a process id and a secret of its own; the secret is made here and unknown
+ * to any server, and so is the process id, unless the client has a home (session/auto/homes.ts). A cancel request is looked up by the process id and compared with the secret in constant
  * time. The process id is a positive 32-bit integer, because drivers read it as a signed one.
  *
  * With peers the key says whose it is, in PgBouncer's layout (objects.c accept_cancel_request), so that a process
@@ -29,6 +29,8 @@ export interface CancelKey {
 
 /** Largest process id: a signed 32-bit integer. */
 const pidMax = 0x7fff_ffff;
+/** No process of a server has an id as large as what is made up here (Linux, threads.h PID_MAX_LIMIT). */
+const realPidMax = 0x40_0000;
 /** Secret of protocol 3.0, and of 3.2 as PostgreSQL 18 sends it. */
 const secretBytes30 = 4;
 const secretBytes32 = 32;
@@ -55,14 +57,23 @@ export class CancelRegistry {
     return this.#size;
   }
 
-  /** A new key for `target`. `longSecret`: the client speaks protocol 3.2. */
-  register(target: CancelTarget, longSecret: boolean): CancelKey {
+  /**
+   * A new key for `target`. `longSecret`: the client speaks protocol 3.2. `serverPid`: the process id that it had better
+   * be, which is possible unless the key has to say whose it is.
+   */
+  register(target: CancelTarget, longSecret: boolean, serverPid?: number): CancelKey {
     const peered = this.peerId !== 0;
-    const secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
+    let secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
     if (peered) withHops(secret, hopBits);
     let pid = this.#randomPid();
-    // Among peers a process id has 15 random bits, too few for every client to have one of its own.
-    while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+    if (serverPid !== undefined && !peered) {
+      pid = serverPid;
+      // Processes of several nodes may have the same id.
+      while (this.#has(pid, secret)) secret = randomSecret(secret.length);
+    } else {
+      // Among peers a process id has 15 random bits, too few for every client to have one of its own.
+      while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+    }
     this.#targets.set(pid, { secret, target, peered, next: this.#targets.get(pid) });
     this.#size++;
     return { pid, secret };
@@ -90,7 +101,7 @@ export class CancelRegistry {
   }
 
   #randomPid(): number {
-    if (this.peerId === 0) return randomInt(1, pidMax);
+    if (this.peerId === 0) return randomInt(realPidMax, pidMax) + 1;
     const [first, last] = randomBytes(2) as unknown as [number, number];
     const middle = ((this.peerId & 0xff) << 16) | (this.peerId & 0xff00);
     return ((first & 0x7f) << 24) | middle | last;
