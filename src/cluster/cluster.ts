@@ -131,10 +131,13 @@ export class Cluster {
 
   /** When a node will have warmed up; undefined if none is warming up. */
   nextChangeAt(): number | undefined {
-    const times = [...this.#nodes.values()].flatMap(({ away, wellSince }) =>
-      away && wellSince !== undefined ? [wellSince + this.#settings.warmupMs] : [],
-    );
-    return times.length === 0 ? undefined : Math.min(...times);
+    let soonest: number | undefined;
+    for (const { away, wellSince } of this.#nodes.values()) {
+      if (!away || wellSince === undefined) continue;
+      const due = wellSince + this.#settings.warmupMs;
+      if (soonest === undefined || due < soonest) soonest = due;
+    }
+    return soonest;
   }
 
   #node(name: string): Node {

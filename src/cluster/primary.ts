@@ -60,11 +60,14 @@ export class PrimaryDetector {
     next = this.#raiseTimeline(observations, next, quarantined, now);
     this.#noteClaims(observations, next, quarantined, now);
     for (const { name, answer } of observations) {
-      const claim = this.#claims.get(name);
-      if (claim === undefined || answer === undefined || claim.timeline >= next.timeline) continue;
+      const report = answer?.report;
+      // One answer is enough for this, however unsteady the node is otherwise.
+      if (report === undefined || report.inRecovery || report.timeline >= next.timeline) continue;
+      if (report.systemIdentifier !== next.systemIdentifier || quarantined.has(name)) continue;
       if (next.fenced[name] !== undefined) continue;
-      if (answer.startedAt < this.#timelineSince) checking.add(name);
-      else next = fence(next, name, claim.timeline);
+      if (answer !== undefined && answer.startedAt < this.#timelineSince) {
+        if (this.#claims.has(name)) checking.add(name);
+      } else next = fence(next, name, report.timeline);
     }
     this.#noteDiverged(observations, next, quarantined);
     const claims = [...this.#claims.values()].filter(

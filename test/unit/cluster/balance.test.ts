@@ -7,7 +7,7 @@ import {
   makeBalancer,
   type NodeLoad,
 } from "../../../src/cluster/balance.ts";
-import { seeded } from "./random.ts";
+import { seeded } from "../../kit/random.ts";
 
 const draws = 100_000;
 const idle: NodeLoad = { outstanding: () => 0, latencyMs: () => undefined };
