@@ -52,8 +52,10 @@ function formOf(declaration: Declaration): JsonSchema {
   switch (declaration.type) {
     case "text":
       return declaration.secret ? { anyOf: [text, elsewhere("env"), elsewhere("file")] } : text;
-    case "integer":
-      return { type: "integer", minimum: declaration.minimum, maximum: declaration.maximum };
+    case "integer": {
+      const number = { type: "integer", minimum: declaration.minimum, maximum: declaration.maximum };
+      return declaration.word === undefined ? number : { anyOf: [number, { enum: [declaration.word] }] };
+    }
     case "seconds":
       return { type: "number", minimum: declaration.minimum, maximum: secondsMax };
     case "boolean":

@@ -47,6 +47,7 @@ const nodeModulesWithoutIo = new Set(["node:crypto", "node:buffer", "node:util"]
 
 /** Entry points besides those of package.json, each with what starts it. */
 const furtherEntryPoints: Readonly<Record<string, string>> = {
+  "src/cli/worker.ts": "the processes that serve clients, where there are several",
   "src/lab/bench/load/main.ts": "a process of its own, started by the benchmark",
   "src/cluster/index.ts": "the room of the nodes, before the server room has put it to use",
 };

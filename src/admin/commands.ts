@@ -37,6 +37,7 @@ import { showStatsTotals } from "./commands/show-stats-totals.ts";
 import { showTotals } from "./commands/show-totals.ts";
 import { showUsers } from "./commands/show-users.ts";
 import { showVersion } from "./commands/show-version.ts";
+import { showWorkers } from "./commands/show-workers.ts";
 import { shutdown } from "./commands/shutdown.ts";
 import { waitClose } from "./commands/wait-close.ts";
 import type { Statement } from "./grammar.ts";
@@ -57,11 +58,16 @@ for (const command of [
     showSockets,
     showState,
   ],
-  ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion],
+  ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion, showWorkers],
   ...[showPoolNodes, showPoolPools, showPoolProcesses, showPoolVersion],
   ...showParameters,
 ]) {
   commands.set(command.name, command);
+}
+
+/** Of every command. */
+export function commandNames(): readonly string[] {
+  return [...commands.keys()];
 }
 
 /** The command that a statement names. Throws OperationError `console.refused` 42601 if there is none. */

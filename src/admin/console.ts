@@ -50,7 +50,7 @@ export class ConsoleSession implements TransportListener, CancelTarget, ConsoleC
   readonly #transport: Transport;
   readonly #activity: Activity;
   readonly #framer = new Framer(rules);
-  readonly #portals = new Portals();
+  readonly #portals: Portals;
   /** What came while a command was at work. */
   #backlog: Buffer[] = [];
   /** The command at work. */
@@ -69,6 +69,7 @@ export class ConsoleSession implements TransportListener, CancelTarget, ConsoleC
     },
   ) {
     this.#host = host;
+    this.#portals = new Portals(host.fleet !== undefined);
     this.#transport = transport;
     this.identity = client.identity;
     this.administrator = client.administrator;
@@ -198,7 +199,8 @@ export class ConsoleSession implements TransportListener, CancelTarget, ConsoleC
     const parts = splitStatements(sql);
     if (parts.length === 0) this.#write(emptyQueryResponse);
     for (const part of parts) {
-      const prepared = prepare(part, parts.length === 1 ? sql : part.trim());
+      const whole = parts.length === 1 ? sql : part.trim();
+      const prepared = prepare(part, whole, this.#host.fleet !== undefined);
       const result = await prepared.run(this.#host, { administrator: this.administrator, signal });
       const { columns } = prepared;
       if (columns !== undefined) {

@@ -1,5 +1,6 @@
 /** What the console needs of the pooler around it. Composed by server/console. */
 import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
 import type { Multiplexer } from "../pool/multiplexer.ts";
@@ -10,6 +11,7 @@ import type { Statistics } from "../pool/statistics.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { Session } from "../session/session.ts";
+import type { Answer } from "./command.ts";
 
 /** A pool and what it is for. */
 export interface PoolView {
@@ -75,7 +77,47 @@ export interface SocketAddress {
 
 export type ShutdownWait = "none" | "servers" | "clients";
 
+/** One statement of the console, as every worker understands it. */
+export interface ConsoleStatement {
+  readonly part: string;
+  /** What errors show. */
+  readonly whole: string;
+  readonly administrator: boolean;
+}
+
+/** What one worker made of a statement. */
+export interface WorkerAnswer {
+  /** From 1. */
+  readonly worker: number;
+  readonly answer: Answer | Failure;
+}
+
+/** One process that serves clients. */
+export interface WorkerView {
+  /** From 1. */
+  readonly worker: number;
+  readonly pid: number;
+  readonly state: "starting" | "active";
+  readonly connections: number;
+  readonly clients: number;
+  readonly servers: number;
+  /** Clients that wait for a server. */
+  readonly waiting: number;
+  readonly startedAtEpochMs: number;
+  /** How often it was replaced. */
+  readonly restarts: number;
+}
+
+/** The processes that share a pooler's sockets. */
+export interface Fleet {
+  /** Has every process carry a statement out; in the order of the workers. One that ends meanwhile has no answer. */
+  everywhere(statement: ConsoleStatement, signal: AbortSignal): Promise<readonly WorkerAnswer[]>;
+}
+
 export interface AdminContext {
+  /** Undefined: there is one process. */
+  readonly fleet: Fleet | undefined;
+  workers(): Promise<readonly WorkerView[]>;
   readonly logger: Logger;
   readonly clock: Clock;
   /** Of this program, as package.json has it. */

@@ -4,21 +4,30 @@ import { type Answer, type Caller, type Command, consoleError } from "./command.
 import { commandFor } from "./commands.ts";
 import type { AdminContext } from "./context.ts";
 import { readStatement } from "./grammar.ts";
+import { mergeOf } from "./merging.ts";
 import { type Column, encodeRow } from "./result.ts";
 
 /** A statement that is understood. */
 export class Prepared {
+  /** Of its rows; undefined: it has none. */
+  readonly columns: readonly Column[] | undefined;
   readonly #command: Command;
   readonly #argument: unknown;
+  readonly #text: { readonly part: string; readonly whole: string };
 
-  constructor(command: Command, argument: unknown) {
+  constructor(
+    command: Command,
+    argument: unknown,
+    text: { readonly part: string; readonly whole: string },
+    inFleet: boolean,
+  ) {
     this.#command = command;
     this.#argument = argument;
-  }
-
-  /** Of its rows; undefined: it has none. */
-  get columns(): readonly Column[] | undefined {
-    return this.#command.columns;
+    this.#text = text;
+    const { columns } = command;
+    const merge = inFleet ? mergeOf(command.name) : undefined;
+    this.columns =
+      columns !== undefined && merge?.namesWorker === true ? [...columns, workerColumn] : columns;
   }
 
   /** Throws OperationError `console.refused` 42501 if the caller may not give this command. */
@@ -26,16 +35,32 @@ export class Prepared {
     if (this.#command.administrators && !caller.administrator) {
       throw consoleError("admin access needed", "42501");
     }
-    return new Result(this.columns, await this.#command.execute(context, this.#argument, caller));
+    const merge = context.fleet === undefined ? undefined : mergeOf(this.#command.name);
+    if (context.fleet === undefined || merge === undefined) {
+      return new Result(this.columns, await this.execute(context, caller));
+    }
+    const { fleet } = context;
+    const { administrator, signal } = caller;
+    const ask = async (text: string): ReturnType<typeof fleet.everywhere> =>
+      fleet.everywhere({ part: text, whole: text, administrator }, signal);
+    const answers = await fleet.everywhere({ ...this.#text, administrator }, signal);
+    return new Result(this.columns, await merge.merge(answers, ask, this.#argument));
+  }
+
+  /** Of this process alone. */
+  async execute(context: AdminContext, caller: Caller): Promise<Answer> {
+    return this.#command.execute(context, this.#argument, caller);
   }
 }
 
 /** Understands one statement; `whole` is what errors show. Throws OperationError `console.refused`. */
-export function prepare(part: string, whole: string): Prepared {
+export function prepare(part: string, whole: string, inFleet: boolean): Prepared {
   const statement = readStatement(part, whole);
   const command = commandFor(statement);
-  return new Prepared(command, command.parse(statement));
+  return new Prepared(command, command.parse(statement), { part, whole }, inFleet);
 }
+
+const workerColumn: Column = { name: "worker", type: "int4" };
 
 /** What a statement answered, to be sent at once or in parts. */
 export class Result {

@@ -23,6 +23,12 @@ export interface Portal {
 export class Portals {
   readonly #statements = new Map<string, Understood>();
   readonly #portals = new Map<string, Portal>();
+  /** The pooler has several processes. */
+  readonly #inFleet: boolean;
+
+  constructor(inFleet: boolean) {
+    this.#inFleet = inFleet;
+  }
 
   /** Answers one message. Throws OperationError `console.refused` with PostgreSQL's SQLSTATEs. */
   handle(message: Parse | Bind | Describe | Close): BackendMessage[] {
@@ -61,7 +67,7 @@ export class Portals {
     if (others.length > 0) {
       throw consoleError("cannot insert multiple commands into a prepared statement", "42601");
     }
-    keep(this.#statements, name, first === undefined ? emptyStatement : prepare(first, sql));
+    keep(this.#statements, name, first === undefined ? emptyStatement : prepare(first, sql, this.#inFleet));
   }
 
   #bind({ portal, statement, values, resultFormats }: Bind): void {

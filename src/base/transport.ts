@@ -389,7 +389,7 @@ export class Transport implements TurnWriter {
  * Takes the system's handle out of a socket, so that another socket object can read it in its own way: Node
  * offers `onread` for connecting sockets only. Undefined where the runtime keeps no such handle.
  */
-function takeHandle(socket: net.Socket): object | undefined {
+export function takeHandle(socket: net.Socket): object | undefined {
   const holder = socket as unknown as { _handle?: object | null };
   const handle = holder._handle;
   if (handle === undefined || handle === null) return undefined;

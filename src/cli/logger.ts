@@ -15,12 +15,14 @@ export interface LogOptions {
   readonly file?: LogFile;
   /** Without one, nothing goes to the system's log. */
   readonly syslog?: Syslog;
+  /** Which one of several processes it is, from 1; every line says so. */
+  readonly worker?: number;
 }
 
 /** A logger as `log_level` and `log_format` want it. */
 export function createLogger(
   settings: Pick<Settings, "log_level" | "log_format">,
-  { quiet = false, file = new LogFile(), syslog = new Syslog() }: LogOptions = {},
+  { quiet = false, file = new LogFile(), syslog = new Syslog(), worker }: LogOptions = {},
 ): Logger {
   const format = formatterOf(settings.log_format);
   // Whoever read it may leave; the pooler stays.
@@ -34,7 +36,11 @@ export function createLogger(
     }
   };
   return pino(
-    { level: settings.log_level, base: { pid: process.pid }, timestamp: stdTimeFunctions.isoTime },
+    {
+      level: settings.log_level,
+      base: { pid: process.pid, ...(worker === undefined ? {} : { worker }) },
+      timestamp: stdTimeFunctions.isoTime,
+    },
     { write },
   );
 }

@@ -3,8 +3,10 @@ import type { Pooler } from "../server/app.ts";
 
 const intervalMs = 1000;
 
+type Titled = Pick<Pooler, "address" | "counts">;
+
 /** Keeps the title of this process true until the returned function is called. */
-export function keepProcessTitle(pooler: Pooler): () => void {
+export function keepProcessTitle(pooler: Titled): () => void {
   const show = (): void => {
     process.title = titleOf(pooler);
   };
@@ -15,7 +17,7 @@ export function keepProcessTitle(pooler: Pooler): () => void {
 }
 
 /** `pgsluice: 6432, 12 clients, 1 waiting, 4 servers` */
-function titleOf({ address, counts }: Pooler): string {
+function titleOf({ address, counts }: Titled): string {
   const waiting = counts.waiting > 0 ? `, ${counts.waiting} waiting` : "";
   return `pgsluice: ${address.port}, ${counts.sessions} clients${waiting}, ${counts.servers} servers`;
 }

@@ -4,23 +4,24 @@
  * In order: the configuration and all files that it names are read; the user is changed, the pid file written and
  * the log file opened; then it listens. So whatever is opened or written belongs to the user that it runs as.
  */
+import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
 import { Failure } from "../base/errors.ts";
 import { type ConfigChanges, compareConfigs, withoutRestartChanges } from "../config/changes.ts";
 import type { LoadedConfig } from "../config/file.ts";
-import type { Config, Settings } from "../config/schema.ts";
+import type { Config } from "../config/schema.ts";
 import { exposedFiles, type SecretFile } from "../config/secrets.ts";
 import { Pooler } from "../server/app.ts";
 import { takeInheritedSockets } from "../server/inherited.ts";
-import { LogFile } from "./log-file.ts";
-import { createLogger } from "./logger.ts";
+import { workerCount } from "../server/workers/count.ts";
+import { Workers } from "../server/workers/workers.ts";
+import { Logs } from "./logs.ts";
 import { claimPidFile } from "./pid-file.ts";
 import { explainListenError } from "./ports.ts";
 import { becomeUser } from "./privileges.ts";
 import { keepProcessTitle } from "./process-title.ts";
 import { ServiceManager } from "./service-manager.ts";
 import { servePgbouncerUntilSignalled, serveUntilSignalled } from "./signals.ts";
-import { Syslog } from "./syslog.ts";
 
 export interface ServeOptions {
   /** Reads and checks the configuration, at the start and at every reload. */
@@ -35,32 +36,44 @@ export interface ServeOptions {
   readonly onReady?: () => void;
 }
 
-/** Resolves when a signal has ended the pooler. Rejects if the start fails. */
+/** A pooler of one process, or of several. */
+type Running = Pooler | Workers;
+
+/** Resolves when a signal has ended the pooler. Rejects if the start fails, or if it ends because it cannot go on. */
 export async function serve(options: ServeOptions): Promise<void> {
   const { read, version, signals, quiet = false, onReady } = options;
   const { config, notices, secretFiles } = await read();
-  const logFile = new LogFile();
-  const syslog = new Syslog();
-  const logger = createLogger(config.pgsluice, { quiet, file: logFile, syslog });
+  const logs = new Logs(config.pgsluice, { quiet });
+  const { logger } = logs;
   const manager = new ServiceManager(process.env, logger);
   let stopped: Promise<void> = Promise.resolve();
-  const sockets = takeInheritedSockets(process.env, process.pid);
-  const starting: Promise<Pooler> = Pooler.start(config, {
+  const parts = {
     logger,
-    sockets,
+    sockets: takeInheritedSockets(process.env, process.pid),
     beforeListening: () => {
       // From now on others can find us, by the pid file or the log: a signal must neither be lost nor kill.
       const obey = signals === "pgbouncer" ? obeyPgbouncerSignals : obeySignals;
       stopped = obey(starting, reloader, logger);
-      takePossession(config.pgsluice, logFile, syslog);
+      becomeUser(config.pgsluice.user);
+      claimPidFile(config.pgsluice.pidfile);
+      logs.open();
     },
     onReload: () => reloader.reload(),
-    onConfigured: (inForce) => reloader.follow(inForce),
+    onConfigured: (inForce: Config) => reloader.follow(inForce),
     onShutdown: () => manager.stopping(),
-  }).catch((error: unknown) => {
-    throw explainListenError(error, config.pgsluice);
-  });
-  const reloader = new Reloader(starting, config, read, logger, { logFile, syslog, manager });
+  };
+  const count = workerCount(config.pgsluice);
+  const start = async (): Promise<Running> =>
+    count === 1
+      ? Pooler.start(config, parts)
+      : Workers.start(config, { ...parts, count, file: workerFile(), quiet });
+  // Not at once: what is called meanwhile refers to it.
+  const starting: Promise<Running> = Promise.resolve()
+    .then(start)
+    .catch((error: unknown) => {
+      throw explainListenError(error, config.pgsluice);
+    });
+  const reloader = new Reloader(starting, config, read, logs, manager);
   const pooler = await starting;
   const endTitle = keepProcessTitle(pooler);
   logger.info({ program: `pgsluice ${version} (Node.js ${process.version})` }, "process up");
@@ -71,11 +84,18 @@ export async function serve(options: ServeOptions): Promise<void> {
   await stopped;
   endTitle();
   await manager.done;
+  if (pooler.failure !== undefined) throw pooler.failure;
+}
+
+/** What a worker runs: beside this file, from the sources or from the build. */
+function workerFile(): string {
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  return fileURLToPath(new URL(`./worker.${extension}`, import.meta.url));
 }
 
 /** Resolves when a shutdown is done. What is asked for while the pooler starts is done when it has started. */
-function obeySignals(starting: Promise<Pooler>, reloader: Reloader): Promise<void> {
-  const ask = (action: (pooler: Pooler) => void): void => {
+function obeySignals(starting: Promise<Running>, reloader: Reloader): Promise<void> {
+  const ask = (action: (pooler: Running) => void): void => {
     starting.then(action, ignore);
   };
   const stopped = serveUntilSignalled({
@@ -92,8 +112,8 @@ function obeySignals(starting: Promise<Pooler>, reloader: Reloader): Promise<voi
 }
 
 /** As {@link obeySignals}, as PgBouncer does. */
-function obeyPgbouncerSignals(starting: Promise<Pooler>, reloader: Reloader, logger: Logger): Promise<void> {
-  const ask = (action: (pooler: Pooler) => void): void => {
+function obeyPgbouncerSignals(starting: Promise<Running>, reloader: Reloader, logger: Logger): Promise<void> {
+  const ask = (action: (pooler: Running) => void): void => {
     starting.then(action, ignore);
   };
   return servePgbouncerUntilSignalled({
@@ -109,13 +129,6 @@ function obeyPgbouncerSignals(starting: Promise<Pooler>, reloader: Reloader, log
 }
 
 const ignore = (): void => undefined;
-
-function takePossession(settings: Settings, logFile: LogFile, syslog: Syslog): void {
-  becomeUser(settings.user);
-  claimPidFile(settings.pidfile);
-  logFile.open(settings.logfile);
-  syslog.open(settings);
-}
 
 function warn(logger: Logger, config: Config, notices: readonly string[]): void {
   if (process.getuid?.() === 0)
@@ -136,36 +149,27 @@ function nobodyCanLogIn(config: Config): boolean {
   return Object.values(config.users).every((user) => user.password === undefined);
 }
 
-/** Who has a part in a reload besides the pooler. */
-interface ReloaderParts {
-  readonly logFile: LogFile;
-  readonly syslog: Syslog;
-  readonly manager: ServiceManager;
-}
-
 class Reloader {
-  readonly #pooler: Promise<Pooler>;
+  readonly #pooler: Promise<Running>;
   #last: Promise<void> = Promise.resolve();
   #config: Config;
   readonly #read: () => Promise<LoadedConfig>;
   readonly #logger: Logger;
-  readonly #logFile: LogFile;
-  readonly #syslog: Syslog;
+  readonly #logs: Logs;
   readonly #manager: ServiceManager;
 
   constructor(
-    pooler: Promise<Pooler>,
+    pooler: Promise<Running>,
     config: Config,
     read: () => Promise<LoadedConfig>,
-    logger: Logger,
-    { logFile, syslog, manager }: ReloaderParts,
+    logs: Logs,
+    manager: ServiceManager,
   ) {
     this.#pooler = pooler;
     this.#config = config;
     this.#read = read;
-    this.#logger = logger;
-    this.#logFile = logFile;
-    this.#syslog = syslog;
+    this.#logger = logs.logger;
+    this.#logs = logs;
     this.#manager = manager;
   }
 
@@ -182,7 +186,8 @@ class Reloader {
   async #reload(): Promise<void> {
     const pooler = await this.#pooler;
     // Even if nothing else comes of it: the file may have been moved away.
-    this.#openLog(this.#config.pgsluice.logfile);
+    this.#logs.reopen();
+    if (pooler instanceof Workers) pooler.reopenLogs();
     try {
       const { config: read, notices, secretFiles } = await this.#read();
       const before = this.#config;
@@ -199,29 +204,8 @@ class Reloader {
 
   /** Takes note of what is in force now, after a reload or a SET of the console, and logs where and what it says. */
   follow(config: Config): void {
-    const { logfile, log_level: level } = config.pgsluice;
-    if (logfile !== this.#config.pgsluice.logfile) this.#openLog(logfile);
-    this.#openSyslog(config.pgsluice);
-    this.#logger.level = level;
+    this.#logs.follow(config.pgsluice);
     this.#config = config;
-  }
-
-  #openLog(path: string): void {
-    try {
-      this.#logFile.open(path);
-    } catch (error) {
-      const reason = error instanceof Failure ? error.message : String(error);
-      this.#logger.error({ reason }, "the log goes on in the old file");
-    }
-  }
-
-  #openSyslog(settings: Settings): void {
-    try {
-      this.#syslog.open(settings);
-    } catch (error) {
-      const reason = error instanceof Failure ? error.message : String(error);
-      this.#logger.error({ reason }, "syslog stays as it was");
-    }
   }
 
   #logChanges({ changed, needRestart }: ConfigChanges, notices: readonly string[]): void {

@@ -31,6 +31,8 @@ interface IntegerDeclaration extends Common {
   readonly minimum: number;
   readonly maximum: number;
   readonly unit?: string;
+  /** A value that is no number. */
+  readonly word?: string;
 }
 
 /** A span of time in seconds, decimals allowed. */
@@ -77,13 +79,15 @@ export type DeclarationTable = Readonly<Record<string, Declaration>>;
 /** The type of a setting's value. */
 export type ValueOf<D> = D extends { type: "choice"; values: readonly (infer V)[] }
   ? V
-  : D extends { type: "integer" | "seconds" }
-    ? number
-    : D extends { type: "boolean" }
-      ? boolean
-      : D extends { type: "list" }
-        ? readonly string[]
-        : string;
+  : D extends { type: "integer"; word: infer W }
+    ? number | W
+    : D extends { type: "integer" | "seconds" }
+      ? number
+      : D extends { type: "boolean" }
+        ? boolean
+        : D extends { type: "list" }
+          ? readonly string[]
+          : string;
 
 /** The type of a table's values: settings with a default are always there, the others may be missing. */
 export type ValuesOf<T> = {
@@ -114,7 +118,8 @@ export function describeValues(declaration: Declaration): string {
       return `the path of a ${declaration.path === "folder" ? "folder" : "file"}`;
     case "integer": {
       const unit = declaration.unit === undefined ? "" : ` (${declaration.unit})`;
-      return `an integer from ${declaration.minimum} to ${declaration.maximum}${unit}`;
+      const word = declaration.word === undefined ? "" : `, or "${declaration.word}"`;
+      return `an integer from ${declaration.minimum} to ${declaration.maximum}${unit}${word}`;
     }
     case "seconds":
       return `seconds from ${declaration.minimum} to ${secondsMax}, decimals allowed`;
@@ -134,8 +139,12 @@ function schemaOfValue(declaration: Declaration): z.ZodType {
       return declaration.secret
         ? z.union([textSchema(error), elsewhereSchema], { error })
         : textSchema(error);
-    case "integer":
-      return z.int({ error }).min(declaration.minimum, { error }).max(declaration.maximum, { error });
+    case "integer": {
+      const number = z.int({ error }).min(declaration.minimum, { error }).max(declaration.maximum, { error });
+      return declaration.word === undefined
+        ? number
+        : z.union([number, z.literal(declaration.word)], { error });
+    }
     case "seconds":
       return z.number({ error }).min(declaration.minimum, { error }).max(secondsMax, { error });
     case "boolean":

@@ -1,6 +1,6 @@
 /**
- * Who a cancel key belongs to. Every client gets a process id and a secret of its own; the secret is made here and unknown
- * to any server, and so is the process id, unless the client has a home (session/auto/homes.ts). A cancel request is looked up by the process id and compared with the secret in constant
+ * Who a cancel key belongs to. Every client gets a process id and a secret of its own, made here and unknown
+ * to any server; a cancel request is looked up by the process id and compared with the secret in constant
  * time. The process id is a positive 32-bit integer, because drivers read it as a signed one.
  *
  * With peers the key says whose it is, in PgBouncer's layout (objects.c accept_cancel_request), so that a process
@@ -9,6 +9,9 @@
  *     byte   0       1        2        3       4 5 6     7
  *            0rrrrrrr low      high     rrrrrrrr rrr…r    rrrrrrhh      r: random, h: hops that are left, 3 at first
  *            process id: the peer's id in the middle     secret
+ *
+ * Where several workers share the sockets, the first byte of the process id, divided by their number, leaves the number of the
+ * worker whose client it is; with two workers that is one bit of the random ones.
  *
  * That leaves 45 random bits. PgBouncer drops requests whose key is not of 8 bytes, so with peers clients of
  * protocol 3.2 get one of 8 bytes as well.
@@ -29,8 +32,6 @@ export interface CancelKey {
 
 /** Largest process id: a signed 32-bit integer. */
 const pidMax = 0x7fff_ffff;
-/** No process of a server has an id as large as what is made up here (Linux, threads.h PID_MAX_LIMIT). */
-const realPidMax = 0x40_0000;
 /** Secret of protocol 3.0, and of 3.2 as PostgreSQL 18 sends it. */
 const secretBytes30 = 4;
 const secretBytes32 = 32;
@@ -50,30 +51,29 @@ interface Entry {
 export class CancelRegistry {
   /** Among peers, the id of this process; 0: it has none. Keys that were given before keep what they say. */
   peerId = 0;
+  readonly #slot: number;
+  readonly #slots: number;
   readonly #targets = new Map<number, Entry>();
   #size = 0;
+
+  /** The keys of the worker `slot`, from 0, of so many. */
+  constructor({ slot, count }: { readonly slot: number; readonly count: number } = { slot: 0, count: 1 }) {
+    this.#slot = slot;
+    this.#slots = count;
+  }
 
   get size(): number {
     return this.#size;
   }
 
-  /**
-   * A new key for `target`. `longSecret`: the client speaks protocol 3.2. `serverPid`: the process id that it had better
-   * be, which is possible unless the key has to say whose it is.
-   */
-  register(target: CancelTarget, longSecret: boolean, serverPid?: number): CancelKey {
+  /** A new key for `target`. `longSecret`: the client speaks protocol 3.2. */
+  register(target: CancelTarget, longSecret: boolean): CancelKey {
     const peered = this.peerId !== 0;
-    let secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
+    const secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
     if (peered) withHops(secret, hopBits);
     let pid = this.#randomPid();
-    if (serverPid !== undefined && !peered) {
-      pid = serverPid;
-      // Processes of several nodes may have the same id.
-      while (this.#has(pid, secret)) secret = randomSecret(secret.length);
-    } else {
-      // Among peers a process id has 15 random bits, too few for every client to have one of its own.
-      while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
-    }
+    // Among peers a process id has 15 random bits, too few for every client to have one of its own.
+    while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
     this.#targets.set(pid, { secret, target, peered, next: this.#targets.get(pid) });
     this.#size++;
     return { pid, secret };
@@ -101,7 +101,14 @@ export class CancelRegistry {
   }
 
   #randomPid(): number {
-    if (this.peerId === 0) return randomInt(realPidMax, pidMax) + 1;
+    for (;;) {
+      const pid = this.#anyPid();
+      if (slotOfKey(pid, this.#slots) === this.#slot) return pid;
+    }
+  }
+
+  #anyPid(): number {
+    if (this.peerId === 0) return randomInt(1, pidMax);
     const [first, last] = randomBytes(2) as unknown as [number, number];
     const middle = ((this.peerId & 0xff) << 16) | (this.peerId & 0xff00);
     return ((first & 0x7f) << 24) | middle | last;
@@ -113,6 +120,11 @@ export class CancelRegistry {
     }
     return false;
   }
+}
+
+/** The worker that a key is of, if one of `count` workers has given it. */
+export function slotOfKey(pid: number, count: number): number {
+  return (pid >>> 24) % count;
 }
 
 /** The peer that a key is of, if it is one among peers: any key can be read so. */

@@ -32,8 +32,6 @@ export interface ServerOwner {
    * returns goes to the client in front of the next ReadyForQuery.
    */
   readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
-  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets. */
-  onWords?(message: Buffer): Buffer;
   /** What goes to the client in place of a notification; undefined: nothing does. Without it they are passed on. */
   readonly onNotification?: ((bytes: Buffer) => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
@@ -71,10 +69,18 @@ export const unnamedUnknown = "unknown"; // no body of a Parse is without a NUL
 let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: backendRules() };
 
 let lastConnectionId = 0;
+let connectionIdStep = 1;
 
 /** Clients and servers are numbered together, as in PgBouncer: an id names one connection of this process. */
 export function nextConnectionId(): number {
-  return ++lastConnectionId;
+  lastConnectionId += connectionIdStep;
+  return lastConnectionId;
+}
+
+/** Of `count` processes, this one, counted from 0, gives its own ids from now on: no two give the same. */
+export function shareConnectionIds(slot: number, count: number): void {
+  lastConnectionId = slot + 1 - count;
+  connectionIdStep = count;
 }
 
 export class Server implements TransportListener {
@@ -119,9 +125,6 @@ export class Server implements TransportListener {
   /** It holds prepared statements under a client's own names. */
   hasForeignNames = false;
   sequencesOf: number | undefined;
-  /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
-  homeOf: number | undefined;
-  userPid: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 
@@ -339,27 +342,13 @@ export class Server implements TransportListener {
       case Backend.parameterStatus:
         return this.#noteParameter(verdict);
       case Backend.errorResponse:
-        if (!whole) break;
-        this.#noteError(verdict);
-        return this.#reworded(verdict);
-      case Backend.noticeResponse:
-        return whole ? this.#reworded(verdict) : verdict;
+        if (whole) this.#noteError(verdict);
+        break;
       case Backend.notificationResponse:
         return whole ? this.#noteNotification(verdict) : verdict;
       default:
     }
     return verdict;
-  }
-
-  /** What the owner would rather have the client read, takes the message's place. */
-  #reworded(verdict: Verdict): Verdict {
-    if (verdict !== Verdict.forward || this.owner?.onWords === undefined) return verdict;
-    const { buffer, start, end } = this.#framer;
-    const message = buffer.subarray(start, end);
-    const words = this.owner.onWords(message);
-    if (words === message) return verdict;
-    this.replies.replacement = words;
-    return Verdict.replace;
   }
 
   /** Returns what is to become of the report. */

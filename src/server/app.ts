@@ -2,7 +2,7 @@
  * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
  * be ended, in the way that shutdown.ts says. No decisions about clients or servers are made here.
  */
-import type { ShutdownWait } from "../admin/context.ts";
+import type { AdminContext, ShutdownWait } from "../admin/context.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
@@ -10,10 +10,10 @@ import type { Transport } from "../base/transport.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import { consoleDatabase, isConsoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
-import { CancelRegistry } from "../pool/cancel-registry.ts";
+import { CancelRegistry, type CancelTarget } from "../pool/cancel-registry.ts";
 import { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
-import { nextConnectionId } from "../pool/server.ts";
+import { nextConnectionId, shareConnectionIds } from "../pool/server.ts";
 import { Admission } from "../session/admission.ts";
 import type { AutoDatabase } from "../session/auto/database.ts";
 import type {
@@ -30,7 +30,9 @@ import { loginNotice } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
 import { AutoDatabases, usesAuto } from "./auto-databases.ts";
+import { ClientLog } from "./client-log.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
+import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
 import type { InheritedSocket } from "./inherited.ts";
@@ -38,7 +40,10 @@ import { type Accepted, Listener } from "./listener.ts";
 import { Pools } from "./pools.ts";
 import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
+import { Sockets } from "./sockets.ts";
 import { statisticsFields } from "./statistics.ts";
+import { requireOneProcess } from "./workers/count.ts";
+import type { Seat } from "./workers/seat.ts";
 
 export type { ShutdownWait } from "../admin/context.ts";
 export type { ShutdownMode } from "./shutdown.ts";
@@ -59,6 +64,8 @@ export interface PoolerOptions {
   readonly onShutdown?: () => void;
   /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
   readonly sockets?: readonly InheritedSocket[];
+  /** Of a process that is one of several workers. */
+  readonly seat?: Seat;
 }
 
 /** All time limits are checked this often: they are right to a tick. */
@@ -73,8 +80,9 @@ export class Pooler {
     this.#core = core;
   }
 
-  /** Starts to listen. Throws OperationError F0000 for what the configuration names and cannot be read, or the system's error for an address. */
+  /** Starts to listen. Throws OperationError `server.workers` for several workers, F0000 for what the configuration names and cannot be read, or the system's error for an address. */
   static async start(config: Config, options: PoolerOptions = {}): Promise<Pooler> {
+    if (options.seat === undefined) requireOneProcess(config.pgsluice);
     const files = await readFiles(config);
     options.beforeListening?.();
     const core = new PoolerCore(config, files, options);
@@ -88,12 +96,7 @@ export class Pooler {
   }
 
   /** Numbers for tests and people. */
-  get counts(): {
-    readonly sessions: number;
-    readonly logins: number;
-    readonly servers: number;
-    readonly waiting: number;
-  } {
+  get counts(): PoolerCounts {
     return this.#core.counts;
   }
 
@@ -103,6 +106,26 @@ export class Pooler {
    */
   reload(config: Config): Promise<void> {
     return this.#core.reload(config);
+  }
+
+  /** Reads everything that a configuration names; what is returned puts it in force. */
+  prepare(config: Config): Promise<() => void> {
+    return this.#core.prepare(config);
+  }
+
+  /** Connections of clients that are open. */
+  get openConnections(): number {
+    return this.#core.listener.openConnections;
+  }
+
+  /** A client's cancel request; undefined: the key is none of this process. */
+  findCancelTarget(pid: number, secret: Buffer): CancelTarget | undefined {
+    return this.#core.cancels.find(pid, secret);
+  }
+
+  /** What a statement of the console does in this process. */
+  get console(): AdminContext & Pick<Consoles, "assume"> {
+    return this.#core.consoles;
   }
 
   /** PAUSE of the console: no server is given out until {@link resumeServers}. Returns at once. */
@@ -119,6 +142,8 @@ export class Pooler {
     return this.#core.ended;
   }
 
+  /** Why it has ended by itself: it does not. */
+  readonly failure: undefined;
   /** Closes server connections that nobody uses. */
   closeIdleServers(): void {
     this.#core.closeIdleServers();
@@ -151,10 +176,12 @@ export class Pooler {
 class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly cancels = new CancelRegistry();
+  readonly cancels: CancelRegistry;
   readonly peers: Peers;
   readonly admission: Admission;
   readonly authentication: Authentication;
+  readonly seat: Seat | undefined;
+  readonly clientLog: ClientLog;
 
   #config: Config;
   #tls: ClientTls | undefined;
@@ -164,11 +191,11 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly pools: Pools;
   readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
-  readonly #consoles: Consoles;
+  readonly consoles: Consoles;
   readonly #onReload: (() => Promise<void>) | undefined;
   readonly #onConfigured: ((config: Config) => void) | undefined;
   #reloading: Promise<void> = Promise.resolve();
-  readonly #listener: Listener;
+  readonly listener: Listener;
   readonly #logins = new Set<Login>();
   /** Those of them that will be refused unless they turn out to be cancel requests. */
   readonly #deadEnds = new Set<Login>();
@@ -178,7 +205,12 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   constructor(config: Config, files: Files, options: PoolerOptions) {
     this.logger = options.logger ?? silentLogger;
     this.clock = options.clock ?? systemClock;
+    const { seat } = options;
+    this.seat = seat;
+    if (seat !== undefined) shareConnectionIds(seat.slot, seat.count);
+    this.cancels = new CancelRegistry(seat);
     this.#config = config;
+    this.clientLog = new ClientLog(this.logger, () => this.#config.pgsluice);
     this.#tls = files.tls;
     this.#limits = new LimitTable(config);
     this.#tickMs = this.clock.now();
@@ -187,27 +219,28 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
-    this.authentication = new Authentication(this, this.#credentials, files);
+    this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
-    this.#consoles = new Consoles(this);
+    this.consoles = new Consoles(this);
+    if (seat !== undefined) this.consoles.assume(seat.state);
     this.#onReload = options.onReload;
     this.#onConfigured = options.onConfigured;
-    this.#listener = new Listener(
+    this.listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
       (accepted) => this.#onAccept(accepted),
       () => this.#makeRoom(),
-      options.sockets ?? [],
+      seat?.doors ?? new Sockets(() => this.#config.pgsluice, options.sockets),
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
     this.#shutdown = new Shutdown({
       admission: this.admission,
-      listener: this.#listener,
+      listener: this.listener,
       logins: this.#logins,
       sessions: this.sessions,
       pools: this.pools,
       peers: this.peers,
-      consoles: this.#consoles,
+      consoles: this.consoles,
       authentication: this.authentication,
       hasPeers: () => this.#config.pgsluice.peer_id !== 0,
       logger: this.logger,
@@ -221,34 +254,24 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   get address(): { readonly host: string; readonly port: number } {
-    return this.#listener.address;
+    return this.listener.address;
   }
 
-  get counts(): {
-    readonly sessions: number;
-    readonly logins: number;
-    readonly servers: number;
-    readonly waiting: number;
-  } {
-    let servers = 0;
-    let waiting = 0;
-    for (const pool of this.pools) {
-      servers += pool.size;
-      waiting += pool.waitingCount;
-    }
-    return { sessions: this.sessions.size, logins: this.#logins.size, servers, waiting };
+  get counts(): PoolerCounts {
+    return { sessions: this.sessions.size, logins: this.#logins.size, ...countPools(this.pools) };
   }
 
   async open(): Promise<void> {
     try {
       if (usesAuto(this.#config)) await this.autoDatabases.load();
-      await this.#listener.open();
+      await this.listener.open();
     } catch (error) {
       clearInterval(this.#ticker);
       throw error;
     }
     this.admission.state = "running";
-    this.logger.info({ addresses: this.#listener.addresses, address: this.address }, "listening");
+    const { addresses, address } = this.listener;
+    if (this.seat === undefined) this.logger.info({ addresses, address }, "listening");
     this.#warnOfUselessRules();
   }
 
@@ -270,12 +293,18 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   /** One after the other. Rejects, and changes nothing, if something cannot be read. */
   reload(config: Config): Promise<void> {
-    const reloaded = this.#reloading.then(async () => this.#apply(config, await readFiles(config)));
+    const reloaded = this.#reloading.then(async () => (await this.prepare(config))());
     this.#reloading = reloaded.catch(() => undefined);
     return reloaded;
   }
 
+  async prepare(config: Config): Promise<() => void> {
+    const files = await readFiles(config);
+    return () => this.#apply(config, files);
+  }
+
   reloadFromSource(): Promise<void> {
+    if (this.seat !== undefined) return this.seat.reload();
     return this.#onReload === undefined ? this.reload(this.#config) : this.#onReload();
   }
 
@@ -304,6 +333,11 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   // ---- for logins and sessions ----
+
+  cancelTarget(pid: number, secret: Buffer): CancelTarget | undefined {
+    const otherwise = (): CancelTarget | undefined => this.peers.targetOf(pid, secret);
+    return this.cancels.find(pid, secret) ?? this.seat?.cancelTarget(pid, secret, otherwise) ?? otherwise();
+  }
 
   tickMs(): number {
     return this.#tickMs;
@@ -358,11 +392,11 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   isDisabled(database: string): boolean {
-    return this.#consoles.isDisabled(database);
+    return this.consoles.isDisabled(database);
   }
 
   poolFor(request: LoginRequest): Pool | undefined {
-    this.#consoles.checkEnabled(request.database);
+    this.consoles.checkEnabled(request.database);
     return this.pools.poolFor(request);
   }
 
@@ -371,9 +405,9 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   openConsole(identity: SessionIdentity, applicationName: string, transport: Transport): ConsoleStart {
-    const session = this.#consoles.open(identity, applicationName, transport);
-    if (this.#config.pgsluice.log_connections) this.#logStart(identity);
-    return { session, parameters: this.#consoles.parameters };
+    const session = this.consoles.open(identity, applicationName, transport);
+    this.clientLog.authenticated(identity);
+    return { session, parameters: this.consoles.parameters };
   }
 
   nextClientId(): number {
@@ -388,16 +422,11 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   onSessionStart(session: Session): void {
     this.sessions.add(session);
     session.pool.statistics.clientLoginCount++;
-    if (this.#config.pgsluice.log_connections) this.#logStart(session.identity);
+    this.clientLog.authenticated(session.identity);
   }
 
   onPoolerError(session: Session, failure: Failure): void {
-    if (!this.#config.pgsluice.log_pooler_errors) return;
-    const { id, user, database, peer } = session.identity;
-    this.logger.warn(
-      { client: id, user, database, peer, sqlstate: failure.sqlstate, reason: failure.message },
-      "pooler error",
-    );
+    this.clientLog.failed(session.identity, failure);
   }
 
   onSessionEnd(session: Session, reason: string): void {
@@ -405,10 +434,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.admission.endSession(session);
     if (session.cancelKey !== undefined) this.cancels.unregister(session.cancelKey);
     if (this.sessions.size === 0) this.#shutdown.onSessionsGone();
-    if (!this.#config.pgsluice.log_disconnections) return;
-    const { id, user, database, peer, connectedAtMs } = session.identity;
-    const ageSeconds = Math.round((this.#tickMs - connectedAtMs) / 1000);
-    this.logger.info({ client: id, user, database, peer, reason, ageSeconds }, "closing client");
+    this.clientLog.closed(session.identity, reason, this.#tickMs);
   }
 
   // ---- within ----
@@ -419,11 +445,9 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.peers.configure(ownId, peersOf(this.#config), seconds * 1000);
   }
 
-  #logStart({ id, user, database, peer, tls }: SessionIdentity): void {
-    this.logger.info({ client: id, user, database, peer, tls }, "login attempt: authenticated");
-  }
-
   #warnOfUselessRules(): void {
+    // Once is enough.
+    if (this.seat !== undefined && this.seat.slot > 0) return;
     const rules = uselessRules(this.authentication.rules, this.#config.pgsluice);
     if (rules.length > 0)
       this.logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
@@ -433,8 +457,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     const login = new Login(this, transport, peer);
     this.#logins.add(login);
     if (login.deadEnd) this.#deadEnds.add(login);
-    if (this.#config.pgsluice.log_connections)
-      this.logger.info({ client: login.id, peer }, "connection received");
+    this.clientLog.connected(login.id, peer);
   }
 
   /** The dead end that is there longest gives way, so that a flood of them keeps no cancel request out. */
@@ -461,7 +484,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.pools.tick();
     this.authentication.tick();
     this.autoDatabases.tick();
-    this.#consoles.lookAgain();
+    this.consoles.lookAgain();
     this.#tickStatistics();
   }
 

@@ -63,7 +63,7 @@ const answerMs = 15_000;
 const anyDatabase = "*";
 
 export class Authentication implements ClientAuthentication {
-  readonly mockKey: Buffer = randomBytes(32);
+  readonly mockKey: Buffer;
   #files: AuthenticationFiles;
   readonly #directory: LdapDirectory;
   readonly #owner: AuthenticationOwner;
@@ -75,8 +75,14 @@ export class Authentication implements ClientAuthentication {
   readonly #hostNames: HostNames;
   readonly #usual = new UsualKind();
 
-  constructor(owner: AuthenticationOwner, credentials: Credentials, files: AuthenticationFiles) {
+  constructor(
+    owner: AuthenticationOwner,
+    credentials: Credentials,
+    files: AuthenticationFiles,
+    mockKey: Buffer = randomBytes(32),
+  ) {
     this.#owner = owner;
+    this.mockKey = mockKey;
     this.#credentials = credentials;
     this.#files = files;
     this.#directory = new LdapDirectory(owner.logger);

@@ -5,8 +5,10 @@ import type {
   AdminContext,
   DatabaseStatistics,
   DatabaseView,
+  Fleet,
   PoolView,
   ShutdownWait,
+  WorkerView,
 } from "../admin/context.ts";
 import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
@@ -25,12 +27,18 @@ import { adminForcedDisconnect, administratorShutdown } from "../session/replies
 import type { Session } from "../session/session.ts";
 import { encodeParameterStatus } from "../wire/encode-backend.ts";
 import type { AutoDatabases } from "./auto-databases.ts";
+import type { ClientLog } from "./client-log.ts";
+import type { PoolerCounts } from "./counts.ts";
+import type { Listener } from "./listener.ts";
 import type { Pools } from "./pools.ts";
+import type { PoolerState } from "./workers/protocol.ts";
+import type { Seat } from "./workers/seat.ts";
 
 /** The pooler, as far as the console goes. */
 export interface ConsoleOwner {
   readonly logger: Logger;
   readonly clock: Clock;
+  readonly clientLog: ClientLog;
   readonly cancels: CancelRegistry;
   readonly peers: Peers;
   readonly config: Config;
@@ -40,6 +48,10 @@ export interface ConsoleOwner {
   readonly loginCount: number;
   readonly userNames: readonly string[];
   readonly shuttingDown: boolean;
+  /** Undefined: there is one process. */
+  readonly seat: Seat | undefined;
+  readonly counts: PoolerCounts;
+  readonly listener: Listener;
   asPgbouncer(): boolean;
   /** Reads the configuration again, wherever it came from. */
   reloadFromSource(): Promise<void>;
@@ -104,10 +116,7 @@ export class Consoles implements ConsoleHost {
   onConsoleEnd(console: ConsoleSession, reason: string): void {
     this.#consoles.delete(console);
     if (console.cancelKey !== undefined) this.#owner.cancels.unregister(console.cancelKey);
-    if (!this.config().pgsluice.log_disconnections) return;
-    const { id, user, database, peer, connectedAtMs } = console.identity;
-    const ageSeconds = Math.round((this.clock.now() - connectedAtMs) / 1000);
-    this.logger.info({ client: id, user, database, peer, reason, ageSeconds }, "closing client");
+    this.#owner.clientLog.closed(console.identity, reason, this.clock.now());
   }
 
   /** Throws OperationError `login.database_disabled` for a database that DISABLE has closed to new clients. */
@@ -212,17 +221,55 @@ export class Consoles implements ConsoleHost {
     return this.#owner.shuttingDown;
   }
 
+  get fleet(): Fleet | undefined {
+    return this.#owner.seat;
+  }
+
+  async workers(): Promise<readonly WorkerView[]> {
+    const { seat, counts, listener } = this.#owner;
+    if (seat !== undefined) return seat.workers();
+    const alone: WorkerView = {
+      worker: 1,
+      pid: process.pid,
+      state: "active",
+      connections: listener.openConnections,
+      clients: counts.sessions,
+      servers: counts.servers,
+      waiting: counts.waiting,
+      startedAtEpochMs: Date.now() - process.uptime() * 1000,
+      restarts: 0,
+    };
+    return [alone];
+  }
+
   pause(database: string | undefined): void {
     this.#owner.pools.pause(database);
+    this.#tellState();
   }
 
   resume(database: string | undefined): void {
     this.#owner.pools.resume(database);
+    this.#tellState();
   }
 
   setDisabled(database: string, disabled: boolean): void {
     if (disabled) this.#disabled.add(database);
     else this.#disabled.delete(database);
+    this.#tellState();
+  }
+
+  /** As another process is: this one was started while that changed. */
+  assume({ disabled, ...paused }: PoolerState): void {
+    this.#disabled.clear();
+    for (const database of disabled) this.#disabled.add(database);
+    this.#owner.pools.resume(undefined);
+    this.#owner.pools.pauseAs(paused);
+  }
+
+  /** A worker that is started later begins with it. */
+  #tellState(): void {
+    const { seat, pools } = this.#owner;
+    seat?.onState({ ...pools.pauseState, disabled: [...this.#disabled] });
   }
 
   reconnect(database: string | undefined): void {
@@ -235,6 +282,7 @@ export class Consoles implements ConsoleHost {
       database === undefined ? pools.views().map((view) => view.database) : [database],
     );
     for (const name of databases) pools.pause(name);
+    this.#tellState();
     for (const session of [...sessions]) {
       if (databases.has(session.identity.database)) session.fail(adminForcedDisconnect());
     }
@@ -285,11 +333,15 @@ export class Consoles implements ConsoleHost {
   }
 
   async change(name: string, value: string): Promise<void> {
-    await this.#owner.reload(withSetting(this.#owner.config, name, value));
+    const { seat } = this.#owner;
+    if (seat !== undefined) await seat.change(name, value);
+    else await this.#owner.reload(withSetting(this.#owner.config, name, value));
   }
 
   shutdown(wait: ShutdownWait): void {
-    this.#owner.beginShutdown(wait);
+    const { seat } = this.#owner;
+    if (seat !== undefined) seat.beginShutdown(wait);
+    else this.#owner.beginShutdown(wait);
   }
 }
 

@@ -34,6 +34,12 @@ interface Entry {
   readonly identity: Identity;
 }
 
+/** What PAUSE has done. */
+export interface PauseState {
+  readonly allPaused: boolean;
+  readonly paused: readonly string[];
+}
+
 /** So many databases that only `*` stands for are remembered when they are not in use. */
 const autoDatabasesMax = 10_000;
 
@@ -197,6 +203,16 @@ export class Pools {
   /** PAUSE is in force for every database. */
   get allPaused(): boolean {
     return this.#allPaused;
+  }
+
+  /** Of a process that begins while PAUSE is in force in others. */
+  pauseAs({ allPaused, paused }: PauseState): void {
+    if (allPaused) this.pause(undefined);
+    for (const database of paused) this.pause(database);
+  }
+
+  get pauseState(): PauseState {
+    return { allPaused: this.#allPaused, paused: [...this.#paused] };
   }
 
   pause(database: string | undefined): void {

@@ -10,7 +10,6 @@ import type { Logger } from "../base/log.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
-import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
 import type { AutoDatabase } from "./auto/database.ts";
@@ -126,7 +125,8 @@ export interface ClientAuthentication {
 
 export interface LoginContext extends SessionContext {
   readonly cancels: CancelRegistry;
-  readonly peers: Peers;
+  /** Whom a cancel request stops; undefined: nobody has this key. */
+  cancelTarget(pid: number, secret: Buffer): CancelTarget | undefined;
   readonly admission: Admission;
   /** Undefined: TLS is off. */
   clientTls(): ClientTls | undefined;

@@ -15,6 +15,7 @@ import { Pool } from "../../src/pool/pool.ts";
 import type { Server } from "../../src/pool/server.ts";
 import type { PoolSettings } from "../../src/pool/settings.ts";
 import { Listener } from "../../src/server/listener.ts";
+import { Sockets } from "../../src/server/sockets.ts";
 import { encodeQuery } from "../../src/wire/encode-frontend.ts";
 import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
@@ -207,6 +208,7 @@ test("clients that do not close their side are counted, and make room first", as
     silentLogger,
     refuse,
     () => false,
+    new Sockets(() => config.pgsluice),
   );
   await listener.open();
   const { host, port } = listener.address;

@@ -1,5 +1,14 @@
 /** The process itself. */
 export const processes = {
+  workers: {
+    type: "integer",
+    default: 1,
+    minimum: 1,
+    maximum: 64,
+    word: "auto",
+    reloadable: false,
+    doc: 'Processes that share the sockets and serve clients, so that the pooler can use several processors; `"auto"`: as many as there are processors. With 1 there is one process and nothing else. [operations.md](operations.md#several-workers) says what is shared among them. Only the program has it, not the library.',
+  },
   peer_id: {
     type: "integer",
     default: 0,

@@ -1,0 +1,27 @@
+/** What a pooler is given when it is one of several workers: where it sits among them, and the way to them. */
+import type { Fleet, ShutdownWait, WorkerView } from "../../admin/context.ts";
+import type { CancelTarget } from "../../pool/cancel-registry.ts";
+import type { Doors } from "../sockets.ts";
+import type { PoolerState } from "./protocol.ts";
+
+export interface Seat extends Fleet {
+  /** From 0. */
+  readonly slot: number;
+  readonly count: number;
+  readonly doors: Doors;
+  readonly mockKey: Buffer;
+  /** What PAUSE and DISABLE had done when this worker was started. */
+  readonly state: PoolerState;
+  onState(state: PoolerState): void;
+  /** Who hands a cancel request to the worker whose key it is; undefined: the key is of this one. `otherwise`: nobody has it. */
+  cancelTarget(
+    pid: number,
+    secret: Buffer,
+    otherwise: () => CancelTarget | undefined,
+  ): CancelTarget | undefined;
+  workers(): Promise<readonly WorkerView[]>;
+  reload(): Promise<void>;
+  /** SET of the console. */
+  change(name: string, value: string): Promise<void>;
+  beginShutdown(wait: ShutdownWait): void;
+}

@@ -1,0 +1,107 @@
+/** `pgsluice start` with several workers, in front of a lab, and its clients. */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import type { Lab } from "../../src/lab/index.ts";
+import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
+import { waitUntil } from "../kit/wait.ts";
+import { CliProgram, type Launch } from "./cli-program.ts";
+import { table } from "./console-client.ts";
+import { Client } from "./pooled.ts";
+
+export class WorkerProgram implements AsyncDisposable {
+  readonly program: CliProgram;
+  readonly folder: TempFolder;
+  readonly #lab: Lab;
+  #port = 0;
+
+  private constructor(lab: Lab, folder: TempFolder, launch: Launch, settings: string) {
+    this.#lab = lab;
+    this.folder = folder;
+    this.configure(settings);
+    this.program = new CliProgram(launch, "start", "--config", this.#file);
+  }
+
+  /** Two workers unless the settings say otherwise. */
+  static async start(lab: Lab, settings = "", launch: Launch = {}): Promise<WorkerProgram> {
+    const running = new WorkerProgram(lab, await tempFolder(), launch, settings);
+    const [, port] = await running.program.printed("stderr", /"port":(\d+)\},"msg":"listening"/);
+    running.#port = Number(port);
+    return running;
+  }
+
+  get #file(): string {
+    return path.join(this.folder.path, "pgsluice.toml");
+  }
+
+  get place(): { readonly host: string; readonly port: number } {
+    return { host: "127.0.0.1", port: this.#port };
+  }
+
+  /** Writes the file anew. */
+  configure(settings: string): void {
+    const { host, port } = this.#lab.primary;
+    const workers = settings.includes("workers =") ? "" : "workers = 2";
+    writeFileSync(
+      this.#file,
+      `[pgsluice]
+listen_port = 0
+auth_type = "trust"
+pool_mode = "transaction"
+admin_users = ["postgres"]
+server_tls_sslmode = "disable"
+${workers}
+${settings}
+[nodes.main]
+host = "${host}"
+port = ${port}
+`,
+    );
+  }
+
+  connect(startup: Parameters<typeof Client.connect>[1] = {}): Promise<Client> {
+    return Client.connect(this.place, startup);
+  }
+
+  console(): Promise<Client> {
+    return this.connect({ database: "pgbouncer" });
+  }
+
+  #crowds = 0;
+
+  /** So many clients, by their worker, which the console knows. */
+  async clients(count: number): Promise<Map<number, Client[]>> {
+    using console = await this.console();
+    const crowd = ++this.#crowds;
+    const clients = await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        this.connect({ parameters: [["application_name", `client ${crowd}.${index}`]] }),
+      ),
+    );
+    const byWorker = new Map<number, Client[]>();
+    for (const { application_name: name, worker } of await table(console, "show clients")) {
+      const [, of, index] = /^client (\d+)\.(\d+)$/.exec(name ?? "") ?? [];
+      const client = clients[Number(index)];
+      if (client === undefined || Number(of) !== crowd) continue;
+      const own = byWorker.get(Number(worker)) ?? [];
+      byWorker.set(Number(worker), [...own, client]);
+    }
+    return byWorker;
+  }
+
+  /** Process ids of workers that can serve, by their numbers. */
+  async pids(console: Client): Promise<Map<number, number>> {
+    const rows = await table(console, "show workers");
+    const active = rows.filter(({ state }) => state === "active");
+    return new Map(active.map(({ worker, pid }) => [Number(worker), Number(pid)]));
+  }
+
+  async untilActive(console: Client, count: number): Promise<void> {
+    const enough = async (): Promise<boolean> => (await this.pids(console)).size === count;
+    await waitUntil(enough, `${count} workers can serve`, 40_000);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.program[Symbol.asyncDispose]();
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
