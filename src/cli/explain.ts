@@ -7,9 +7,9 @@ import { systemClock } from "../base/clock.ts";
 import { connect, type Result } from "../client/index.ts";
 import {
   Catalog,
+  CatalogReading,
   type CatalogRow,
   Classifier,
-  catalogQuery,
   type Explanation,
   explain,
   Parser,
@@ -64,12 +64,16 @@ async function run(
 
 async function catalogOf(target: string): Promise<Catalog> {
   await using connection = await connect(target);
-  const rows: CatalogRow[] = [];
-  await connection.execute(catalogQuery, {
-    rowMode: "text",
-    onResult: (result: Result<unknown>) => rows.push(...(result.rows as CatalogRow[])),
-  });
-  return Catalog.loaded(rows);
+  const reading = new CatalogReading();
+  while (reading.query !== undefined) {
+    const rows: CatalogRow[] = [];
+    await connection.execute(reading.query, {
+      rowMode: "text",
+      onResult: (result: Result<unknown>) => rows.push(...(result.rows as CatalogRow[])),
+    });
+    reading.take(rows);
+  }
+  return reading.catalog;
 }
 
 const columnWidth = 13;

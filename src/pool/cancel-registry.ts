@@ -1,6 +1,6 @@
 /**
- * Who a cancel key belongs to. Every client gets a process id and a secret of its own, made here and unknown
- * to any server; a cancel request is looked up by the process id and compared with the secret in constant
+ * Who a cancel key belongs to. Every client gets a process id and a secret of its own; the secret is made here and unknown
+ * to any server, and so is the process id, unless the client has a home (session/auto/homes.ts). A cancel request is looked up by the process id and compared with the secret in constant
  * time. The process id is a positive 32-bit integer, because drivers read it as a signed one.
  *
  * With peers the key says whose it is, in PgBouncer's layout (objects.c accept_cancel_request), so that a process
@@ -10,7 +10,7 @@
  *            0rrrrrrr low      high     rrrrrrrr rrr…r    rrrrrrhh      r: random, h: hops that are left, 3 at first
  *            process id: the peer's id in the middle     secret
  *
- * Where several workers share the sockets, the first byte of the process id, divided by their number, leaves the number of the
+ * Where several workers share the sockets, the first byte of the secret, divided by their number, leaves the number of the
  * worker whose client it is; with two workers that is one bit of the random ones.
  *
  * That leaves 45 random bits. PgBouncer drops requests whose key is not of 8 bytes, so with peers clients of
@@ -32,6 +32,8 @@ export interface CancelKey {
 
 /** Largest process id: a signed 32-bit integer. */
 const pidMax = 0x7fff_ffff;
+/** No process of a server has an id as large as what is made up here (Linux, threads.h PID_MAX_LIMIT). */
+const realPidMax = 0x40_0000;
 /** Secret of protocol 3.0, and of 3.2 as PostgreSQL 18 sends it. */
 const secretBytes30 = 4;
 const secretBytes32 = 32;
@@ -66,14 +68,23 @@ export class CancelRegistry {
     return this.#size;
   }
 
-  /** A new key for `target`. `longSecret`: the client speaks protocol 3.2. */
-  register(target: CancelTarget, longSecret: boolean): CancelKey {
+  /**
+   * A new key for `target`. `longSecret`: the client speaks protocol 3.2. `serverPid`: the process id that it had better
+   * be, which is possible unless the key has to say whose it is.
+   */
+  register(target: CancelTarget, longSecret: boolean, serverPid?: number): CancelKey {
     const peered = this.peerId !== 0;
-    const secret = randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
+    let secret = this.#randomSecret(longSecret && !peered ? secretBytes32 : secretBytes30);
     if (peered) withHops(secret, hopBits);
     let pid = this.#randomPid();
-    // Among peers a process id has 15 random bits, too few for every client to have one of its own.
-    while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+    if (serverPid !== undefined && !peered) {
+      pid = serverPid;
+      // Processes of several nodes may have the same id.
+      while (this.#has(pid, secret)) secret = this.#randomSecret(secret.length);
+    } else {
+      // Among peers a process id has 15 random bits, too few for every client to have one of its own.
+      while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+    }
     this.#targets.set(pid, { secret, target, peered, next: this.#targets.get(pid) });
     this.#size++;
     return { pid, secret };
@@ -100,15 +111,17 @@ export class CancelRegistry {
     return undefined;
   }
 
-  #randomPid(): number {
+  /** Never all zeros: what was never filled in matches nobody. */
+  #randomSecret(bytes: number): Buffer {
     for (;;) {
-      const pid = this.#anyPid();
-      if (slotOfKey(pid, this.#slots) === this.#slot) return pid;
+      const secret = randomBytes(bytes);
+      const own = slotOfKey(secret, this.#slots) === this.#slot;
+      if (own && secret.some((byte) => byte !== 0)) return secret;
     }
   }
 
-  #anyPid(): number {
-    if (this.peerId === 0) return randomInt(1, pidMax);
+  #randomPid(): number {
+    if (this.peerId === 0) return randomInt(realPidMax, pidMax) + 1;
     const [first, last] = randomBytes(2) as unknown as [number, number];
     const middle = ((this.peerId & 0xff) << 16) | (this.peerId & 0xff00);
     return ((first & 0x7f) << 24) | middle | last;
@@ -123,8 +136,8 @@ export class CancelRegistry {
 }
 
 /** The worker that a key is of, if one of `count` workers has given it. */
-export function slotOfKey(pid: number, count: number): number {
-  return (pid >>> 24) % count;
+export function slotOfKey(secret: Buffer, count: number): number {
+  return (secret[0] ?? 0) % count;
 }
 
 /** The peer that a key is of, if it is one among peers: any key can be read so. */
@@ -145,12 +158,4 @@ export function secretWithHops(secret: Buffer, hops: number): Buffer {
 function withHops(secret: Buffer, hops: number): Buffer {
   secret[hopByte] = ((secret[hopByte] ?? 0) & ~hopBits) | hops;
   return secret;
-}
-
-/** Never all zeros: what was never filled in matches nobody. */
-function randomSecret(bytes: number): Buffer {
-  for (;;) {
-    const secret = randomBytes(bytes);
-    if (secret.some((byte) => byte !== 0)) return secret;
-  }
 }

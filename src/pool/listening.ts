@@ -4,33 +4,36 @@
  * They come on top of `pool_size`, since nobody waits for one, and count against every other limit. None is opened
  * where that would exceed a limit, and none is closed to make room: who listens would miss notifications.
  */
+import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
-import { outcomeOf, reasonOf } from "./failures.ts";
-import { Opening } from "./opening.ts";
+import { Opening, serverOn } from "./opening.ts";
 import type { Places } from "./places.ts";
-import { Server } from "./server.ts";
+import type { PoolLog } from "./pool-log.ts";
+import type { Server } from "./server.ts";
 import type { PoolOptions, PoolSettings } from "./settings.ts";
 import type { Statistics } from "./statistics.ts";
 
-/** What they need of their pool. */
-type ListeningParts = Pick<PoolOptions, "name" | "connectOptions" | "clock" | "logger"> & {
-  readonly statistics: Statistics;
-};
-
 export class ListeningServers {
-  readonly #parts: ListeningParts;
+  readonly #pool: { readonly settings: PoolSettings; readonly statistics: Statistics };
+  readonly #clock: Clock;
   readonly #places: Places;
-  readonly #settings: () => PoolSettings;
+  readonly #log: PoolLog;
   readonly #servers = new Set<Server>();
   readonly #opening: Opening;
   #closed = false;
 
-  constructor(parts: ListeningParts, places: Places, settings: () => PoolSettings) {
-    this.#parts = parts;
+  constructor(
+    { connectOptions, clock }: PoolOptions,
+    pool: { readonly settings: PoolSettings; readonly statistics: Statistics },
+    places: Places,
+    log: PoolLog,
+  ) {
+    this.#pool = pool;
+    this.#clock = clock;
     this.#places = places;
-    this.#settings = settings;
-    this.#opening = new Opening(parts.connectOptions, parts.clock);
+    this.#log = log;
+    this.#opening = new Opening(connectOptions, clock);
   }
 
   [Symbol.iterator](): Iterator<Server> {
@@ -44,7 +47,7 @@ export class ListeningServers {
 
   /** Whether one may be opened now: there is a place for it, and the last attempt did not just fail. */
   get mayOpen(): boolean {
-    const nowMs = this.#parts.clock.now();
+    const nowMs = this.#clock.now();
     return !this.#closed && this.#opening.mayTry(nowMs) && this.#places.hasRoomBeside(nowMs);
   }
 
@@ -60,7 +63,10 @@ export class ListeningServers {
     }
     places.giveBeside();
     if (opened.kind === "open") opened.connection.transport.destroy();
-    if (opened.kind === "failed") this.#noteFailure(opened.failure);
+    if (opened.kind === "failed") {
+      this.#opening.noteFailure(opened.failure, this.#pool.settings.serverLoginRetryMs);
+      this.#log.loginFailed(opened.failure);
+    }
     places.onPlaceFree();
     return undefined;
   }
@@ -69,7 +75,7 @@ export class ListeningServers {
   discard(server: Server, reason: string): void {
     if (server.closed) return;
     this.#forget(server);
-    this.#parts.logger.info({ ...this.#labels(server), reason }, "closing server");
+    this.#log.closing(server, reason);
     server.terminate();
   }
 
@@ -91,22 +97,14 @@ export class ListeningServers {
   }
 
   #admit(connection: OpenConnection): Server {
-    const { clock, statistics, logger } = this.#parts;
-    const server = new Server(connection, {
-      nowMs: clock.now(),
-      preparedMax: 0,
-      packetBytesMax: this.#settings().packetBytesMax,
-      statistics,
-      onClosed: (closed, error) => {
-        if (closed.closed) return;
-        logger.warn({ ...this.#labels(closed), reason: error.message }, "server lost");
-        this.#forget(closed);
-      },
+    const server = serverOn(connection, this.#pool, this.#clock.now(), (closed, error) => {
+      if (closed.closed) return;
+      this.#log.lost(closed, error.message);
+      this.#forget(closed);
     });
     server.state = "listening";
     this.#servers.add(server);
-    const { endpoint: node, tls } = connection;
-    logger.info({ ...this.#labels(server), from: server.localEnd, node, tls }, "new connection to server");
+    this.#log.opened(server);
     return server;
   }
 
@@ -115,18 +113,5 @@ export class ListeningServers {
     this.#servers.delete(server);
     this.#places.giveBeside();
     this.#places.onPlaceFree();
-  }
-
-  #noteFailure(failure: Failure): void {
-    const { logger, name: pool } = this.#parts;
-    this.#opening.noteFailure(failure, this.#settings().serverLoginRetryMs);
-    logger.warn(
-      { pool, sqlstate: failure.sqlstate, outcome: outcomeOf(failure), reason: reasonOf(failure) },
-      "server login failed",
-    );
-  }
-
-  #labels(server: Server): object {
-    return { pool: this.#parts.name, server: server.id, backendPid: server.backendPid, listens: true };
   }
 }

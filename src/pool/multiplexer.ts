@@ -174,7 +174,8 @@ export class Multiplexer implements Waiter, SharedServerListener {
 
   onRoom(shared: SharedServer): void {
     if (!this.#shared.includes(shared)) return;
-    if (!shared.draining && this.#others > this.#drainingCount) shared.draining = true;
+    const wanted = this.#others > this.#drainingCount || this.#pool.isAwaited(shared.server);
+    if (!shared.draining && wanted) shared.draining = true;
     if (!shared.draining) this.#feed(shared);
     if (shared.depth > 0 || shared.server.closed) return;
     this.#forget(shared);

@@ -7,7 +7,9 @@ import type { Failure } from "../base/errors.ts";
 import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import { cachedFailure, connectFailure } from "./failures.ts";
-import type { ConnectOptionsSource } from "./settings.ts";
+import { Server } from "./server.ts";
+import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
+import type { Statistics } from "./statistics.ts";
 
 /** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
 const connectingMax = 8;
@@ -17,6 +19,9 @@ const readBufferBytes = 64 * 1024;
 const startingUp = "57P03";
 /** How soon such a server is asked again. */
 const startingUpRetryMs = 500;
+
+/** Is called when the next new server is there, or none can be had. */
+export type Newcomer = () => void;
 
 /** What became of one attempt. */
 export type Opened =
@@ -37,6 +42,8 @@ export class Opening {
   #generation = 0;
   #retryAtMs = 0;
   #lastFailure: Failure | undefined;
+  /** Who hopes for a new server, the first one first. */
+  readonly #hopeful: Newcomer[] = [];
 
   constructor(source: ConnectOptionsSource, clock: Clock) {
     this.#source = source;
@@ -51,6 +58,11 @@ export class Opening {
   /** False while a failure keeps the next attempt waiting. */
   mayTry(nowMs: number): boolean {
     return nowMs >= this.#retryAtMs;
+  }
+
+  /** Nothing speaks against an attempt that nobody is in need of: the last one succeeded, and few are under way. */
+  get easy(): boolean {
+    return this.#lastFailure === undefined && this.room > 0;
   }
 
   /** How many may be begun now. After a failure one connection tries the way; the others follow it. */
@@ -84,6 +96,25 @@ export class Opening {
     return { kind: "stale" };
   }
 
+  hope(newcomer: Newcomer): void {
+    this.#hopeful.push(newcomer);
+  }
+
+  /** The hope is given up. */
+  forget(newcomer: Newcomer): void {
+    const index = this.#hopeful.indexOf(newcomer);
+    if (index >= 0) this.#hopeful.splice(index, 1);
+  }
+
+  /** A new server is there. */
+  welcome(): void {
+    this.#hopeful.shift()?.();
+  }
+
+  #disappoint(): void {
+    for (const newcomer of this.#hopeful.splice(0)) newcomer();
+  }
+
   noteSuccess(): void {
     this.#lastFailure = undefined;
     this.#retryAtMs = 0;
@@ -96,6 +127,7 @@ export class Opening {
     this.#lastFailure = failure;
     // A node that is starting is asked again soon; any other failure is not hammered.
     this.#retryAtMs = this.#clock.now() + Math.max(1, retryMs);
+    this.#disappoint();
     return transient;
   }
 
@@ -108,5 +140,23 @@ export class Opening {
 
   abort(): void {
     for (const attempt of this.#attempts) attempt.abort();
+    this.#disappoint();
   }
+}
+
+/** A server of `pool` on a connection that was opened. */
+export function serverOn(
+  connection: OpenConnection,
+  pool: { readonly settings: PoolSettings; readonly statistics: Statistics },
+  nowMs: number,
+  onClosed: (server: Server, error: Failure) => void,
+): Server {
+  const { preparedMax, packetBytesMax } = pool.settings;
+  return new Server(connection, {
+    nowMs,
+    preparedMax,
+    packetBytesMax,
+    statistics: pool.statistics,
+    onClosed,
+  });
 }

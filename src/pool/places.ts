@@ -56,6 +56,11 @@ export class Places {
     return room;
   }
 
+  /** A server may be opened that nobody is in need of. */
+  get vacant(): boolean {
+    return this.#budgets.every((budget) => !budget.full);
+  }
+
   /** Closes idle servers of others, where that makes room under every limit. Returns whether it did. */
   makeRoom(nowMs: number): boolean {
     const full = this.#budgets.filter((budget) => !budget.hasRoomFor(this.#member, nowMs));

@@ -10,21 +10,21 @@
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
-import type { Logger } from "../base/log.ts";
 import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
-import { outcomeOf, poolerShutdown, reasonOf, serverShuttingDown, uncleanLogin } from "./failures.ts";
+import { poolerShutdown, serverShuttingDown, uncleanLogin } from "./failures.ts";
 import { ListeningServers } from "./listening.ts";
 import { Offers } from "./offers.ts";
-import { Opening } from "./opening.ts";
+import { type Newcomer, Opening, serverOn } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
 import { VectorCache, type Welcome } from "./parameters.ts";
 import { Places } from "./places.ts";
+import { PoolLog } from "./pool-log.ts";
 import { StatementRegistry } from "./prepared.ts";
 import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
-import { Server } from "./server.ts";
+import type { Server } from "./server.ts";
 import { ServerSet } from "./server-set.ts";
 import type { PoolOptions, PoolSettings } from "./settings.ts";
 import { Statistics } from "./statistics.ts";
@@ -35,6 +35,7 @@ const canonicalMax = 1000;
 
 export class Pool implements BudgetMember {
   readonly name: string;
+  readonly group: ServerBudget;
   readonly cancels: CancelRequests;
   readonly statistics: Statistics;
   readonly statements: StatementRegistry;
@@ -54,7 +55,7 @@ export class Pool implements BudgetMember {
 
   readonly #places: Places;
   readonly #clock: Clock;
-  readonly #logger: Logger;
+  readonly #log: PoolLog;
   readonly #servers: ServerSet;
   readonly #ownQueries: OwnQueries;
   readonly #waiting = new WaitQueue();
@@ -74,15 +75,15 @@ export class Pool implements BudgetMember {
     this.statements = new StatementRegistry(this.statistics);
     this.#opening = new Opening(options.connectOptions, options.clock);
     this.#places = new Places(options.budgets, this);
+    this.group = this.#places.group;
     this.#onServerGone = options.onServerGone ?? ((): void => undefined);
     this.#servers = new ServerSet(() => this.#onGone());
     this.#ownQueries = new OwnQueries(this.#servers, options.clock);
     this.#clock = options.clock;
     this.#inUseAtMs = options.clock.now();
-    this.#logger = options.logger;
+    this.#log = new PoolLog(options.logger, options.name);
     this.cancels = new CancelRequests(options.name, options.logger);
-    const { statistics } = this;
-    this.listening = new ListeningServers({ ...options, statistics }, this.#places, () => this.settings);
+    this.listening = new ListeningServers(options, this, this.#places, this.#log);
   }
 
   /** Servers open or being opened. */
@@ -104,17 +105,13 @@ export class Pool implements BudgetMember {
   }
 
   get waitingCount(): number {
-    return this.#waiting.length;
+    return this.#waiting.size;
   }
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
     if (this.#paused || !this.#opening.mayTry(this.#clock.now())) return undefined;
     return this.#waiting.length > this.coming ? this.#waiting.firstSinceMs : undefined;
-  }
-
-  get group(): ServerBudget {
-    return this.#places.group;
   }
 
   mayReplace(other: BudgetMember): boolean {
@@ -138,10 +135,9 @@ export class Pool implements BudgetMember {
 
   /**
    * A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once); `preferred`, if
-   * that is idle.
+   * that is idle, or, if the waiter is `bound` to it, will be soon.
    */
-  lease(waiter: Waiter, preferred?: Server): Server | undefined {
-    if (preferred?.state === "idle") this.#servers.prefer(preferred);
+  lease(waiter: Waiter, preferred?: Server, bound = false): Server | undefined {
     if (this.#closed || this.#draining) {
       waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
       return undefined;
@@ -150,8 +146,12 @@ export class Pool implements BudgetMember {
       this.#queue(waiter);
       return undefined;
     }
+    if (bound && preferred !== undefined && preferred.state !== "idle" && !preferred.closed) {
+      this.#waiting.bind(waiter, preferred, this.#clock.now());
+      return undefined;
+    }
     // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
-    const server = this.#takeIdle();
+    const server = this.#takeIdle(preferred);
     if (server !== undefined) return server;
     const failure = this.#servers.size > 0 ? undefined : this.#opening.recentFailure;
     if (failure !== undefined) {
@@ -171,6 +171,11 @@ export class Pool implements BudgetMember {
   /** Servers are given to whoever asks. */
   get handsOut(): boolean {
     return !this.#closed && !this.#draining && !this.#paused;
+  }
+
+  /** Somebody waits for this server and no other. */
+  isAwaited(server: Server): boolean {
+    return this.#waiting.isAwaited(server);
   }
 
   /** The server that {@link lease} would give now. */
@@ -215,7 +220,7 @@ export class Pool implements BudgetMember {
   }
 
   #close(server: Server, reason: string): void {
-    this.#logger.info({ ...this.#labels(server), reason }, "closing server");
+    this.#log.closing(server, reason);
     server.owner = undefined;
     this.#servers.move(server, "closed");
     server.terminate();
@@ -303,6 +308,10 @@ export class Pool implements BudgetMember {
     const nowMs = this.#clock.now();
     const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.settings;
     this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
+    for (const waiter of this.#waiting.unbind(nowMs)) {
+      const server = this.lease(waiter);
+      if (server !== undefined) waiter.onLeased(server);
+    }
     this.#tickServers(nowMs);
     for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
@@ -340,7 +349,7 @@ export class Pool implements BudgetMember {
       this.discard(server, `evicted for ${limit}`);
       return;
     }
-    const next = this.#waiting.shift();
+    const next = this.#waiting.shift(server);
     if (next === undefined) {
       this.#servers.move(server, "idle");
       return;
@@ -350,16 +359,16 @@ export class Pool implements BudgetMember {
       next.onLeased(server);
     } catch (error) {
       // Whoever gave the server back must not suffer for a mistake in the code of whoever got it.
-      this.#logger.error({ pool: this.name, server: server.id, err: error }, "internal error");
+      this.#log.mistake(server, error);
       if (server.owner === undefined && server.state === "active") this.discard(server, "internal error");
     }
   }
 
   /** The idle server whose turn it is; if it has to be checked first, that is begun. */
-  #takeIdle(): Server | undefined {
+  #takeIdle(preferred: Server | undefined): Server | undefined {
     const { idle } = this.#servers;
     const turn = this.settings.roundRobin ? 0 : -1;
-    let server = idle.at(turn);
+    let server = preferred?.state === "idle" ? preferred : idle.at(turn);
     // What a server said while it was idle, its last words perhaps, was heard by nobody.
     for (; server !== undefined && !server.fit; server = idle.at(turn)) {
       this.discard(server, server.closeReason ?? "unclean server");
@@ -398,10 +407,20 @@ export class Pool implements BudgetMember {
     const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
     for (let i = 0; i < wanted; i++) {
       if (!this.#places.hasRoom(nowMs) && (i >= forClients || !this.#places.makeRoom(nowMs))) return;
-      // In PgBouncer's words.
-      if (this.group.full) this.#logger.warn({ pool: this.name }, "taking connection from reserve_pool");
+      if (this.group.full) this.#log.takesFromReserve();
       void this.#openServer();
     }
+  }
+
+  /**
+   * Opens a server that nobody is in need of yet, if there is room and nothing against it; `newcomer` hears of the next
+   * new one. Returns how to give that hope up.
+   */
+  openSpare(newcomer: Newcomer): (() => void) | undefined {
+    if (!this.handsOut || !this.#opening.easy || !this.#places.vacant) return undefined;
+    this.#opening.hope(newcomer);
+    void this.#openServer();
+    return () => this.#opening.forget(newcomer);
   }
 
   async #openServer(): Promise<void> {
@@ -422,18 +441,10 @@ export class Pool implements BudgetMember {
   }
 
   #admit(connection: OpenConnection): void {
-    const server = new Server(connection, {
-      nowMs: this.#clock.now(),
-      preparedMax: this.settings.preparedMax,
-      packetBytesMax: this.settings.packetBytesMax,
-      statistics: this.statistics,
-      onClosed: (closed, error) => this.#onServerClosed(closed, error),
-    });
+    const server = serverOn(connection, this, this.#clock.now(), this.#onServerClosed);
     this.#servers.add(server);
     this.#opening.noteSuccess();
-    const { endpoint: node, tls } = connection;
-    const from = server.localEnd;
-    this.#logger.info({ ...this.#labels(server), from, node, tls }, "new connection to server");
+    this.#log.opened(server);
     if (this.#closed) {
       this.discard(server, "pooler is shutting down");
     } else if (this.settings.connectQuery !== "" && server.fit) {
@@ -446,12 +457,12 @@ export class Pool implements BudgetMember {
 
   /** A new server is ready for its first client. `error`: why its `connect_query` failed, which is no reason to close it. */
   readonly #begin = (server: Server, error?: string): void => {
-    if (error !== undefined)
-      this.#logger.warn({ ...this.#labels(server), reason: error }, "connect_query failed");
+    if (error !== undefined) this.#log.connectQueryFailed(server, error);
     server.parameters.takeIdentity();
     this.welcome = new Map(server.parameters.entries());
     if (server.fit) {
       this.#offers.add(server);
+      this.#opening.welcome();
       return;
     }
     this.#close(server, "unclean server");
@@ -462,27 +473,19 @@ export class Pool implements BudgetMember {
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
     const transient = this.#opening.noteFailure(failure, this.settings.serverLoginRetryMs);
-    this.#logger.warn(
-      { pool: this.name, sqlstate: failure.sqlstate, outcome: outcomeOf(failure), reason: reasonOf(failure) },
-      "server login failed",
-    );
+    this.#log.loginFailed(failure);
     // While servers of ours will come free, or may still come, "too many connections" is no news to clients.
     if (!transient && this.size === 0) this.#waiting.failAll(failure);
   }
 
-  #onServerClosed(server: Server, error: Failure): void {
-    const names = this.#labels(server);
-    if (error.source === "internal") this.#logger.error({ ...names, err: error.cause }, "internal error");
+  readonly #onServerClosed = (server: Server, error: Failure): void => {
+    if (error.source === "internal") this.#log.mistake(server, error.cause);
     if (!server.closed) {
-      this.#logger.warn({ ...names, reason: error.message }, "server lost");
+      this.#log.lost(server, error.message);
       this.#servers.move(server, "closed");
     }
     this.#onPlaceFree();
-  }
-
-  #labels(server: Server): object {
-    return { pool: this.name, server: server.id, backendPid: server.backendPid };
-  }
+  };
 
   /** A place is free again: its server was closed, or will not be opened. */
   #onGone(): void {

@@ -65,11 +65,6 @@ export class ServerSet {
     }
   }
 
-  /** An idle server is the next to be taken. */
-  prefer(server: Server): void {
-    this.#idle.push(...this.#idle.splice(this.#idle.lastIndexOf(server), 1));
-  }
-
   /** As {@link move}, for a query of the pool's own that has to be answered by then. */
   moveUntil(server: Server, state: "resetting" | "checking", deadlineMs: number): void {
     this.move(server, state);

@@ -32,6 +32,8 @@ export interface ServerOwner {
    * returns goes to the client in front of the next ReadyForQuery.
    */
   readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
+  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets. */
+  onWords?(message: Buffer): Buffer;
   /** What goes to the client in place of a notification; undefined: nothing does. Without it they are passed on. */
   readonly onNotification?: ((bytes: Buffer) => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
@@ -125,6 +127,9 @@ export class Server implements TransportListener {
   /** It holds prepared statements under a client's own names. */
   hasForeignNames = false;
   sequencesOf: number | undefined;
+  /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
+  homeOf: number | undefined;
+  userPid: number | undefined;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 
@@ -342,13 +347,27 @@ export class Server implements TransportListener {
       case Backend.parameterStatus:
         return this.#noteParameter(verdict);
       case Backend.errorResponse:
-        if (whole) this.#noteError(verdict);
-        break;
+        if (!whole) break;
+        this.#noteError(verdict);
+        return this.#reworded(verdict);
+      case Backend.noticeResponse:
+        return whole ? this.#reworded(verdict) : verdict;
       case Backend.notificationResponse:
         return whole ? this.#noteNotification(verdict) : verdict;
       default:
     }
     return verdict;
+  }
+
+  /** What the owner would rather have the client read, takes the message's place. */
+  #reworded(verdict: Verdict): Verdict {
+    if (verdict !== Verdict.forward || this.owner?.onWords === undefined) return verdict;
+    const { buffer, start, end } = this.#framer;
+    const message = buffer.subarray(start, end);
+    const words = this.owner.onWords(message);
+    if (words === message) return verdict;
+    this.replies.replacement = words;
+    return Verdict.replace;
   }
 
   /** Returns what is to become of the report. */

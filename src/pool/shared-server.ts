@@ -27,6 +27,8 @@ export interface Sharer {
   sendUnit(shared: SharedServer): void;
   /** Returns false if bytes of the buffer are still needed after the call. */
   onReplies(bytes: Buffer): boolean;
+  /** An error or notice of the server for the client: as the client has to read it. */
+  reword(message: Buffer): Buffer;
   /** The client's socket has more waiting in it than it should. */
   readonly congested: boolean;
   /** All is answered. */
@@ -168,6 +170,10 @@ export class SharedServer implements ServerOwner {
     if (this.server.dying && !place.relayed) return true;
     if (place.endangered && !place.cancelAsked && !place.relayed && this.#hold(place, bytes)) return true;
     return this.#relay(place, sharer, bytes);
+  }
+
+  onWords(message: Buffer): Buffer {
+    return this.#places.peekFirst()?.sharer?.reword(message) ?? message;
   }
 
   /** A unit is answered, up to its ReadyForQuery. */

@@ -1,4 +1,7 @@
-/** Clients that wait for a server of one pool, served in the order in which they came. */
+/**
+ * Clients that wait for a server of one pool, served in the order in which they came; before them, for a moment, those
+ * that wait for this server and no other.
+ */
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
@@ -16,17 +19,34 @@ export interface Waiter {
   onLongWait(): void;
 }
 
+/** So long a client waits for one server while others may be idle. */
+const boundMsMax = 1000;
+
 interface Waiting {
   readonly waiter: Waiter;
   readonly sinceMs: number;
   notified: boolean;
 }
 
+/** A client that waits for one server. */
+interface Bound {
+  readonly waiter: Waiter;
+  readonly server: Server;
+  readonly untilMs: number;
+}
+
 export class WaitQueue {
   readonly #waiting = new Deque<Waiting>();
+  #bound: Bound[] = [];
 
+  /** Those whom any server would help. */
   get length(): number {
     return this.#waiting.length;
+  }
+
+  /** All who wait. */
+  get size(): number {
+    return this.#waiting.length + this.#bound.length;
   }
 
   /** Since when the first one waits; undefined if nobody waits. */
@@ -44,12 +64,35 @@ export class WaitQueue {
     return true;
   }
 
-  /** Whoever has waited longest. */
-  shift(): Waiter | undefined {
+  /** Waits for `server` alone, for a moment. */
+  bind(waiter: Waiter, server: Server, nowMs: number): void {
+    this.#bound.push({ waiter, server, untilMs: nowMs + boundMsMax });
+  }
+
+  isAwaited(server: Server): boolean {
+    return this.#bound.length > 0 && this.#bound.some((bound) => bound.server === server);
+  }
+
+  /** Those who have waited for one server in vain; they wait no more. */
+  unbind(nowMs: number): Waiter[] {
+    if (this.#bound.length === 0) return [];
+    const inVain = (bound: Bound): boolean => bound.server.closed || nowMs >= bound.untilMs;
+    const waiters = this.#bound.filter(inVain).map(({ waiter }) => waiter);
+    this.#bound = this.#bound.filter((bound) => !inVain(bound));
+    return waiters;
+  }
+
+  /** Who gets `server`: whoever waits for it, else whoever has waited longest. */
+  shift(server: Server): Waiter | undefined {
+    if (this.#bound.length > 0) {
+      const index = this.#bound.findIndex((bound) => bound.server === server);
+      if (index >= 0) return this.#bound.splice(index, 1)[0]?.waiter;
+    }
     return this.#waiting.shift()?.waiter;
   }
 
   remove(waiter: Waiter): void {
+    if (this.#bound.length > 0) this.#bound = this.#bound.filter((bound) => bound.waiter !== waiter);
     for (const waiting of this.#waiting) {
       if (waiting.waiter !== waiter) continue;
       this.#waiting.remove(waiting);
@@ -58,7 +101,8 @@ export class WaitQueue {
   }
 
   failAll(failure: Failure): void {
-    const waiting = [...this.#waiting];
+    const waiting = [...this.#bound, ...this.#waiting];
+    this.#bound = [];
     this.#waiting.clear();
     for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
   }

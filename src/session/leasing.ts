@@ -32,6 +32,8 @@ export interface LeasingClient {
   readonly behind: boolean;
   /** The server that the unit had better run on. */
   readonly preferredServer: Server | undefined;
+  /** It waits for that one. */
+  readonly boundToServer: boolean;
   onServerLost(failure: Failure, relayed: boolean): void;
 }
 
@@ -189,7 +191,8 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #lease(): void {
-    const server = this.#pool.lease(this, this.#client.preferredServer);
+    const { preferredServer, boundToServer } = this.#client;
+    const server = this.#pool.lease(this, preferredServer, boundToServer);
     if (server === undefined) {
       if (this.#waiting) this.#parts.activity.waitStartMs = this.#parts.clock.now();
       return;

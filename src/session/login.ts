@@ -16,6 +16,7 @@ import { Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import { ParameterVector, type Welcome } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { Server } from "../pool/server.ts";
 import { Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeAuthenticationOk } from "../wire/encode-backend.ts";
 import { Frame, Framer, frontendLoginRules } from "../wire/framer.ts";
@@ -399,7 +400,9 @@ export class Login implements TransportListener, WelcomeListener {
     if (place !== "ok") throw admissionFailure(place);
     this.#pool = pool;
     const { queryWaitMs } = this.#context.clientLimits(startup.user);
-    this.#welcome = new WelcomeRequest(pool, startup.tracked, this, queryWaitMs);
+    const client = { id: this.id, queryWaitTimeoutMs: queryWaitMs };
+    const homes = pool.settings.mode === "auto" ? this.#context.autoDatabase(pool).homes : undefined;
+    this.#welcome = new WelcomeRequest(client, pool, homes, startup.tracked, this);
     this.#welcome.start();
   }
 
@@ -411,7 +414,7 @@ export class Login implements TransportListener, WelcomeListener {
 
   // ---- welcome ----
 
-  onWelcome(welcome: Welcome): void {
+  onWelcome(welcome: Welcome, home: Server | undefined): void {
     this.#welcome = undefined;
     const startup = this.#startup as Startup; // read before
     const context = this.#context;
@@ -424,7 +427,8 @@ export class Login implements TransportListener, WelcomeListener {
     );
     context.admission.handOver(this, session);
     context.onSessionStart(session);
-    this.#become(session, startup, Buffer.concat([welcome.messages, context.loginNotice()]));
+    const parameters = Buffer.concat([welcome.messages, context.loginNotice()]);
+    this.#become(session, startup, parameters, home?.backendPid);
   }
 
   #identity(startup: Startup): SessionIdentity {
@@ -439,8 +443,8 @@ export class Login implements TransportListener, WelcomeListener {
   }
 
   /** The login is over: whatever has come behind it is the session's. */
-  #become(session: ConsoleStart["session"], startup: Startup, parameters: Buffer): void {
-    const key = this.#context.cancels.register(session, startup.minor >= minorMax);
+  #become(session: ConsoleStart["session"], startup: Startup, parameters: Buffer, pid?: number): void {
+    const key = this.#context.cancels.register(session, startup.minor >= minorMax, pid);
     session.cancelKey = key;
     this.#transport.write(greeting(key, parameters, this.#authenticationOkSent));
     const rest = this.#takeKept();

@@ -65,6 +65,11 @@ export class Requests {
     if (following !== undefined) this.#auto?.follow(server, this.#output, following);
   }
 
+  /** An error or notice of the server for the client: as the client has to read it. */
+  reword(message: Buffer): Buffer {
+    return this.#statements?.reword(message) ?? message;
+  }
+
   #forwardNaming(server: Server, type: NamingType, buffer: Buffer, start: number, end: number): void {
     const statements = this.#statements;
     if (statements === undefined) {

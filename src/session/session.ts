@@ -46,12 +46,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly identity: SessionIdentity;
   readonly parameters: ParameterVector;
   readonly activity: Activity;
-  /** Given by the login as soon as the session exists; taken back when it ends. */
-  cancelKey: CancelKey | undefined;
-
+  readonly pool: Pool;
+  readonly transport: Transport;
   readonly #context: SessionContext;
-  readonly #transport: Transport;
-  readonly #pool: Pool;
   /** As it was when the client came: a reload changes it for those who come later. */
   readonly #mode: PoolMode;
   readonly #statements: ClientStatements | undefined;
@@ -66,6 +63,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   readonly #flow: Flow;
   readonly #gathering: Gathering;
   readonly #leasing: Leasing;
+  #cancelKey: CancelKey | undefined;
   #server: Server | undefined;
   #advancing = false;
   #ended = false;
@@ -82,8 +80,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     parameters: ParameterVector,
   ) {
     this.#context = context;
-    this.#transport = transport;
-    this.#pool = pool;
+    this.transport = transport;
+    this.pool = pool;
     this.identity = identity;
     this.parameters = parameters;
     parameters.shareBy(pool.vectors);
@@ -100,7 +98,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#leasing = parts.leasing;
     if (parts.auto !== undefined) {
       this.reportsDue = (names) => this.#reportsDue(names);
-      this.onNotification = (bytes) => this.#onNotification(bytes);
+      this.onNotification = (bytes) => this.#server && this.#auto?.listening.onNative(bytes, this.#server);
     }
     pool.clients++;
     transport.listener = this;
@@ -111,16 +109,22 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     return this.#server ?? this.#leasing.sharedServer;
   }
 
-  get pool(): Pool {
-    return this.#pool;
+  get cancelKey(): CancelKey | undefined {
+    return this.#cancelKey;
   }
 
-  get transport(): Transport {
-    return this.#transport;
+  /** Given by the login as soon as the session exists; taken back when it ends. */
+  set cancelKey(key: CancelKey) {
+    this.#cancelKey = key;
+    this.#auto?.announce(key.pid);
   }
 
   get preferredServer(): Server | undefined {
     return this.#auto?.preferredServer;
+  }
+
+  get boundToServer(): boolean {
+    return this.#auto?.boundToServer === true;
   }
 
   /** More has come than the message at hand. */
@@ -179,7 +183,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const server = this.#server;
     if (this.#leasing.sharedServer !== undefined) await this.#leasing.cancelShared();
     else if (this.#leasing.waiting) this.#cancelQueued();
-    else if (server !== undefined && !server.replies.settled) await this.#pool.cancel(server);
+    else if (server !== undefined && !server.replies.settled) await this.pool.cancel(server);
   }
 
   /** Tells the client why (FATAL) and ends its session. */
@@ -189,20 +193,20 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const torn = this.server?.midReply === true;
     const reply = torn ? undefined : errorReply("FATAL", failure, this.#context.asPgbouncer());
     this.#context.onPoolerError(this, failure);
-    this.#transport.end(reply);
+    this.transport.end(reply);
     this.#end(failure.message, failure instanceof PeerError);
   }
 
   /** Ends the session without a word. */
   destroy(): void {
-    this.#transport.destroy();
+    this.transport.destroy();
   }
 
   // ---- from the server ----
 
   onReplies(bytes: Buffer): boolean {
     if (this.#settingsPending && this.#settingsFailed()) return true;
-    const transport = this.#transport;
+    const transport = this.transport;
     this.#leasing.onReplies(bytes.length);
     if (this.#mode === "statement" && this.#server?.replies.status !== TransactionStatus.idle) {
       // The ReadyForQuery that says so is among these bytes: the client must not take it for a success.
@@ -246,6 +250,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tag !== "DEALLOCATE ALL") this.#auto?.onDiscarded(tag);
   }
 
+  onWords(message: Buffer): Buffer {
+    return this.#requests.reword(message);
+  }
+
   onServerDrain(): void {
     if (this.#flow.stalled) this.advance();
   }
@@ -256,7 +264,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (this.#ended) return;
     if (relayed || torn) {
       // Nothing of ours follows the server's own last words, or half a reply.
-      this.#transport.end();
+      this.transport.end();
       this.#end(`server connection was closed: ${failure.message}`);
       return;
     }
@@ -269,10 +277,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (this.#ended || this.#advancing) return;
     this.#releaseIfDone();
     this.advance();
-  }
-
-  #onNotification(bytes: Buffer): Buffer | undefined {
-    return this.#server === undefined ? bytes : this.#auto?.listening.onNative(bytes, this.#server);
   }
 
   // ---- the loop ----
@@ -307,7 +311,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
       const begins = kind === Frame.whole || kind === Frame.head;
-      const others = begins && this.#mode !== "session" ? this.#pool.waitingCount : 0;
+      const others = begins && this.#mode !== "session" ? this.pool.waitingCount : 0;
       const waits =
         this.#flow.givesWay(this.#server, others) ||
         (begins && this.#auto?.listening.holds(this.#server) === true) ||
@@ -326,7 +330,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const { type } = framer;
     if (this.#gathering.skips(kind, type)) return;
     if (type === Frontend.terminate) {
-      this.#transport.end();
+      this.transport.end();
       this.#end("client close request", true);
       return;
     }
@@ -411,8 +415,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
    */
   #readOrPause(): void {
     const stops = this.#leasing.waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;
-    if (stops) this.#transport.pause();
-    else this.#transport.resume();
+    if (stops) this.transport.pause();
+    else this.transport.resume();
   }
 
   /** Gives the server back once nothing is owed, no transaction is open and no message is half sent. */
@@ -420,9 +424,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
     if (!server.clean || this.#inbox.framer.streaming) return;
-    if (this.#auto?.keeps(server, this.#transport) === true) return;
+    if (this.#auto?.keeps(server, this.transport) === true) return;
     this.#detach(server);
-    this.#pool.release(server, false, nowMs);
+    this.pool.release(server, false, nowMs);
     this.#auto?.onReleased();
   }
 
@@ -446,8 +450,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#leasing.withdraw();
     this.activity.dropped();
     const ready = this.#gathering.cancel();
-    this.#transport.write(errorReply("ERROR", canceledByUser(), false));
-    if (ready !== undefined) this.#transport.write(ready);
+    this.transport.write(errorReply("ERROR", canceledByUser(), false));
+    if (ready !== undefined) this.transport.write(ready);
     this.advance();
   }
 
@@ -477,7 +481,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (server !== undefined) this.#leave(server, reason, orderly);
     this.#auto?.end();
     this.#statements?.end();
-    this.#pool.clients--;
+    this.pool.clients--;
     this.#context.onSessionEnd(this, reason);
   }
 
@@ -489,7 +493,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const stops = !orderly && this.#context.cancelsForLostClients();
     const resets = this.#mode === "session" || this.#auto?.leavesTraces === true;
     const owesLedger = this.#auto?.onlyAsks(server) === true && !unfinished;
-    if (owesLedger) releaseWhenSettled(this.#pool, server);
-    else leaveServer(this.#pool, server, { reason, resets, unfinished, stops });
+    if (owesLedger) releaseWhenSettled(this.pool, server);
+    else leaveServer(this.pool, server, { reason, resets, unfinished, stops });
   }
 }

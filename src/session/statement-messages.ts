@@ -1,7 +1,8 @@
 /** What the messages that name prepared statements look like inside, and what is put in their place. */
 import { protocolViolation } from "../base/errors.ts";
+import { statementNamePrefix } from "../pool/prepared.ts";
 import type { Server } from "../pool/server.ts";
-import { Frontend, headerBytes } from "../wire/constants.ts";
+import { Backend, Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import type { Output } from "./output.ts";
 
@@ -23,6 +24,56 @@ export function renamed(error: Buffer, serverName: string, clientName: string): 
     code: "42P05",
     message: `prepared statement "${text}" already exists`,
   });
+}
+
+const severityField = 0x56; // V
+const sqlstateField = 0x43; // C
+const messageField = 0x4d; // M
+/** protocol_violation, invalid_sql_statement_name and duplicate_prepared_statement name the statement (postgres.c, prepare.c). */
+const namingSqlstates: ReadonlySet<string> = new Set(["08P01", "26000", "42P05"]);
+/** So do the lines of the server's log, if the client wants to see them (client_min_messages). */
+const logSeverity = /^(?:LOG|DEBUG)/;
+const sharedName = new RegExp(`(?<![\\w$])${statementNamePrefix}\\d+`);
+const loggedName = new RegExp(`(?<![\\w$])${statementNamePrefix}\\d+(?=[:/]|$)`);
+/** A name of the client's own that begins like ours went to the server in quotes. */
+const quotedName = new RegExp(`"("${statementNamePrefix}[^"]*")"`);
+
+/**
+ * An ErrorResponse or NoticeResponse, or another in its place that names a shared statement as the client does:
+ * `nameOf` tells how (latin1, byte for byte). Whatever else is called like ours is left alone.
+ */
+export function inNamesOfClient(message: Buffer, nameOf: (serverName: string) => string | undefined): Buffer {
+  if (!message.includes(statementNamePrefix, headerBytes, "latin1")) return message;
+  let naming: RegExp | undefined;
+  for (let at = headerBytes; at < message.length && message[at] !== 0; ) {
+    const zero = message.indexOf(0, at + 1);
+    if (zero < 0) return message;
+    const letter = message[at];
+    const value = message.toString("latin1", at + 1, zero);
+    if (letter === messageField) {
+      const text = naming === undefined ? value : reworded(value, naming, nameOf);
+      return text === value ? message : withText(message, at + 1, zero, text);
+    }
+    if (letter === severityField && logSeverity.test(value)) naming = loggedName;
+    if (letter === sqlstateField && namingSqlstates.has(value) && message[0] === Backend.errorResponse) {
+      naming = sharedName;
+    }
+    at = zero + 1;
+  }
+  return message;
+}
+
+function reworded(text: string, naming: RegExp, nameOf: (serverName: string) => string | undefined): string {
+  const own = text.replace(quotedName, "$1");
+  return own === text ? text.replace(naming, (name) => nameOf(name) ?? name) : own;
+}
+
+/** The message with `text` (latin1) at `[start, end)`. */
+function withText(message: Buffer, start: number, end: number, text: string): Buffer {
+  const bytes = Buffer.from(text, "latin1");
+  const result = Buffer.concat([message.subarray(0, start), bytes, message.subarray(end)]);
+  result.writeUInt32BE(result.length - 1, 1);
+  return result;
 }
 
 /** Where the name of a statement begins in a message; undefined if the message names none. */

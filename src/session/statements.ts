@@ -22,7 +22,14 @@ import { Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
-import { appendWhole, endOfName, nameStartOf, namesStatement, renamed } from "./statement-messages.ts";
+import {
+  appendWhole,
+  endOfName,
+  inNamesOfClient,
+  nameStartOf,
+  namesStatement,
+  renamed,
+} from "./statement-messages.ts";
 import {
   NameChange,
   SentChange,
@@ -63,6 +70,8 @@ export class ClientStatements implements StatementNotes {
   #raw = false;
   /** How often something was sent that makes one there. */
   rawChanges = 0;
+  /** The name that was used last, for who has several for one statement. */
+  #lastUsed = "";
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
@@ -179,6 +188,17 @@ export class ClientStatements implements StatementNotes {
 
   dropUnnamed(change: RequestOutcome): void {
     if (this.#unnamedChange === change) this.#unnamed = this.#unnamedKnown;
+  }
+
+  /** The server's error or notice for the client, in the client's names. */
+  reword(message: Buffer): Buffer {
+    return inNamesOfClient(message, (serverName) => {
+      if (this.find(this.#lastUsed)?.name === serverName) return this.#lastUsed;
+      for (const name of [...this.#pending.keys(), ...this.#named.keys()]) {
+        if (this.find(name)?.name === serverName) return name;
+      }
+      return undefined;
+    });
   }
 
   /** The statement that `name` means to a message that is sent now. */
@@ -403,6 +423,7 @@ export class ClientStatements implements StatementNotes {
       else appendWhole(output, server, withName(buffer, start, end, nameStart, `"${name}"`));
       return;
     }
+    this.#lastUsed = name;
     if (request === Request.bind) this.#registry.statistics.bindCount++;
     this.#ensure(server, output, statement);
     server.replies.push(request, Handling.forward);

@@ -5,6 +5,8 @@
  * a startup setting whose reported form is not known (`datestyle=german` becomes `German, DMY`), needs one:
  * it is leased, the settings are applied and read back, and it is given back. So a wrong value is refused at
  * login in the server's own words, and only values that a server has reported are ever applied later.
+ *
+ * In auto mode the client is then found a home (auto/homes.ts), whose process id it is told.
  */
 import { assert } from "../base/assert.ts";
 import { type Failure, PeerError } from "../base/errors.ts";
@@ -16,9 +18,11 @@ import type { Waiter } from "../pool/waiters.ts";
 import { nameBytesMax } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeParameterStatus } from "../wire/encode-backend.ts";
+import type { HomeSearch, Homes } from "./auto/homes.ts";
 
 export interface WelcomeListener {
-  onWelcome(welcome: Welcome): void;
+  /** `home`: in auto mode, the client's home, if there is one for it. */
+  onWelcome(welcome: Welcome, home: Server | undefined): void;
   onWelcomeFailed(failure: Failure): void;
   onLongWait(): void;
 }
@@ -29,21 +33,28 @@ const serversLostMax = 3;
 export class WelcomeRequest implements Waiter, ServerOwner {
   readonly queryWaitTimeoutMs: number | undefined;
   readonly #pool: Pool;
-  /** Tracked startup settings: reported name and the value as the client sent it. */
+  readonly #clientId: number;
   readonly #requested: ReadonlyMap<string, string>;
   readonly #listener: WelcomeListener;
+  /** In auto mode. */
+  readonly #homes: Homes | undefined;
+  #search: HomeSearch | undefined;
   #server: Server | undefined;
   #serversLost = 0;
   #over = false;
 
+  /** `requested`: tracked startup settings, the reported name and the value as the client sent it. */
   constructor(
+    client: { readonly id: number; readonly queryWaitTimeoutMs: number | undefined },
     pool: Pool,
+    homes: Homes | undefined,
     requested: ReadonlyMap<string, string>,
     listener: WelcomeListener,
-    queryWaitTimeoutMs?: number,
   ) {
+    this.#clientId = client.id;
     this.#pool = pool;
-    this.queryWaitTimeoutMs = queryWaitTimeoutMs;
+    this.queryWaitTimeoutMs = client.queryWaitTimeoutMs;
+    this.#homes = homes;
     this.#requested = requested;
     this.#listener = listener;
   }
@@ -53,7 +64,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     const known = this.#fromMemory();
     if (known !== undefined) {
       this.#over = true;
-      this.#listener.onWelcome(known);
+      this.#findHome(known);
       return;
     }
     const server = this.#pool.lease(this);
@@ -62,6 +73,8 @@ export class WelcomeRequest implements Waiter, ServerOwner {
 
   /** The client is gone. */
   abort(): void {
+    this.#search?.abandon();
+    this.#search = undefined;
     if (this.#over) return;
     this.#over = true;
     const server = this.#server;
@@ -165,7 +178,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     }
     const welcome = this.#compose(this.#base(server), values);
     this.#give(server);
-    this.#listener.onWelcome(welcome);
+    this.#findHome(welcome);
   }
 
   #give(server: Server): void {
@@ -173,6 +186,17 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     this.#server = undefined;
     server.owner = undefined;
     this.#pool.release(server, false);
+  }
+
+  #findHome(welcome: Welcome): void {
+    if (this.#homes === undefined) {
+      this.#listener.onWelcome(welcome, undefined);
+      return;
+    }
+    this.#search = this.#homes.search(this.#clientId, (home) => {
+      this.#search = undefined;
+      this.#listener.onWelcome(welcome, home);
+    });
   }
 
   /** What a session has that asks for nothing. Never the leased server's present values: others have set those. */

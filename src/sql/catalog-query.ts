@@ -7,6 +7,11 @@
  * of its views that tell of a session. Objects with numbers below 16384 (FirstNormalObjectId in the server's
  * access/transam.h) are PostgreSQL's own.
  *
+ * *Quiet* functions leave nothing behind, but are not for everybody's pipeline: a write to a table that has them in triggers or
+ * defaults is harmless, a read of a view that calls them is not. Whether a function in SQL or PL/pgSQL is quiet, its body says
+ * (function-body.ts), as far as what it names is harmless; so the question is asked again as long as the last answer has
+ * proven more of them quiet. Of some extensions it is known.
+ *
  * Believed, because it takes a superuser to make them: functions in C, the in- and output functions of base types, operator
  * classes, access methods. Not asked: procedures and event triggers, as CALL and DDL are opaque always.
  */
@@ -16,8 +21,30 @@ import { sessionViewNames } from "./system-views.ts";
 /** Functions that may stand in a stored expression and do not make what holds it a matter of doubt. */
 const plainTraits: ReadonlySet<string> = new Set(["immutable", "stable", "harmless", "node_local"]);
 
-const question = `
+/** First column of the rows of {@link bodiesQuery}. */
+export const bodyKind = "body";
+
+const settings = `SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL statement_timeout = '30s';
+SET LOCAL jit = off;
+`;
+
+/** Extensions whose functions in C are volatile, and give a value and nothing else. */
+const quietExtensions = ["pgcrypto", "uuid-ossp"];
+
+const question = (quiet: readonly string[]): string => `
 WITH RECURSIVE
+quiet AS (
+  SELECT unnest(${arrayOf(quiet, "oid")}) AS oid
+  UNION
+  SELECT p.oid
+  FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = ANY (${arrayOf(quietExtensions)})
+    JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
+  WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e'
+    AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+),
 functions AS (
   SELECT p.oid, p.pronamespace, p.proname, p.prokind, p.prorettype, p.provolatile,
          l.lanname IN ('internal', 'c') AS compiled
@@ -89,11 +116,21 @@ types AS (
   UNION
   SELECT parts.whole FROM type_parts parts JOIN types ON types.oid = parts.part
 ),
-doubtful AS (
-  SELECT classid, objid FROM suspects
-  UNION
+of_types AS (
   SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN types t ON t.oid = d.refobjid
   WHERE d.refclassid = 'pg_catalog.pg_type'::regclass
+),
+doubtful AS (
+  SELECT classid, objid FROM suspects UNION SELECT classid, objid FROM of_types
+),
+noisy AS (
+  SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN harmful h ON h.oid = d.refobjid
+  WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass AND h.oid NOT IN (SELECT oid FROM quiet)
+  UNION
+  SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN operators o ON o.oid = d.refobjid
+  WHERE d.refclassid = 'pg_catalog.pg_operator'::regclass
+  UNION
+  SELECT classid, objid FROM of_types
 ),
 read_parts AS (
   SELECT r.ev_class AS whole, d.refobjid AS part
@@ -141,24 +178,24 @@ writes AS (
   UNION
   SELECT ev_class FROM pg_catalog.pg_rewrite WHERE ev_class >= 16384 AND ev_type <> '1'
   UNION
-  SELECT objid FROM doubtful WHERE classid = 'pg_catalog.pg_class'::regclass
+  SELECT objid FROM noisy WHERE classid = 'pg_catalog.pg_class'::regclass
   UNION
   SELECT i.indrelid
-  FROM pg_catalog.pg_index i JOIN doubtful s ON s.classid = 'pg_catalog.pg_class'::regclass AND s.objid = i.indexrelid
+  FROM pg_catalog.pg_index i JOIN noisy s ON s.classid = 'pg_catalog.pg_class'::regclass AND s.objid = i.indexrelid
   UNION
   SELECT k.conrelid FROM pg_catalog.pg_constraint k CROSS JOIN patterns
   WHERE k.conrelid >= 16384
-    AND (EXISTS (SELECT FROM doubtful s WHERE s.classid = 'pg_catalog.pg_constraint'::regclass AND s.objid = k.oid)
+    AND (EXISTS (SELECT FROM noisy s WHERE s.classid = 'pg_catalog.pg_constraint'::regclass AND s.objid = k.oid)
          OR k.conbin::text ~ patterns.listed)
   UNION
   SELECT a.adrelid FROM pg_catalog.pg_attrdef a CROSS JOIN patterns
   WHERE a.adrelid >= 16384
-    AND (EXISTS (SELECT FROM doubtful s WHERE s.classid = 'pg_catalog.pg_attrdef'::regclass AND s.objid = a.oid)
+    AND (EXISTS (SELECT FROM noisy s WHERE s.classid = 'pg_catalog.pg_attrdef'::regclass AND s.objid = a.oid)
          OR a.adbin::text ~ patterns.listed)
   UNION
   SELECT t.tgrelid FROM pg_catalog.pg_trigger t CROSS JOIN patterns
   WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
-    AND (EXISTS (SELECT FROM doubtful s WHERE s.classid = 'pg_catalog.pg_trigger'::regclass AND s.objid = t.oid)
+    AND (EXISTS (SELECT FROM noisy s WHERE s.classid = 'pg_catalog.pg_trigger'::regclass AND s.objid = t.oid)
          OR t.tgqual::text ~ patterns.listed)
   UNION
   SELECT parts.whole FROM write_parts parts JOIN writes ON writes.oid = parts.part
@@ -176,7 +213,7 @@ relations AS (
   SELECT 'relation_sequence', oid FROM sequences
 ),
 rows AS (
-  SELECT CASE WHEN h.oid IS NULL THEN 'function_plain' WHEN f.provolatile = 'v' OR f.prokind = 'a' THEN 'function'
+  SELECT CASE WHEN h.oid IS NULL THEN 'function_plain' WHEN f.oid IN (SELECT oid FROM quiet) THEN 'function_quiet' WHEN f.provolatile = 'v' OR f.prokind = 'a' THEN 'function'
               ELSE 'function_stable' END AS kind,
          f.pronamespace AS namespace, f.proname AS name
   FROM functions f LEFT JOIN harmful h ON h.oid = f.oid
@@ -195,21 +232,27 @@ FROM rows JOIN pg_catalog.pg_namespace n ON n.oid = rows.namespace
 ORDER BY 1, 2, 3`;
 
 /**
- * For the simple protocol; its one result has rows of kind, schema and name, and `Catalog` says what they mean. The search path is
- * set because the session may be a client's, whose path may lead to operators of users; the rest is against
- * what a database of very many objects could cost.
+ * For the simple protocol; its one result has rows of kind, schema and name, and `Catalog` says what they mean. `quiet`: numbers
+ * of functions that leave nothing behind. The search path is set because the session may be a client's, whose path may lead to
+ * operators of users; the rest is against what a database of very many objects could cost. Statements of one Query
+ * are one transaction, so all of it is over afterwards, whatever happens.
  */
-export const catalogQuery: string = `BEGIN READ ONLY;
-SET LOCAL search_path = pg_catalog, pg_temp;
-SET LOCAL statement_timeout = '30s';
-SET LOCAL jit = off;
-${question.trim()};
-COMMIT`;
+export function catalogQuery(quiet: readonly string[]): string {
+  return `${settings}${question(quiet).trim()}`;
+}
+
+/** Bodies of functions that may be quiet: kind, number, language, source. */
+export const bodiesQuery: string = `SET LOCAL search_path = pg_catalog, pg_temp;
+SELECT '${bodyKind}', p.oid::text, l.lanname, p.prosrc
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid >= 16384 AND p.prokind = 'f' AND l.lanname IN ('sql', 'plpgsql')
+  AND length(p.prosrc) BETWEEN 1 AND 20000 AND p.prosrc !~* '[[:<:]]execute[[:>:]]'
+ORDER BY p.oid LIMIT 2000`;
 
 function harmfulNames(): string[] {
   return [...builtinTraits()].flatMap(([name, trait]) => (plainTraits.has(trait) ? [] : [name]));
 }
 
-function arrayOf(names: Iterable<string>): string {
-  return `'{${[...names].join(",")}}'::pg_catalog.name[]`;
+function arrayOf(values: Iterable<string>, type = "name"): string {
+  return `'{${[...values].join(",")}}'::pg_catalog.${type}[]`;
 }

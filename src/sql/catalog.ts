@@ -8,6 +8,7 @@
  * - `function`: defined by users, and declared volatile.
  * - `function_stable`: in a language that runs SQL (plpgsql, sql, plpython, …), declared stable or immutable. PostgreSQL does not
  *   enforce that it leaves nothing behind, but does refuse its writes.
+ * - `function_quiet`: of either of the two, but proven to leave the session as it was. It may write to the database.
  * - `function_plain`: in C or built in, by an extension or a superuser, declared stable or immutable: believed.
  * - `operator`, `type`: whose functions are not harmless; domains with checks that call such functions.
  * - `cast`: there are casts by such functions. They may be implicit, so any expression may run them.
@@ -15,7 +16,7 @@
  * - `relation_write`: relations with triggers, rules, defaults, checks or indexes not proven harmless to write.
  * - `relation_sequence`: relations with a column whose default takes the next value of a sequence.
  */
-export type FunctionVerdict = "harmless" | "user" | "user_stable" | "absent";
+export type FunctionVerdict = "harmless" | "quiet" | "user" | "user_stable" | "absent";
 
 type Names = Map<string, Set<string>>;
 
@@ -24,6 +25,7 @@ export class Catalog {
   readonly state: "unknown" | "assumed" | "loaded";
   readonly hasCasts: boolean;
   readonly hasTypes: boolean;
+  readonly hasOperators: boolean;
   readonly #names = new Map<string, Names>();
 
   private constructor(state: "unknown" | "assumed" | "loaded", rows: readonly CatalogRow[]) {
@@ -31,6 +33,7 @@ export class Catalog {
     for (const [kind, schema, name] of rows) this.#add(kind ?? "", schema ?? "", name ?? "");
     this.hasCasts = this.#names.has("cast");
     this.hasTypes = this.#names.has("type");
+    this.hasOperators = this.#names.has("operator");
   }
 
   /** Nothing is known: whatever names a function or a relation is opaque. */
@@ -45,6 +48,7 @@ export class Catalog {
   userFunction(schema: string | undefined, name: string): FunctionVerdict {
     if (this.#has("function", schema, name)) return "user";
     if (this.#has("function_stable", schema, name)) return "user_stable";
+    if (this.#has("function_quiet", schema, name)) return "quiet";
     return this.#has("function_plain", schema, name) ? "harmless" : "absent";
   }
 

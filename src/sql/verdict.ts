@@ -131,6 +131,9 @@ function judgeCall(call: Call, catalog: Catalog, findings: Findings): void {
     case "user_stable":
       unsafe(findings, "user_function");
       return;
+    case "quiet":
+      acting(findings, "user_function");
+      return;
     case "harmless":
       return;
     case "absent":
@@ -281,7 +284,10 @@ function judgeTypes(syntax: Syntax, catalog: Catalog, findings: Findings): void 
     unsafe(findings, "user_type");
     toPrimary(findings, "user_function");
   }
-  if (fields.some((name) => catalog.userFunction(undefined, name).startsWith("user"))) {
+  for (const name of fields) {
+    const found = catalog.userFunction(undefined, name);
+    if (found === "quiet") acting(findings, "user_function");
+    if (!found.startsWith("user")) continue;
     unsafe(findings, "user_function");
     toPrimary(findings, "user_function");
   }

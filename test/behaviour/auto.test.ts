@@ -1,7 +1,18 @@
 /** Auto mode: for what a client keeps its server and when it lets go of it, BEGIN held back, and SQL's own prepared statements. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { type Client, closeStatement, execute, type Outcome, Pooled, parse, query, sync } from "./pooled.ts";
+import { waitUntil } from "../kit/wait.ts";
+import { openConsole, startPooled, table } from "./console-client.ts";
+import {
+  type Client,
+  closeStatement,
+  execute,
+  type Outcome,
+  type Pooled,
+  parse,
+  query,
+  sync,
+} from "./pooled.ts";
 
 const place = useLab();
 let pooled: Pooled;
@@ -11,7 +22,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  pooled = await Pooled.start(place.lab, {
+  pooled = await startPooled(place.lab, {
     settings: { pool_mode: "auto", default_pool_size: 1, pin_notice: true },
   });
   return async () => {
@@ -305,4 +316,36 @@ test("settings, role and user follow the client; RESET returns to what it began 
   await runAll(client, "reset session authorization", "discard all");
   expect(await client.value(mine)).toMatch(/^mine 4MB  ?postgres$/);
   expect(pooled.opened).toBe(1);
+});
+
+test("a write whose trigger leaves nothing behind is not looked at afterwards, until the trigger is another", async () => {
+  using client = await pooled.connect();
+  await runAll(
+    client,
+    "create table touched (a int)",
+    "create function touch() returns trigger language plpgsql as $$ begin new.a := new.a + 1; return new; end $$",
+    "create trigger t before insert on touched for each row execute function touch()",
+  );
+  const pid = await client.backendPid();
+  const insert = "insert into touched values (1)";
+  using console = await openConsole(pooled);
+  // If the pooler asks for something, that is the last query once the client has no server any more.
+  await waitUntil(async () => {
+    await client.run(insert);
+    await waitUntil(
+      async () => (await table(console, "show servers")).every(({ state }) => state === "idle"),
+      "the server is given back",
+    );
+    const { rows } = await place.lab.primary.query(`select query from pg_stat_activity where pid = ${pid}`);
+    return rows[0]?.[0] === insert;
+  }, "an insert is all that the server gets");
+  await runAll(
+    client,
+    "create or replace function touch() returns trigger language plpgsql as $$ begin perform set_config('a.b', 'x', false); return new; end $$",
+    insert,
+  );
+  using other = await pooled.connect();
+  expect(await other.value("select current_setting('a.b', true)")).not.toBe("x");
+  expect(await client.value("select current_setting('a.b')")).toBe("x");
+  await runAll(client, "drop table touched", "drop function touch");
 });

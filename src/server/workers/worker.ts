@@ -136,7 +136,7 @@ class Worker {
       state,
       onState: (now: PoolerState) => link.tell("state", now),
       cancelTarget: (pid, secret, otherwise) =>
-        slotOfKey(pid, count) === slot
+        slotOfKey(secret, count) === slot
           ? undefined
           : { cancel: () => this.#cancelElsewhere(pid, secret, otherwise) },
       everywhere: async (statement, signal): Promise<WorkerAnswer[]> => {

@@ -287,7 +287,7 @@ export class Workers implements SocketsListener {
   }
 
   async #cancel(ask: CancelAsk): Promise<boolean> {
-    const member = this.#members.get(slotOfKey(ask.pid, this.#options.count));
+    const member = this.#members.get(slotOfKey(Buffer.from(ask.key, "hex"), this.#options.count));
     return member?.ready === true ? member.link.call("cancel", ask).catch(() => false) : false;
   }
 

@@ -27,6 +27,7 @@ import { isShareable, type Unit } from "../unit.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { Holdings } from "./holdings.ts";
+import { Home } from "./homes.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
@@ -59,6 +60,7 @@ export class AutoSession {
   #pace: Pace | undefined;
   #exclusive = false;
   readonly #sequences: SequenceUse;
+  readonly #home: Home;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -82,12 +84,14 @@ export class AutoSession {
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
     this.#sequences = new SequenceUse(client.id, database);
+    this.#home = new Home(client.id, database.homes.of(client.id));
   }
 
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
     this.#pace = undefined;
     this.#exclusive = false;
+    this.#home.beginUnit();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
@@ -206,6 +210,7 @@ export class AutoSession {
       this.#sequences.see(knowledge);
       if (server !== undefined) this.#claimSequences(server);
     }
+    if (knowledge.asksPids) this.#home.ask(server);
     if (knowledge.namesPrepared || knowledge.listsPrepared) {
       this.#namesPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
@@ -235,9 +240,18 @@ export class AutoSession {
     return tracked !== undefined && this.#client.parameters.get(tracked) !== undefined;
   }
 
-  /** The server that knows what the unit asks for. */
+  /** The server that knows what the unit asks for, or else the client's home. */
   get preferredServer(): Server | undefined {
-    return this.#sequences.preferredServer;
+    return this.#sequences.preferredServer ?? this.#home.server;
+  }
+
+  get boundToServer(): boolean {
+    return this.#home.asked;
+  }
+
+  /** The client is told this process id. */
+  announce(pid: number): void {
+    this.#home.announce(pid);
   }
 
   /** A unit that needs no server: its replies. Undefined if it needs one. */
@@ -284,6 +298,7 @@ export class AutoSession {
       server.sequencesOf = undefined;
     }
     this.#claimSequences(server);
+    this.#home.enter(server);
     if (this.#exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);
     this.#begin.send(server, output);
@@ -374,9 +389,10 @@ export class AutoSession {
     this.#database.classification.load();
   }
 
-  /** The client is gone, or its server. */
+  /** The client is gone. */
   end(): void {
     this.#holdings.end();
+    this.#home.leave();
   }
 }
 

@@ -15,7 +15,7 @@ import type { Server, ServerOwner } from "../../pool/server.ts";
 import type { Waiter } from "../../pool/waiters.ts";
 import {
   Catalog,
-  type CatalogRow,
+  CatalogReading,
   type Classifier,
   type LexicalSettings,
   type StatementClass,
@@ -23,7 +23,6 @@ import {
 } from "../../sql/index.ts";
 import { decodeBackend } from "../../wire/decode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
-import { catalogQuery } from "./catalog-query.ts";
 import { customNameKind, customNamesQuery } from "./custom-names.ts";
 
 /** How long a catalog is believed. Longer means that a trigger made behind our back goes unnoticed for longer. */
@@ -46,6 +45,7 @@ export class Classification implements Waiter, ServerOwner {
   #catalog: Catalog = Catalog.unknown;
   #server: Server | undefined;
   #loading = false;
+  #reading = new CatalogReading();
   /** Asked for again while it was being read. */
   #stale = true;
   #staleSinceMs: number | undefined;
@@ -116,8 +116,16 @@ export class Classification implements Waiter, ServerOwner {
     const own = ParameterVector.of(server.connection.parameters);
     for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
     tracked.replaceUntracked(new Map(), server.connection.parameters);
-    this.#send(encodeQuery(catalogQuery));
     this.#send(encodeQuery(customNamesQuery));
+    this.#reading = new CatalogReading();
+    this.#readOn();
+  }
+
+  /** Sends the next query of the reading. False: there is none. */
+  #readOn(): boolean {
+    const { query } = this.#reading;
+    if (query !== undefined) this.#send(encodeQuery(query));
+    return query !== undefined;
   }
 
   #send(query: Buffer): void {
@@ -154,22 +162,28 @@ export class Classification implements Waiter, ServerOwner {
     const server = this.#server;
     assert(server !== undefined, "replies come from a server that is held");
     if (this.#failed) this.#stale = true;
-    else if (!this.#stale) this.#take();
+    // Whatever has changed meanwhile: it is read again, when others have had the server.
+    else if (!this.#stale && this.#takeRows()) return;
     this.#server = undefined;
     this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
     server.owner = undefined;
     this.#pool.release(server, false);
   }
 
-  #take(): void {
-    const rows: CatalogRow[] = [];
+  /** Returns whether there is more to ask. */
+  #takeRows(): boolean {
+    const rows: (string | null)[][] = [];
     for (const row of rowsOf(Buffer.concat(this.#rows))) {
       if (row[0] === customNameKind) this.#onCustomName(row[2] ?? "");
-      else if (row.length === 3) rows.push(row);
+      else rows.push(row);
     }
-    this.#catalog = Catalog.loaded(rows);
+    this.#rows = [];
+    this.#reading.take(rows);
+    if (this.#readOn()) return true;
+    this.#catalog = this.#reading.catalog;
     this.#loadedAtMs = this.#clock.now();
     this.generation++;
+    return false;
   }
 
   #end(pauseMs: number): void {

@@ -10,6 +10,7 @@ import type { Server } from "../../pool/server.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
+import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
 import { Listeners } from "./listening/listeners.ts";
@@ -38,6 +39,7 @@ export class AutoDatabase {
   asksSequences = false;
   readonly classification: Classification;
   readonly multiplexer: Multiplexer;
+  readonly homes: Homes;
   readonly listeners: Listeners;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
   readonly wantsNotice: () => boolean;
@@ -61,6 +63,7 @@ export class AutoDatabase {
       this.ledgerQueries.addName(name);
     });
     this.multiplexer = new Multiplexer(pool, options.clock);
+    this.homes = new Homes(pool, options.clock);
     this.listeners = new Listeners(pool, options.serverOf);
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
@@ -71,6 +74,7 @@ export class AutoDatabase {
   tick(): void {
     this.classification.tick();
     this.multiplexer.tick();
+    this.homes.tick();
     this.listeners.tick();
   }
 

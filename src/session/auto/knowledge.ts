@@ -6,6 +6,7 @@
 
 import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
+import { asksPids } from "./pid-statements.ts";
 import { Reservation, Touch, touchesAll } from "./reservations.ts";
 
 /** A setting goes back to what a new session has. */
@@ -46,6 +47,8 @@ export interface Knowledge {
   readonly listsPrepared: boolean;
   /** COPY FROM STDIN: the server answers although nothing ends the batch. */
   readonly copiesIn: boolean;
+  /** Its answer tells of processes of the server. */
+  readonly asksPids: boolean;
   readonly changesCatalog: boolean;
   readonly transaction: TransactionControl | undefined;
   /** Plain, and may run between statements of others: how long that takes. */
@@ -68,6 +71,7 @@ const nothing: Knowledge = {
   namesPrepared: false,
   listsPrepared: false,
   copiesIn: false,
+  asksPids: false,
   changesCatalog: false,
   transaction: undefined,
   pace: undefined,
@@ -140,6 +144,7 @@ function derive(statement: StatementClass): Knowledge {
   draft.listsPrepared =
     statement.relations.some(({ name }) => name === "pg_prepared_statements") ||
     statement.functions.some(({ name }) => name === "pg_prepared_statement");
+  draft.asksPids = asksPids(statement);
   draft.plain = isPlain(draft);
   if (draft.plain && statement.shareable === true) draft.pace = new Pace();
   return draft;
@@ -158,6 +163,7 @@ function isPlain(draft: Draft): boolean {
     !draft.namesPrepared &&
     !draft.listsPrepared &&
     !draft.copiesIn &&
+    !draft.asksPids &&
     !draft.changesCatalog &&
     draft.transaction === undefined
   );

@@ -160,6 +160,10 @@ export class SharedUnit implements Candidate {
     return this.#parts.transport.write(bytes);
   }
 
+  reword(message: Buffer): Buffer {
+    return this.#parts.requests.reword(message);
+  }
+
   onUnitDone(): void {
     this.#shared = undefined;
     const { activity, clock, gathering } = this.#parts;

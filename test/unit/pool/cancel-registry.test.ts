@@ -88,6 +88,19 @@ describe("acceptance 71: only a key that was given matches", () => {
   });
 });
 
+test("a server's process id is kept, told apart by the secret, and never made up", () => {
+  const registry = new CancelRegistry();
+  const targets = [target(), target()];
+  const keys = targets.map((one) => registry.register(one, false, 4711));
+  expect(keys.map(({ pid }) => pid)).toEqual([4711, 4711]);
+  for (const [index, { pid, secret }] of keys.entries())
+    expect(registry.find(pid, Buffer.from(secret))).toBe(targets[index]);
+  // pid_max of Linux is 2^22.
+  for (let i = 0; i < 1000; i++) expect(registry.register(target(), false).pid).toBeGreaterThan(2 ** 22);
+  registry.peerId = 7;
+  expect(peerOfKey(registry.register(target(), false, 4711).pid)).toBe(7);
+});
+
 test("process ids are positive 32-bit integers, all different, spread over the whole range", () => {
   const registry = new CancelRegistry();
   const pids = Array.from({ length: 4000 }, () => registry.register(target(), false).pid);

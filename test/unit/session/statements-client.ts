@@ -33,6 +33,10 @@ export class StatementsClient extends RecordingOwner {
     this.#requests = new Requests(this.#output, this.statements, undefined);
   }
 
+  onWords(message: Buffer): Buffer {
+    return this.statements.reword(message);
+  }
+
   override onDropped(): void {
     this.statements.clear();
   }

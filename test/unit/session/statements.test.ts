@@ -326,6 +326,32 @@ describe("a name that is taken", () => {
   });
 });
 
+describe("words of the server", () => {
+  const errorOf = (client: StatementsClient): string => client.takeReplies().toString("latin1");
+
+  test("name a statement as the client does, in the pipeline too, and nothing else that is called so", () => {
+    const { client, first } = prepared({ mine: "select $1", other: "select $1, 2" });
+    client.send(first.server, bind("mine"), sync, bind("other"), sync);
+    const words = (name: string): string => `prepared statement "${name}" requires 1`;
+    first.server.onData(all(failure("08P01", words("pgsluice_1")), ready()));
+    expect(errorOf(client)).toContain(words("mine"));
+    first.server.onData(all(failure("42P01", 'relation "pgsluice_2" does not exist'), ready()));
+    expect(errorOf(client)).toContain('relation "pgsluice_2" does not exist');
+    client.send(first.server, bind("other"), sync);
+    first.server.onData(all(failure("26000", words("pgsluice_22")), ready()));
+    expect(errorOf(client)).toContain(words("pgsluice_22"));
+  });
+
+  test("name a client's own statement that is called like ours without the quotes that were put around", () => {
+    const client = new StatementsClient();
+    const { server, transport } = fakeServer();
+    client.send(server, bind("pgsluice_x"), sync);
+    expect(takeSent(transport)).toEqual(['Bind "pgsluice_x"', "S"]);
+    server.onData(all(failure("26000", 'prepared statement ""pgsluice_x"" does not exist'), ready()));
+    expect(errorOf(client)).toContain('prepared statement "pgsluice_x" does not exist');
+  });
+});
+
 describe("the unnamed statement", () => {
   test("goes as it is, and follows the client to another server", () => {
     const client = new StatementsClient();
