@@ -208,6 +208,10 @@ export class Leasing implements Waiter, SharingClient {
       this.#client.attach(server);
       return;
     }
+    if (!listening.mayEnter(server)) {
+      this.#pool.release(server, false);
+      throw entryFailed();
+    }
     listening.enter(server, (entered) => this.#guarded(() => this.#onEntered(server, entered)));
   }
 

@@ -227,6 +227,21 @@ describe("the shared listener", () => {
     expect(worker.payloads("news")).toEqual(["again"]);
   });
 
+  test("if it says nothing any more it is lost", async () => {
+    await using pooled = await start({ server_connect_timeout: 1 });
+    await using listener = await toPooler(pooled);
+    await listener.run("listen news");
+    await untilListener();
+    const { rows } = await place.lab.primary.query(`select pid from pg_stat_activity where ${isListener}`);
+    const pid = Number(rows[0]?.[0]);
+    process.kill(pid, "SIGSTOP");
+    try {
+      await expect(listener.run("select 1")).rejects.toMatchObject({ code: "57P01" });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+  });
+
   test("is replaced when servers are to be replaced, and loses nothing by that", async () => {
     await using pooled = await start();
     await using listener = await toPooler(pooled);

@@ -64,7 +64,7 @@ export class AutoDatabase {
     });
     this.multiplexer = new Multiplexer(pool, options.clock);
     this.homes = new Homes(pool, options.clock);
-    this.listeners = new Listeners(pool, options.serverOf);
+    this.listeners = new Listeners(pool, options.clock, options.serverOf);
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));

@@ -103,6 +103,11 @@ export class ClientListening implements Subscriber {
     return this.#state === "shared" && !this.#light;
   }
 
+  /** Whether what is notified on `server` is heard where the client listens. */
+  mayEnter(server: Server): boolean {
+    return isSameHost(this.#listener?.server, server);
+  }
+
   /** Makes `server` listen for the client. `then`: whether it does; else it has to be closed. */
   enter(server: Server, then: (entered: boolean) => void): void {
     const listener = this.#listener;

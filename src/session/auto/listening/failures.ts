@@ -23,11 +23,11 @@ export function tooManyNotifications(): OperationError {
   });
 }
 
-/** No server would listen for the client. */
+/** No server would listen for the client, or it is on another host than the shared listener. */
 export function entryFailed(): OperationError {
   return new OperationError("server does not listen for this client", {
     code: "session.listen_refused",
-    sqlstate: "08006",
+    sqlstate: "57P01",
     source: "server",
     hint: "Servers and the shared listener of a pool have to be connected to the same host.",
   });

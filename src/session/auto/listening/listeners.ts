@@ -1,10 +1,12 @@
 /** The shared listener of one pool, and who waits for one. */
+import type { Clock } from "../../../base/clock.ts";
 import type { Pool } from "../../../pool/pool.ts";
 import type { Server } from "../../../pool/server.ts";
 import { SharedListener } from "./shared-listener.ts";
 
 export class Listeners {
   readonly #pool: Pool;
+  readonly #clock: Clock;
   /** A server of this process by its backend's pid. */
   readonly #serverOf: (pid: number, besides: Server) => Server | undefined;
   #current: SharedListener | undefined;
@@ -12,15 +14,16 @@ export class Listeners {
   /** Clients that keep a server because there is no shared listener. */
   readonly #reserved = new Set<() => void>();
 
-  constructor(pool: Pool, serverOf: (pid: number, besides: Server) => Server | undefined) {
+  constructor(pool: Pool, clock: Clock, serverOf: (pid: number, besides: Server) => Server | undefined) {
     this.#pool = pool;
+    this.#clock = clock;
     this.#serverOf = serverOf;
   }
 
   /** For clients that come now; one that takes nobody new goes on for those it has. */
   get current(): SharedListener {
     if (this.#current === undefined || this.#current.over) {
-      this.#current = new SharedListener(this.#pool.listening, this.pidFor);
+      this.#current = new SharedListener(this.#pool.listening, this.#clock, this.pidFor);
       for (const listener of this.#made) if (listener.closed) this.#made.delete(listener);
       this.#made.add(this.#current);
     }
@@ -47,8 +50,9 @@ export class Listeners {
     else this.#reserved.delete(retry);
   }
 
-  /** A place may have come free, or the node be there again. */
+  /** Connections may be lost without a word; a place may have come free, or the node be there again. */
   tick(): void {
+    for (const listener of this.#made) listener.tick(this.#pool.settings.serverConnectTimeoutMs);
     if (this.#reserved.size === 0 || !this.#pool.listening.mayOpen) return;
     for (const retry of [...this.#reserved]) retry();
   }

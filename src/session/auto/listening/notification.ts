@@ -26,13 +26,18 @@ export function withPid(notification: Buffer, pid: number): Buffer {
 }
 
 /**
- * One transaction, which no time limit of the client's ends: it is the pooler's own. In a Query of several
- * statements SET LOCAL is in a transaction block.
+ * One transaction of the pooler's own: no time limit of the client's ends it, and it waits for no disk and no standby,
+ * since what it notifies need not outlive a crash. In a Query of several statements SET LOCAL is in a transaction block.
  */
 export function inOneTransaction(statements: readonly string[]): Buffer {
-  const limits = ["SET LOCAL statement_timeout TO 0", "SET LOCAL lock_timeout TO 0"];
-  return encodeQuery([...limits, ...statements].join("; "));
+  return encodeQuery([...ownSettings, ...statements].join("; "));
 }
+
+const ownSettings = [
+  "SET LOCAL statement_timeout TO 0",
+  "SET LOCAL lock_timeout TO 0",
+  "SET LOCAL synchronous_commit TO off",
+];
 
 export function listen(channel: string): string {
   return `LISTEN ${identifier(channel)}`;

@@ -12,6 +12,7 @@
  * Its end is the end of all who listen here: nobody can tell what they have missed.
  */
 import { randomBytes } from "node:crypto";
+import type { Clock } from "../../../base/clock.ts";
 import { type Failure, OperationError } from "../../../base/errors.ts";
 import type { ListeningServers } from "../../../pool/listening.ts";
 import { Handling, Request, unheard } from "../../../pool/replies.ts";
@@ -47,21 +48,23 @@ export class SharedListener implements ServerOwner {
   /** Notifications that came, other than markers. */
   notificationCount = 0;
   readonly #servers: ListeningServers;
+  readonly #clock: Clock;
   /** The pid that clients know the notifying client by, if it is one of ours. */
   readonly #pidFor: (pid: number, listener: Server) => number;
   readonly #channels = new Map<string, Channel>();
-  readonly #markers = new Map<string, () => void>();
+  readonly #markers = new Map<string, { readonly onSeen: () => void; readonly sinceMs: number }>();
   #markerNumber = 0;
   #server: Server | undefined;
   #state: "new" | "opening" | "ready" | "over" = "new";
   /** Whom to tell that something has changed that they wait for. */
   readonly #waiting = new Set<() => void>();
   /** Questions that are asked once the one on its way is answered. */
-  #asking = false;
+  #askedAtMs: number | undefined;
   #questions: (() => void)[] = [];
 
-  constructor(servers: ListeningServers, pidFor: (pid: number, listener: Server) => number) {
+  constructor(servers: ListeningServers, clock: Clock, pidFor: (pid: number, listener: Server) => number) {
     this.#servers = servers;
+    this.#clock = clock;
     this.#pidFor = pidFor;
   }
 
@@ -123,7 +126,7 @@ export class SharedListener implements ServerOwner {
   /** A number for a marker; `onSeen` is called when it comes. */
   expectMarker(onSeen: () => void): number {
     const number = ++this.#markerNumber;
-    this.#markers.set(String(number), onSeen);
+    this.#markers.set(String(number), { onSeen, sinceMs: this.#clock.now() });
     return number;
   }
 
@@ -135,7 +138,16 @@ export class SharedListener implements ServerOwner {
   /** Calls back when everything has been heard that was committed before this call. */
   afterAllBefore(then: () => void): void {
     this.#questions.push(then);
-    if (!this.#asking) this.#ask();
+    if (this.#askedAtMs === undefined) this.#ask();
+  }
+
+  /** A connection that does not answer in time is lost, or leads elsewhere by now: a balancer in between can do that. */
+  tick(limitMs: number): void {
+    const server = this.#server;
+    if (server === undefined || server.closed) return;
+    let sinceMs = this.#askedAtMs ?? Number.POSITIVE_INFINITY;
+    for (const marker of this.#markers.values()) sinceMs = Math.min(sinceMs, marker.sinceMs);
+    if (this.#clock.now() - sinceMs >= limitMs) server.destroy(silent());
   }
 
   // ---- from the server ----
@@ -148,9 +160,9 @@ export class SharedListener implements ServerOwner {
     const name = channelOf(bytes);
     if (name === this.marker) {
       const number = payloadOf(bytes);
-      const onSeen = this.#markers.get(number);
+      const marker = this.#markers.get(number);
       this.#markers.delete(number);
-      onSeen?.();
+      marker?.onSeen();
       return;
     }
     this.notificationCount++;
@@ -243,9 +255,9 @@ export class SharedListener implements ServerOwner {
   #ask(): void {
     const questions = this.#questions;
     this.#questions = [];
-    this.#asking = true;
+    this.#askedAtMs = this.#clock.now();
     this.#run(empty, () => {
-      this.#asking = false;
+      this.#askedAtMs = undefined;
       if (this.#questions.length > 0) this.#ask();
       for (const then of questions) then();
     });
@@ -276,6 +288,14 @@ export class SharedListener implements ServerOwner {
 function notListening(): OperationError {
   return new OperationError("server refused to listen", {
     code: "session.listen_refused",
+    sqlstate: "57P01",
+    source: "server",
+  });
+}
+
+function silent(): OperationError {
+  return new OperationError("server does not tell what is notified", {
+    code: "session.listener_silent",
     sqlstate: "57P01",
     source: "server",
   });
