@@ -4,8 +4,6 @@
  * A server that is given back goes straight to the client that has waited longest, in the same turn; else to the
  * idle ones. Only a server that owes nothing, is outside a transaction and is not the target of a cancel request
  * that is still under way is ever handed on. Which states there are, and the one door between them: server-set.ts.
- *
- * `tick` is called a few times a second and does everything that depends on time.
  */
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
@@ -16,6 +14,7 @@ import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
 import { poolerShutdown, serverShuttingDown, uncleanLogin } from "./failures.ts";
 import { ListeningServers } from "./listening.ts";
+import { LooseHolders } from "./loose-holders.ts";
 import { Offers } from "./offers.ts";
 import { type Newcomer, Opening, serverOn } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
@@ -44,6 +43,7 @@ export class Pool implements BudgetMember {
   /** What clients were told, by the startup settings they asked for. */
   readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
   readonly vectors: VectorCache = new VectorCache();
+  readonly looseHolders: LooseHolders = new LooseHolders(this);
   /** Start-up settings as a server reports them, by `name NUL value` as a client sends them. */
   readonly canonical: LruMap<string, string> = new LruMap(canonicalMax);
   /** What the newest server reported when it was new: the welcome of clients that need no server. */
@@ -134,8 +134,8 @@ export class Pool implements BudgetMember {
   }
 
   /**
-   * A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once); `preferred`, if
-   * that is idle, or, if the waiter is `bound` to it, will be soon.
+   * A server for `waiter`, now (returned) or later (`onLeased`, or `onLeaseFailed`, perhaps at once); `preferred`, if that is
+   * idle, or, if the waiter is `bound` to it, will be soon.
    */
   lease(waiter: Waiter, preferred?: Server, bound = false): Server | undefined {
     if (this.#closed || this.#draining) {
@@ -143,14 +143,14 @@ export class Pool implements BudgetMember {
       return undefined;
     }
     if (this.#paused) {
-      this.#queue(waiter);
+      this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, this.coming);
       return undefined;
     }
     if (bound && preferred !== undefined && preferred.state !== "idle" && !preferred.closed) {
       this.#waiting.bind(waiter, preferred, this.#clock.now());
+      this.looseHolders.askAll();
       return undefined;
     }
-    // An idle server while others wait is one that has to be checked first, and then goes to the first of them.
     const server = this.#takeIdle(preferred);
     if (server !== undefined) return server;
     const failure = this.#servers.size > 0 ? undefined : this.#opening.recentFailure;
@@ -158,14 +158,16 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(failure);
       return undefined;
     }
-    if (this.#queue(waiter)) this.openServers();
+    if (this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, this.coming)) {
+      this.openServers();
+      this.looseHolders.askWhileWanted();
+    }
     return undefined;
   }
 
-  #queue(waiter: Waiter): boolean {
-    const { waitingMax } = this.settings;
-    const lengthMax = waitingMax > 0 ? waitingMax + this.coming : Number.POSITIVE_INFINITY;
-    return this.#waiting.push(waiter, this.#clock.now(), lengthMax);
+  /** Somebody waits for whom no server is coming, or all are to be closed. */
+  get inNeed(): boolean {
+    return this.#paused || this.#waiting.length > this.coming;
   }
 
   /** Servers are given to whoever asks. */
@@ -183,7 +185,6 @@ export class Pool implements BudgetMember {
     return this.#servers.idle.at(-1);
   }
 
-  /** The waiter has lost interest. */
   cancelWait(waiter: Waiter): void {
     this.#waiting.remove(waiter);
   }
@@ -266,6 +267,7 @@ export class Pool implements BudgetMember {
     this.#paused = true;
     this.#opening.restart();
     this.closeIdle(pauseMode);
+    this.looseHolders.askAll();
   }
 
   resume(): void {
@@ -289,7 +291,6 @@ export class Pool implements BudgetMember {
     this.listening.kill(failure);
   }
 
-  /** Closes idle servers. */
   closeIdle(reason: string = "closing idle connections"): void {
     for (const server of [...this.#servers.idle]) this.discard(server, reason);
   }
@@ -303,11 +304,10 @@ export class Pool implements BudgetMember {
     this.listening.close(poolerShutdown());
   }
 
-  /** Everything that time asks for. */
+  /** Everything that time asks for, a few times a second. */
   tick(): void {
     const nowMs = this.#clock.now();
-    const { queryWaitTimeoutMs, queryWaitNotifyMs } = this.settings;
-    this.#waiting.tick(nowMs, queryWaitTimeoutMs, queryWaitNotifyMs);
+    this.#waiting.tick(nowMs, this.settings);
     for (const waiter of this.#waiting.unbind(nowMs)) {
       const server = this.lease(waiter);
       if (server !== undefined) waiter.onLeased(server);
@@ -315,6 +315,7 @@ export class Pool implements BudgetMember {
     this.#tickServers(nowMs);
     for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
+    this.looseHolders.askAll();
   }
 
   /** How many servers are kept, needed or not. */
@@ -487,7 +488,6 @@ export class Pool implements BudgetMember {
     this.#onPlaceFree();
   };
 
-  /** A place is free again: its server was closed, or will not be opened. */
   #onGone(): void {
     this.#places.give();
     this.#onServerGone();

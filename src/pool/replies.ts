@@ -102,6 +102,8 @@ export class ReplyQueue {
   #readyDue = false;
   #synthesised: Buffer[] = [];
   #swallowedError: Buffer | undefined;
+  /** ErrorResponses so far. */
+  errorCount = 0;
   /** Status byte of the last ReadyForQuery. */
   status = 0x49;
   /** What goes to the client when the verdict was `replace`. */
@@ -328,6 +330,7 @@ export class ReplyQueue {
   }
 
   #acceptError(entry: number, verdict: Verdict, buffer: Buffer, start: number, end: number): Verdict {
+    this.errorCount++;
     this.#copyIn = false;
     if (entry === 0) return Verdict.forward;
     const request = entry & requestMask;

@@ -130,6 +130,8 @@ export class Server implements TransportListener {
   /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
   homeOf: number | undefined;
   userPid: number | undefined;
+  /** Others have left values of sequences there as well. */
+  sequencesMixed = false;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 
@@ -405,13 +407,17 @@ export class Server implements TransportListener {
     const { buffer, start, end } = this.#framer;
     const tag = buffer.toString("latin1", start + 5, end - 1);
     if (!droppingTags.has(tag)) return;
-    if (tag !== "DEALLOCATE ALL") this.sequencesOf = undefined;
     if (tag !== "DISCARD SEQUENCES") {
       this.prepared.clear();
       this.hasForeignNames = false;
       this.statementsDropped++;
     }
     if (tag === "DISCARD ALL") this.#noteDiscarded();
+    // Whoever sends DISCARD SEQUENCES in a client's place has noted it at once, and what follows it too.
+    if (tag === "DISCARD ALL" || (tag === "DISCARD SEQUENCES" && !this.replies.swallowing)) {
+      this.sequencesOf = undefined;
+      this.sequencesMixed = false;
+    }
     if (!this.replies.swallowing) this.owner?.onDropped(tag);
   }
 

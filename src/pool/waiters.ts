@@ -6,6 +6,7 @@ import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import type { Server } from "./server.ts";
+import type { PoolSettings } from "./settings.ts";
 
 /** A client that wants a server. */
 export interface Waiter {
@@ -21,6 +22,9 @@ export interface Waiter {
 
 /** So long a client waits for one server while others may be idle. */
 const boundMsMax = 1000;
+
+/** In milliseconds; 0: never. */
+export type WaitLimits = Pick<PoolSettings, "queryWaitTimeoutMs" | "queryWaitNotifyMs">;
 
 interface Waiting {
   readonly waiter: Waiter;
@@ -54,9 +58,12 @@ export class WaitQueue {
     return this.#waiting.peekFirst()?.sinceMs;
   }
 
-  /** Returns whether the waiter has a place: it is told if the queue is as long as it may be. */
-  push(waiter: Waiter, nowMs: number, lengthMax: number = Number.POSITIVE_INFINITY): boolean {
-    if (this.#waiting.length >= lengthMax) {
+  /**
+   * Returns whether the waiter has a place: it is told if there are `waitingMax` (0: any number) for whom no server is
+   * `coming`.
+   */
+  push(waiter: Waiter, nowMs: number, waitingMax = 0, coming = 0): boolean {
+    if (waitingMax > 0 && this.#waiting.length >= waitingMax + coming) {
       waiter.onLeaseFailed(tooManyWaiting());
       return false;
     }
@@ -107,8 +114,9 @@ export class WaitQueue {
     for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
   }
 
-  /** Fails those who have waited for `timeoutMs`, tells those who have waited for `notifyMs`; 0: never. */
-  tick(nowMs: number, timeoutMs: number, notifyMs: number): void {
+  /** Fails those who have waited too long, tells those who have waited long. */
+  tick(nowMs: number, limits: WaitLimits): void {
+    const { queryWaitTimeoutMs: timeoutMs, queryWaitNotifyMs: notifyMs } = limits;
     for (const waiting of [...this.#waiting]) {
       const ownMs = waiting.waiter.queryWaitTimeoutMs ?? timeoutMs;
       if (ownMs === 0 || nowMs - waiting.sinceMs < ownMs) continue;

@@ -52,7 +52,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** As it was when the client came: a reload changes it for those who come later. */
   readonly #mode: PoolMode;
   readonly #statements: ClientStatements | undefined;
-  /** In auto mode. */
   readonly #auto: AutoSession | undefined;
   /** In auto mode reports of parameters wait for the end of the statement. */
   readonly reportsDue: ServerOwner["reportsDue"];
@@ -206,6 +205,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   onReplies(bytes: Buffer): boolean {
     if (this.#settingsPending && this.#settingsFailed()) return true;
+    if (this.#auto?.keepsLoosely === true) return true; // Last words of a server that it can do without.
     const transport = this.transport;
     this.#leasing.onReplies(bytes.length);
     if (this.#mode === "statement" && this.#server?.replies.status !== TransactionStatus.idle) {
@@ -261,7 +261,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   onServerLost(failure: Failure, relayed: boolean): void {
     const torn = this.#server?.midReply === true;
     this.#server = undefined;
-    if (this.#ended) return;
+    if (this.#ended || this.#auto?.keepsLoosely === true) return;
     if (relayed || torn) {
       // Nothing of ours follows the server's own last words, or half a reply.
       this.transport.end();

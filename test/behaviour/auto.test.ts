@@ -23,7 +23,7 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   pooled = await startPooled(place.lab, {
-    settings: { pool_mode: "auto", default_pool_size: 1, pin_notice: true },
+    settings: { pool_mode: "auto", default_pool_size: 1, pin_notice: true, admin_users: ["postgres"] },
   });
   return async () => {
     await pooled[Symbol.asyncDispose]();
@@ -131,30 +131,62 @@ describe("sequences", () => {
     expect(error).toMatchObject({ code: "55000", message: "lastval is not yet defined in this session" });
   });
 
-  test("nobody sees another's", async () => {
+  test("nobody sees another's, and who asks in vain holds nothing", async () => {
     using client = await pooled.connect();
     using other = await pooled.connect();
     await runAll(other, "select nextval('numbers')");
     expect((await client.run("select currval('numbers')")).error?.code).toBe("55000");
-    // It has asked, and so keeps its server until it says that it does not care any more.
-    const waiting = other.run("select 1");
-    await pooled.untilWaiting(1);
-    await runAll(client, "discard sequences");
-    expect((await waiting).error).toBeUndefined();
+    expect(await other.value("select 1")).toBe("1");
+    // In a transaction that has begun without a sequence, too.
+    await runAll(other, "select nextval('numbers')");
+    await runAll(client, "begin", "select 1");
+    expect((await client.run("select currval('numbers')")).error?.code).toBe("55000");
+    await runAll(client, "rollback");
   });
 
-  test("once somebody has asked, who takes a number keeps its server", async () => {
+  test("what one client asks reserves no server for another", async () => {
     const asking = await pooled.connect();
-    await asking.run("select lastval()");
+    await runAll(asking, "insert into kept (a) values (1)", "select lastval()");
     await asking.close();
     using client = await pooled.connect();
     using other = await pooled.connect();
-    await runAll(client, "insert into kept (a) values (1)");
+    await runAll(client, "insert into kept (a) values (1)", "select nextval('numbers')");
+    expect(await other.value("select 1")).toBe("1");
+    expect(await client.value("select lastval() = last_value from numbers")).toBe("t");
+  });
+
+  test("who was answered once keeps its server after each use, but not for long if others wait", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await runAll(client, "insert into kept (a) values (1)", "select lastval()");
     const waiting = other.run("insert into kept (a) values (1)");
     await pooled.untilWaiting(1);
     expect(await client.value("select lastval() = max(id) from kept")).toBe("t");
-    await client.close();
     expect((await waiting).error).toBeUndefined();
+  });
+
+  test("where there are servers enough everybody has its own values", async () => {
+    await using roomy = await startPooled(place.lab, {
+      settings: { pool_mode: "auto", default_pool_size: 2 },
+    });
+    using one = await roomy.connect();
+    using two = await roomy.connect();
+    using reader = await roomy.connect();
+    for (const client of [one, two]) await runAll(client, "insert into kept (a) values (1)");
+    expect(await reader.value("select 1")).toBe("1");
+    const values = [await one.value("select lastval()"), await two.value("select lastval()")];
+    expect(Number(values[1]) - Number(values[0])).toBe(1);
+  });
+
+  test("a server that is held loosely can be lost, and closed by PAUSE", async () => {
+    using client = await pooled.connect();
+    const pid = await client.backendPid();
+    await runAll(client, "insert into kept (a) values (1)");
+    await place.lab.primary.query(`select pg_terminate_backend(${pid}, 5000)`);
+    await runAll(client, "insert into kept (a) values (1)");
+    using console = await pooled.connect({ database: "pgbouncer" });
+    await runAll(console, "pause", "resume");
+    expect(await client.value("select 1")).toBe("1");
   });
 });
 

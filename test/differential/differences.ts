@@ -137,7 +137,7 @@ const unequal: readonly Unequal[] = [
   {
     scripts: [
       /^copy\/extended/,
-      /^(functions|identity|parameters|sequences)\//,
+      /^(functions|identity|parameters)\//,
       /^prepared\/(alter-type-in|explain-|in-failed-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
       /^(statements|temporary|timeouts|transactions|utility)\//,
     ],

@@ -15,7 +15,7 @@ import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { setConfig, settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
-import { Handling, Request, unheard } from "../../pool/replies.ts";
+import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
@@ -32,7 +32,7 @@ import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
 import { Reservation, Touch } from "./reservations.ts";
-import { SequenceUse } from "./sequences.ts";
+import { Hold, SequenceUse } from "./sequences.ts";
 import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
 
 const resetAll = encodeQuery("RESET ALL");
@@ -61,6 +61,8 @@ export class AutoSession {
   #exclusive = false;
   readonly #sequences: SequenceUse;
   readonly #home: Home;
+  /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
+  keepsLoosely = false;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -83,7 +85,7 @@ export class AutoSession {
     this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
-    this.#sequences = new SequenceUse(client.id, database);
+    this.#sequences = new SequenceUse(client.id);
     this.#home = new Home(client.id, database.homes.of(client.id));
   }
 
@@ -92,6 +94,7 @@ export class AutoSession {
     this.#pace = undefined;
     this.#exclusive = false;
     this.#home.beginUnit();
+    this.#sequences.begin();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
@@ -136,6 +139,7 @@ export class AutoSession {
 
   /** A message of the client, as it comes. `whole`: it is not only the first part. `server`: the one it is sent to, if there is one. */
   note(type: number, buffer: Buffer, start: number, end: number, whole: boolean, server?: Server): void {
+    this.keepsLoosely = false;
     switch (type) {
       case Frontend.query:
         this.#see(
@@ -208,7 +212,7 @@ export class AutoSession {
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
     if (knowledge.usesSequence || knowledge.asksSequence) {
       this.#sequences.see(knowledge);
-      if (server !== undefined) this.#claimSequences(server);
+      if (server !== undefined) this.#claimSequences(server, server.replies.betweenUnits, this.#output);
     }
     if (knowledge.asksPids) this.#home.ask(server);
     if (knowledge.namesPrepared || knowledge.listsPrepared) {
@@ -231,8 +235,11 @@ export class AutoSession {
     this.#listsPrepared = false;
   }
 
-  #claimSequences(server: Server): void {
-    if (this.#sequences.claim(server)) this.#holdings.reserve(Reservation.sequence);
+  /** `possible`: something can be sent on the server before the client's statement. */
+  #claimSequences(server: Server, possible: boolean, output: Output): void {
+    if (!this.#sequences.claim(server, possible, this.#database.clock.now())) return;
+    // In a transaction that has failed it is refused, and so is the client's statement.
+    this.#send(server, output, discardSequences, unheard);
   }
 
   #isReported(name: string): boolean {
@@ -246,7 +253,7 @@ export class AutoSession {
   }
 
   get boundToServer(): boolean {
-    return this.#home.asked;
+    return this.#home.asked || this.#sequences.asksServer;
   }
 
   /** The client is told this process id. */
@@ -293,11 +300,7 @@ export class AutoSession {
       }
       tracked.replaceUntracked(untrackedOf(parameters, server), server.connection.parameters);
     }
-    if (this.#sequences.findsOthers(server)) {
-      this.#send(server, output, discardSequences);
-      server.sequencesOf = undefined;
-    }
-    this.#claimSequences(server);
+    this.#claimSequences(server, true, output);
     this.#home.enter(server);
     if (this.#exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);
@@ -305,8 +308,8 @@ export class AutoSession {
     return sends;
   }
 
-  #send(server: Server, output: Output, query: Buffer): void {
-    server.replies.push(Request.query, Handling.swallow);
+  #send(server: Server, output: Output, query: Buffer, outcome?: RequestOutcome): void {
+    server.replies.push(Request.query, Handling.swallow, outcome);
     server.unnamed = undefined;
     output.append(query, 0, query.length, server.transport);
   }
@@ -370,7 +373,19 @@ export class AutoSession {
    */
   keeps(server: Server, client: Transport): boolean {
     if (this.#catalogChanged || this.#defaultsAltered) this.#spread();
-    if (this.#holdings.settle(server, client)) return true;
+    const { clock, pool } = this.#database;
+    const hold = this.#sequences.hold(server, pool.looseHolders.wants(server), () => clock.now());
+    if (hold === Hold.reserved) this.#holdings.reserve(Reservation.sequence);
+    else if (this.#holdings.has(Reservation.sequence)) this.#holdings.drop(Reservation.sequence);
+    // Who is heard by the pool's listener, or will be, has to be without a server for the next unit.
+    const held = hold !== Hold.none && !this.listening.leaving && !this.listening.shared;
+    if (this.#holdings.settle(server, client, held)) return true;
+    if (held) {
+      this.keepsLoosely = hold === Hold.loose && !this.listening.native;
+      pool.looseHolders.add(this.#client.peer);
+      return true;
+    }
+    pool.looseHolders.remove(this.#client.peer);
     if (this.#statements.leaveRaw()) server.hasForeignNames = true;
     return false;
   }
@@ -391,6 +406,7 @@ export class AutoSession {
 
   /** The client is gone. */
   end(): void {
+    this.#database.pool.looseHolders.remove(this.#client.peer);
     this.#holdings.end();
     this.#home.leave();
   }

@@ -112,6 +112,7 @@ export class Classification implements Waiter, ServerOwner {
     this.#failed = false;
     this.#rows = [];
     server.owner = this;
+    this.#pool.looseHolders.returning++;
     const { tracked } = server.parameters;
     const own = ParameterVector.of(server.connection.parameters);
     for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
@@ -165,6 +166,7 @@ export class Classification implements Waiter, ServerOwner {
     // Whatever has changed meanwhile: it is read again, when others have had the server.
     else if (!this.#stale && this.#takeRows()) return;
     this.#server = undefined;
+    this.#pool.looseHolders.returning--;
     this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
     server.owner = undefined;
     this.#pool.release(server, false);
@@ -206,6 +208,7 @@ export class Classification implements Waiter, ServerOwner {
 
   onServerLost(): void {
     this.#server = undefined;
+    this.#pool.looseHolders.returning--;
     this.#stale = true;
     this.#end(retryPauseMs);
   }

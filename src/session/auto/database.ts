@@ -1,6 +1,6 @@
 /**
  * What all clients of one pool know together: the classes of statements, the parameters that the ledger asks
- * for by name, whether anybody asks what a sequence gave last, and how many reservations there are.
+ * for by name, and how many reservations there are.
  */
 import type { Clock } from "../../base/clock.ts";
 import { Multiplexer } from "../../pool/multiplexer.ts";
@@ -33,10 +33,9 @@ export interface ReservationCount {
 
 export class AutoDatabase {
   readonly pool: Pool;
+  readonly clock: Clock;
   readonly ledgerQueries: LedgerQueries = new LedgerQueries();
   readonly reservations: ReadonlyMap<ReservationName, ReservationCount>;
-  /** Some client has called currval() or lastval(). */
-  asksSequences = false;
   readonly classification: Classification;
   readonly multiplexer: Multiplexer;
   readonly homes: Homes;
@@ -59,6 +58,7 @@ export class AutoDatabase {
     },
   ) {
     this.pool = pool;
+    this.clock = options.clock;
     this.classification = new Classification(pool, options.clock, options.classifier, (name) => {
       this.ledgerQueries.addName(name);
     });

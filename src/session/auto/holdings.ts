@@ -101,21 +101,29 @@ export class Holdings {
   /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
   onDiscarded(tag: string): void {
     if (tag === "DISCARD ALL") this.#namesHidden = false;
-    this.#reserving &= ~Reservation.sequence;
-    this.#setReservations(this.#reservations & ~Reservation.sequence);
+    this.drop(Reservation.sequence);
+  }
+
+  /** The reasons for these reservations are gone. */
+  drop(reservations: number): void {
+    this.#reserving &= ~reservations;
+    this.#setReservations(this.#reservations & ~reservations);
   }
 
   // ---- the end of a transaction ----
 
-  /** Nothing is owed and no transaction is open: whether the server is kept, perhaps only until the ledger has answered. */
-  settle(server: Server, client: Transport): boolean {
-    const kept = this.#settle(server);
+  /**
+   * Nothing is owed and no transaction is open: whether the server is kept, perhaps only until the ledger has answered.
+   * `held`: it is kept for sequences in any case, which is not decided here.
+   */
+  settle(server: Server, client: Transport, held: boolean): boolean {
+    const kept = this.#settle(server, held);
     if (this.#notice !== undefined) client.write(this.#notice);
     this.#notice = undefined;
     return kept;
   }
 
-  #settle(server: Server): boolean {
+  #settle(server: Server, held: boolean): boolean {
     if (this.#reserving !== 0) {
       const reserving = this.#reserving;
       this.#reserving = 0;
@@ -126,7 +134,8 @@ export class Holdings {
       this.#askLedger(server);
       return true;
     }
-    if ((this.#reservations & ~Reservation.listen) !== 0) return true;
+    if ((this.#reservations & ~(Reservation.listen | Reservation.sequence)) !== 0) return true;
+    if (held) return false;
     const utf8 = this.#client.parameters.get("client_encoding") === "UTF8";
     const listens = this.#listening.keeps(server, utf8);
     const { reserved } = this.#listening;

@@ -116,6 +116,8 @@ const defaultsTags: ReadonlySet<string> = new Set([
   "AlterSystemStmt",
 ]);
 
+const fillingTags: ReadonlySet<string> = new Set(["AlterTableStmt", "RefreshMatViewStmt"]);
+
 type Draft = { -readonly [key in keyof Knowledge]: Knowledge[key] } & {
   customNames: string[];
   resets: Reset[];
@@ -132,7 +134,8 @@ function derive(statement: StatementClass): Knowledge {
     draft.settingNames = undefined;
   }
   if ((draft.touches & Touch.settings) === 0) draft.settingNames = undefined;
-  if (statement.kind === "write") draft.usesSequence = true;
+  // ALTER TABLE fills a column with its default, which may be a sequence's; REFRESH runs a query.
+  if (statement.statements.some(({ tag }) => fillingTags.has(tag))) draft.usesSequence = true;
   // An UPDATE of it calls set_config() by a rule.
   if (statement.kind === "write" && statement.relations.some(({ name }) => name === "pg_settings")) {
     draft.touches |= Touch.settings;

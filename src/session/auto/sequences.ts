@@ -1,54 +1,110 @@
-/** One client's use of sequences: what currval() and lastval() return is known to one server only. */
+/**
+ * One client's use of sequences. What currval() and lastval() return is known only to the server where the client has
+ * called nextval(), and no other server can be told: so the client *holds* that server.
+ *
+ * Loosely, at first: it is given back as soon as somebody wants it, or after a while. The server remembers whose
+ * values it has, and the client gets it again if it can. Once a client has been given what it asked for it will
+ * ask again: from then on the server is reserved for a while after each use, whoever waits. A client that has used
+ * sequences often and has never asked holds nothing.
+ *
+ * Values of another client are discarded before anybody can see them: when a server changes hands, or, where that was not
+ * worth the while, when somebody asks (`sequencesMixed`). So who asks is told the truth or 55000.
+ */
 import type { Server } from "../../pool/server.ts";
-import type { AutoDatabase } from "./database.ts";
 import type { Knowledge } from "./knowledge.ts";
+
+/** How long a server is held after the last use. */
+const holdMsMax = 3000;
+/** Units with sequences after which a client that has never asked is not expected to. */
+const unaskedMax = 100;
+
+/** What the client's hold on a server is. */
+export const Hold = {
+  none: 0,
+  /** Until somebody wants it. */
+  loose: 1,
+  reserved: 2,
+} as const;
+export type Hold = (typeof Hold)[keyof typeof Hold];
 
 export class SequenceUse {
   readonly #clientId: number;
-  readonly #database: AutoDatabase;
   /** Of statements on their way. */
   #uses = false;
   #asks = false;
   /** Where the client has last used a sequence. */
   #server: Server | undefined;
+  #usedAtMs = 0;
+  /** Units with sequences, for as long as the client has not asked. */
+  #unasked = 0;
+  #hasAsked = false;
+  /** Errors that the server had sent when the client asked; undefined: no question is on its way. */
+  #errorsBefore: number | undefined;
 
-  constructor(clientId: number, database: AutoDatabase) {
+  constructor(clientId: number) {
     this.#clientId = clientId;
-    this.#database = database;
+  }
+
+  /** A unit is gathered: what was seen and never sent does not count. */
+  begin(): void {
+    this.#uses = false;
+    this.#asks = false;
   }
 
   see(knowledge: Knowledge): void {
     this.#uses ||= knowledge.usesSequence;
-    if (!knowledge.asksSequence) return;
-    this.#asks = true;
-    this.#database.asksSequences = true;
+    this.#asks ||= knowledge.asksSequence;
   }
 
-  /** The server that knows what is asked for, if it is still there and nobody has changed that. */
+  /** The server that has the client's values, if it still has them. */
   get preferredServer(): Server | undefined {
-    const server = this.#asks ? this.#server : undefined;
-    return server?.sequencesOf === this.#clientId ? server : undefined;
+    const server = this.#uses || this.#asks ? this.#server : undefined;
+    return server !== undefined && !server.closed && this.#owns(server) ? server : undefined;
   }
 
-  /** Whether what another client's nextval() has left has to go first: it must look as if it had never been. */
-  findsOthers(server: Server): boolean {
-    const foreign = server.sequencesOf !== undefined && server.sequencesOf !== this.#clientId;
-    return foreign && (this.#asks || this.#database.asksSequences);
+  /** No other one can answer. */
+  get asksServer(): boolean {
+    return this.#asks && this.preferredServer !== undefined;
+  }
+
+  #owns(server: Server): boolean {
+    return server.sequencesOf === this.#clientId;
   }
 
   /**
-   * The statements run on this server. Returns whether it is kept from now on: who asks will ask again, and where
-   * somebody asks, others will.
+   * The statements run on this server. Returns whether DISCARD SEQUENCES has to go before them; `possible`: it can.
    */
-  claim(server: Server): boolean {
+  claim(server: Server, possible: boolean, nowMs: number): boolean {
     if (!this.#uses && !this.#asks) return false;
-    const own = this.#uses || server.sequencesOf === this.#clientId;
-    if (own) {
+    const foreign = server.sequencesOf !== undefined && !this.#owns(server);
+    const discards = (foreign || server.sequencesMixed) && possible && (this.#asks || this.#mayAsk);
+    if (discards) server.sequencesOf = undefined;
+    server.sequencesMixed = !discards && (foreign || server.sequencesMixed);
+    if (this.#uses) {
+      if (!this.#hasAsked) this.#unasked++;
       server.sequencesOf = this.#clientId;
       this.#server = server;
     }
-    this.#uses = false;
-    this.#asks = false;
-    return own && this.#database.asksSequences;
+    if (this.#owns(server)) {
+      this.#usedAtMs = nowMs;
+      if (this.#asks) this.#errorsBefore ??= server.replies.errorCount;
+    }
+    this.begin();
+    return discards;
+  }
+
+  get #mayAsk(): boolean {
+    return this.#hasAsked || this.#unasked < unaskedMax;
+  }
+
+  /** Nothing is owed any more. `wanted`: somebody waits for a server. */
+  hold(server: Server, wanted: boolean, now: () => number): Hold {
+    if (this.#errorsBefore !== undefined) {
+      this.#hasAsked ||= this.#errorsBefore === server.replies.errorCount;
+      this.#errorsBefore = undefined;
+    }
+    if (!this.#owns(server) || !this.#mayAsk) return Hold.none;
+    if (this.#hasAsked) return !wanted || now() - this.#usedAtMs < holdMsMax ? Hold.reserved : Hold.none;
+    return !wanted && now() - this.#usedAtMs < holdMsMax ? Hold.loose : Hold.none;
   }
 }

@@ -2,6 +2,7 @@
 import type { Failure } from "../../../base/errors.ts";
 import type { Transport } from "../../../base/transport.ts";
 import type { CancelKey } from "../../../pool/cancel-registry.ts";
+import type { LooseHolder } from "../../../pool/loose-holders.ts";
 import type { Server } from "../../../pool/server.ts";
 
 export interface ListeningClient {
@@ -14,7 +15,7 @@ export interface ListeningClient {
   fail(failure: Failure): void;
 }
 
-export class ListeningPeer {
+export class ListeningPeer implements LooseHolder {
   readonly #client: ListeningClient;
 
   constructor(client: ListeningClient) {
@@ -41,6 +42,10 @@ export class ListeningPeer {
   }
 
   onListeningChanged(): void {
+    this.#client.onListeningChanged();
+  }
+
+  giveBack(): void {
     this.#client.onListeningChanged();
   }
 
