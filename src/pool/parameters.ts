@@ -130,6 +130,11 @@ export class ParameterVector {
     return this.#values.map.entries();
   }
 
+  /** The same object as long as nothing changes: what was found out about the values still holds. */
+  get version(): object {
+    return this.#values;
+  }
+
   /** What is in it beyond the tracked parameters that are `reported` is this from now on. */
   replaceUntracked(settings: ReadonlyMap<string, string>, reported: ReadonlyMap<string, string>): void {
     if (settings.size === 0 && !this.#holdsOthers(reported)) return;

@@ -314,7 +314,14 @@ export class SharedServer implements ServerOwner {
   }
 
   #giveBack(place: Place): void {
-    Object.assign(place, newPlace());
+    place.sharer = undefined;
+    place.expectedMs = 0;
+    place.bytes = 0;
+    place.relayed = false;
+    place.cancelAsked = false;
+    place.endangered = false;
+    place.held = undefined;
+    place.heldBytes = 0;
     if (this.#spare.length < 64) this.#spare.push(place);
   }
 }

@@ -1,7 +1,6 @@
 /**
  * When a client is not read from: what it sends would only pile up in this process. Pressure passes through
- * in both directions, as if the client were connected to its server directly. And what is answered here, without
- * a server, goes out in one write: a write costs as much as a hundred such answers.
+ * in both directions, as if the client were connected to its server directly.
  */
 import type { Transport } from "../base/transport.ts";
 import { repliesPendingBytesMax, type Server } from "../pool/server.ts";
@@ -26,7 +25,6 @@ export class Flow {
   stalled = false;
   readonly #client: Transport;
   readonly #framer: Framer;
-  #corked = false;
 
   constructor(client: Transport, framer: Framer) {
     this.#client = client;
@@ -63,18 +61,6 @@ export class Flow {
   askForReplies(server: Server, output: Output): void {
     if (!this.stalled || !this.#asksTooMuch(server)) return;
     output.append(flushMessage, 0, flushMessage.length, server.transport);
-  }
-
-  /** Answers the client; not at once, but with {@link sendAnswers}. */
-  answer(bytes: Buffer): void {
-    if (!this.#corked) this.#client.cork();
-    this.#corked = true;
-    this.#client.write(bytes);
-  }
-
-  sendAnswers(): void {
-    if (this.#corked) this.#client.uncork();
-    this.#corked = false;
   }
 
   #blocked(server: Server | undefined): boolean {

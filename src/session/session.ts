@@ -292,7 +292,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       this.failBy(error);
     } finally {
       this.#advancing = false;
-      this.#flow.sendAnswers();
     }
     if (this.#ended) return;
     this.#releaseIfDone();
@@ -358,7 +357,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const gathered = this.#gathering.add(kind, framer);
     if (gathered === Gathered.dropped) return;
     if (gathered === Gathered.answered) {
-      this.#flow.answer(this.#gathering.ready);
+      this.transport.write(this.#gathering.ready);
       return;
     }
     if (this.activity.queryStartMs === 0) this.activity.begin(this.#context.clock);
@@ -369,7 +368,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #answerHere(): boolean {
     const replies = this.#gathering.answer();
     if (replies === undefined) return false;
-    this.#flow.answer(replies);
+    this.transport.write(replies);
     this.activity.settled(this.#context.clock.now(), this.#gathering.status);
     return true;
   }
@@ -399,7 +398,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** Replies that no server sends, and that nothing is before: they go out at once. */
   #flushSynthesised(server: Server): void {
     if (!server.replies.hasSynthesised || server.midReply) return;
-    this.#flow.answer(server.replies.takeSynthesised());
+    this.transport.write(server.replies.takeSynthesised());
   }
 
   #flush(): void {

@@ -67,6 +67,9 @@ export class AutoSession {
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
+  /** How the client's texts are read, and of which settings that is true. */
+  #lexicalSettings: LexicalSettings | undefined;
+  #lexicalVersion: object | undefined;
   /** Reports of parameters that are not tracked, for the client. */
   #reports: Buffer[] | undefined;
   #namesPrepared = false;
@@ -185,7 +188,12 @@ export class AutoSession {
   }
 
   #lexical(): LexicalSettings | undefined {
-    return lexicalSettings(this.#client.parameters);
+    const { version } = this.#client.parameters;
+    if (version !== this.#lexicalVersion) {
+      this.#lexicalVersion = version;
+      this.#lexicalSettings = lexicalSettings(this.#client.parameters);
+    }
+    return this.#lexicalSettings;
   }
 
   #unnamedKnowledge(): Knowledge {
@@ -264,7 +272,7 @@ export class AutoSession {
   /** A unit that needs no server: its replies. Undefined if it needs one. */
   answer(unit: Unit): Buffer | undefined {
     // What was notified before a transaction or within it comes before the reply to BEGIN or COMMIT.
-    if (this.listening.listens) return undefined;
+    if (!this.#begin.sees || this.listening.listens) return undefined;
     const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
     return this.#begin.answer(unit, standby);
   }

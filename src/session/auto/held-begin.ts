@@ -56,6 +56,11 @@ export class HeldBegin {
     return this.#failed ? TransactionStatus.failed : TransactionStatus.inTransaction;
   }
 
+  /** The unit at hand says something of transactions. */
+  get sees(): boolean {
+    return this.#seen !== undefined;
+  }
+
   see(control: TransactionControl): void {
     this.#seen = control;
   }
@@ -67,6 +72,7 @@ export class HeldBegin {
     this.#seen = undefined;
     const begun = this.#messages.length > 0;
     if (begun ? !ends(control) : !begins(control, standby)) return undefined;
+    if (!begun && unit.length === 1 && unit.type(0) === Frontend.query) return this.#beginBy(unit);
     const lone = loneOf(unit);
     if (lone === undefined) return undefined;
     const text = lone.text ?? this.#textOf(lone.bound ?? "");
@@ -76,6 +82,16 @@ export class HeldBegin {
     this.#messages = begun ? [] : [encodeQuery(text)];
     this.#failed = false;
     return Buffer.concat([...repliesTo(unit, tag), encodeReadyForQuery(this.status)]);
+  }
+
+  /** The usual way: a Query, in one of few texts. */
+  #beginBy(unit: Unit): Buffer {
+    const text = unit.buffer(0).toString("utf8", unit.start(0) + headerBytes, unit.end(0) - 1);
+    const known = plainBegins.get(text) ?? plainBegin(text);
+    this.#statements.dropUnnamedStatement();
+    this.#messages = known.messages;
+    this.#failed = false;
+    return known.replies;
   }
 
   #adopt(parse: { readonly name: string; readonly body: Buffer }): boolean {
@@ -108,6 +124,25 @@ export class HeldBegin {
     this.#messages = [...this.#messages, failing];
     this.#failed = true;
   }
+}
+
+interface PlainBegin {
+  readonly messages: readonly Buffer[];
+  readonly replies: Buffer;
+}
+
+/** Texts of Query messages that begin a transaction, as programs send them again and again. */
+const plainBegins = new Map<string, PlainBegin>();
+const plainBeginsMax = 64;
+
+function plainBegin(text: string): PlainBegin {
+  const replies = [
+    encodeCommandComplete(beginTag(text)),
+    encodeReadyForQuery(TransactionStatus.inTransaction),
+  ];
+  const begin = { messages: [encodeQuery(text)], replies: Buffer.concat(replies) };
+  if (plainBegins.size < plainBeginsMax && text.length < 200) plainBegins.set(text, begin);
+  return begin;
 }
 
 /** If it fails, what follows runs outside of the transaction that its client believes in: that client hears no more. */
