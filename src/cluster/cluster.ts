@@ -216,9 +216,18 @@ export class Cluster {
       noPrimary: held ? heldBack(found.state) : writable ? undefined : (detection.noPrimary ?? "none_found"),
       noPrimaryDetail: held ? `node "${found.name}" is ${found.state}: ${found.reason}` : detection.detail,
       timeline: this.memory.timeline,
+      position: this.#position(writable ? detection.primary : undefined),
     });
     const { primary } = this.snapshot;
     if (primary?.timeline !== undefined) this.#written = { name: primary.name, timeline: primary.timeline };
+  }
+
+  /** Without a primary the last one is as good as before: positions of one that is gone are no less past. */
+  #position(primary: string | undefined): TopologySnapshot["position"] {
+    const answer = primary === undefined ? undefined : this.#node(primary).health.answer;
+    const lsn = answer?.report.lsn;
+    if (answer === undefined || lsn === undefined) return this.snapshot.position;
+    return { lsn, askedAt: answer.startedAt };
   }
 
   /** Its claim is older than what contradicts it. One that is being asked already will be asked again. */

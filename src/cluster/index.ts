@@ -1,7 +1,7 @@
 /** The nodes, who is the primary and where statements go: the public face of the room. */
 export { type BalancePolicy, LatencyAverage, type NodeLoad, type RandomNumber } from "./balance.ts";
 export { Cluster, type ClusterSettings, type NodeCommand } from "./cluster.ts";
-export { GlobalFloor, type ReadYourWrites, SessionFloor } from "./floor.ts";
+export { type ReadYourWrites, requiredFloor, WriteFloor } from "./floor.ts";
 export { formatLsn, parseLsn } from "./lsn.ts";
 export { type ClusterMemory, memoryFromText, memoryToText } from "./memory.ts";
 export {

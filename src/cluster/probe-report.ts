@@ -5,6 +5,8 @@
  * - The timeline of a primary is that of the file it writes to, right from the first moment after a promotion; the
  *   control file tells the old one until the first checkpoint. A standby's is the greater one of its receiver's
  *   (NULL for those who may not see it) and of its control file's.
+ * - The position of a primary is where the next record will begin, not what is written out, because a commit may be
+ *   answered before that (synchronous_commit = off).
  * - CASE keeps PostgreSQL from calling functions that are refused during recovery.
  */
 import { parseLsn } from "./lsn.ts";
@@ -30,7 +32,7 @@ export const probeQuery = `select pg_catalog.pg_is_in_recovery(),
     else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) end,
   (select system_identifier from pg_catalog.pg_control_system()),
   case when pg_catalog.pg_is_in_recovery()
-    then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end,
+    then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end,
   case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_receive_lsn() end,
   (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) * 1000)::pg_catalog.int8,
   (select status from pg_catalog.pg_stat_wal_receiver)`;
@@ -46,12 +48,23 @@ export function probeReport(row: readonly (string | null)[]): ProbeReport | unde
     inRecovery,
     timeline: number,
     systemIdentifier,
-    lsn: typeof lsn === "string" ? parseLsn(lsn) : undefined,
+    lsn: typeof lsn === "string" ? endOfRecord(parseLsn(lsn)) : undefined,
     receivedLsn: typeof received === "string" ? parseLsn(received) : undefined,
     replayAgeMs: typeof replayAge === "string" ? Number(replayAge) : undefined,
     streaming: inRecovery && typeof status === "string" ? status === "streaming" : undefined,
   };
 }
+
+/**
+ * Behind the header of a page, where the next record of an idle primary begins if the last one ended with the page
+ * before: nothing is ever replayed up to there before that record comes (xlog_internal.h: short and long header).
+ */
+function endOfRecord(lsn: bigint | undefined): bigint | undefined {
+  const offset = (lsn ?? 0n) % pageBytes;
+  return lsn !== undefined && (offset === 24n || offset === 40n) ? lsn - offset : lsn;
+}
+
+const pageBytes = 8192n;
 
 /** How one probe ended. */
 export type ProbeResult =

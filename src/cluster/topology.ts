@@ -81,8 +81,15 @@ export interface TopologySnapshot {
   readonly noPrimaryDetail: string;
   /** The highest timeline that was ever seen; 0 before any. */
   readonly timeline: number;
+  /** Where the log of the last known primary was at the earliest, and when the probe was begun that told. */
+  readonly position: LogPosition | undefined;
   /** Changes whenever the set of readable nodes or a weight does, so that tables over it may be kept. */
   readonly readersVersion: number;
+}
+
+export interface LogPosition {
+  readonly lsn: bigint;
+  readonly askedAt: number;
 }
 
 export interface SnapshotParts {
@@ -91,6 +98,7 @@ export interface SnapshotParts {
   readonly noPrimary: NoPrimaryReason | undefined;
   readonly noPrimaryDetail: string;
   readonly timeline: number;
+  readonly position: LogPosition | undefined;
 }
 
 export const emptySnapshot: TopologySnapshot = Object.freeze({
@@ -101,6 +109,7 @@ export const emptySnapshot: TopologySnapshot = Object.freeze({
   noPrimary: "none_found",
   noPrimaryDetail: "no node has been probed yet",
   timeline: 0,
+  position: undefined,
   readersVersion: 0,
 });
 
@@ -129,6 +138,7 @@ export function makeSnapshot(
     noPrimary: parts.noPrimary,
     noPrimaryDetail: parts.noPrimaryDetail,
     timeline: parts.timeline,
+    position: parts.position,
     readersVersion: before.readersVersion + (readers ? 0 : 1),
   });
 }

@@ -10,7 +10,7 @@
  * - After the faults have ended everything is used again.
  */
 import { Cluster } from "../../../src/cluster/cluster.ts";
-import { GlobalFloor, SessionFloor } from "../../../src/cluster/floor.ts";
+import { requiredFloor, WriteFloor } from "../../../src/cluster/floor.ts";
 import { memoryFromText, memoryToText } from "../../../src/cluster/memory.ts";
 import type { ProbeResult } from "../../../src/cluster/probe-report.ts";
 import { type RouteRequest, Router } from "../../../src/cluster/route.ts";
@@ -42,7 +42,7 @@ export interface Outcome {
 }
 
 interface Client {
-  floor: SessionFloor;
+  floor: WriteFloor;
   acknowledged: LogEntry | undefined;
 }
 
@@ -111,10 +111,10 @@ class Simulation {
   readonly #queue: { at: number; order: number; run: () => void }[] = [];
   readonly #trace: string[] = [];
   readonly #clients: readonly Client[] = Array.from({ length: 3 }, () => ({
-    floor: new SessionFloor(),
+    floor: new WriteFloor(),
     acknowledged: undefined,
   }));
-  readonly #global = new GlobalFloor();
+  readonly #global = new WriteFloor();
   readonly #nodes: readonly NodeSettings[];
   #cluster: Cluster;
   #router: Router;
@@ -233,7 +233,7 @@ class Simulation {
         this.#over.clear();
         // Clients come anew, and nobody knows any more what was lost with an old primary.
         for (const client of this.#clients) {
-          client.floor = new SessionFloor();
+          client.floor = new WriteFloor();
           client.acknowledged = undefined;
         }
       }
@@ -372,9 +372,10 @@ class Simulation {
   }
 
   #route(client: Client, read: boolean): ReturnType<Router["route"]> {
-    const floor = client.floor.required("session", this.#global);
+    const { snapshot } = this.#cluster;
+    const floor = requiredFloor("session", client.floor, this.#global, undefined, snapshot);
     const request: RouteRequest = { read, hint: undefined, floor, redirect: undefined, last: undefined };
-    return this.#router.route(request, this.#cluster.snapshot);
+    return this.#router.route(request, snapshot);
   }
 
   /** Whether the pool's connection to the node works; if not, the pooler has noticed now. */
@@ -409,17 +410,15 @@ class Simulation {
       if (!this.#reach(node) || node.role !== "primary") return done();
       const entry: LogEntry = { timeline: node.timeline, id: this.#id++ };
       node.log = [...node.log, entry];
-      const lsn = BigInt(node.log.length);
-      client.floor.unknown = true;
       this.#at(this.#between(1, 20), () => {
         const { snapshot } = this.#cluster;
         const kept =
           run === this.#runs && snapshot.generation === generation && snapshot.primary?.name === name;
         if (kept && !node.cutOff && node.serves(this.#now)) {
-          client.floor.raise(lsn);
+          client.floor.wrote(this.#now);
           client.acknowledged = entry;
           this.#written++;
-        } else client.floor.unknown = false;
+        }
         done();
       });
     });
