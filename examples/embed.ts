@@ -15,7 +15,7 @@ const { user, password, database } = upstream;
 // Settings are those of [pgsluice] in docs/config.md. Port 0 takes any free port.
 const config = configFromUpstream(
   upstream.hosts.map(({ host, port }) => ({ host, port, user, password, sslmode: upstream.sslmode })),
-  { listen_port: 0, pool_mode: "transaction", default_pool_size: 5 },
+  { listen_port: 0, default_pool_size: 5 },
 );
 
 // Any object with these four methods will do; pino's loggers have them. Without one, nothing is logged.

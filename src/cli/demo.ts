@@ -36,7 +36,7 @@ export function registerDemo(program: Command): void {
     .option("--port <number>", "port of the pooler; 0: any free one", integerFlag(0, 65535), 6432)
     .option("--data <folder>", "keep the data in this folder (default: a temporary one)", folderFlag)
     .option("--standbys <number>", "streaming standbys beside the primary", integerFlag(0, 8), 1)
-    .addOption(poolModeOption().default("transaction"))
+    .addOption(poolModeOption().default("auto"))
     .option(
       "--pool-size <number>",
       "server connections per pool (default_pool_size)",

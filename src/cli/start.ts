@@ -24,7 +24,7 @@ const examples = `
 Examples:
   pgsluice start --upstream postgres://app:secret@db.example.com/app
   pgsluice start --upstream postgres://app:secret@primary/app --upstream postgres://app:secret@standby/app
-  pgsluice start --config pgsluice.toml --mode transaction
+  pgsluice start --config pgsluice.toml --mode session
 
 Signals: TERM waits for the clients to leave, INT disconnects them, QUIT stops at once, HUP reloads.`;
 

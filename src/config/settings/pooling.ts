@@ -3,7 +3,7 @@ export const pooling = {
   pool_mode: {
     type: "choice",
     values: ["auto", "session", "transaction", "statement"],
-    default: "session",
+    default: "auto",
     reloadable: true,
     doc: "When a client gives its server back: `session`, when it disconnects; `transaction`, when its transaction ends; `statement`, after each statement (transaction blocks are refused); `auto`, when its transaction ends and nothing of its session is left on the server. docs/pooling.md says what that means.",
   },

@@ -41,10 +41,10 @@ describe.each(tableKinds.map((kind) => [kind.name, Object.entries(kind.declarati
   },
 );
 
-test("the defaults are PgBouncer's, where nothing else is said", () => {
+test("the defaults are PgBouncer's, where nothing else is said (and auto mode)", () => {
   expect(defaultSettings()).toMatchObject({
     listen_port: 6432,
-    pool_mode: "session",
+    pool_mode: "auto",
     max_client_conn: 100,
     default_pool_size: 20,
     min_pool_size: 0,
