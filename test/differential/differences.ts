@@ -151,6 +151,7 @@ const unequal: readonly Unequal[] = [
   {
     scripts: [
       /^identity\//,
+      "notify/self-pid",
       /^prepared\/(alter-type-in|explain-|in-failed-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
       /^(statements|temporary|timeouts|transactions|utility)\//,
     ],
