@@ -8,6 +8,8 @@ import { encodeQuery } from "../../../wire/encode-frontend.ts";
 import { channelOf, inOneTransaction, listen, notifyMarker, payloadOf, unlisten } from "./notification.ts";
 import type { SharedListener } from "./shared-listener.ts";
 
+const inUtf8 = encodeQuery("SET client_encoding TO 'UTF8'");
+
 export class Entry implements ServerOwner {
   /** The shared listener has seen the marker: what it hears from then on comes from the server as well. */
   listenerSaw = false;
@@ -47,6 +49,8 @@ export class Entry implements ServerOwner {
     server.unnamed = undefined;
     // The client may ask which channels there are.
     const queries = [inOneTransaction(statements), encodeQuery(unlisten(marker))];
+    // Its other settings can wait; but what is notified from the marker on is the client's.
+    if (server.parameters.tracked.get("client_encoding") !== "UTF8") queries.unshift(inUtf8);
     for (const _ of queries) server.replies.push(Request.query, Handling.swallow, outcome);
     server.transport.write(Buffer.concat(queries));
   }
