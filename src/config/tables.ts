@@ -152,6 +152,11 @@ export const databaseSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  multiplex_coalesce: {
+    type: "boolean",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   pool_mode: {
     type: "choice",
     values: ["auto", "session", "transaction", "statement"],

@@ -6,6 +6,9 @@
  *     3  a shared server that still has less ahead than a brief statement may take
  *     4  the queue: what is not sent can still go anywhere
  *
+ * With `multiplex_coalesce`, a unit that is the same as one in the queue does not stand there itself: the one runs for both. Its
+ * snapshot is then younger than either's request, as if both had been sent at that moment.
+ *
  * To the pool this is one client among others: it leases servers, waits in the pool's queue when it needs one, and
  * gives each back as soon as it has nothing to do. While others wait in that queue, as many shared servers as they are
  * get no new units until they are free. So nobody starves: neither those who need a server for themselves nor those
@@ -27,6 +30,10 @@ export interface Candidate extends Sharer {
   fits(server: Server): boolean;
   /** Its own limit on the wait; undefined: that of the pool. */
   readonly queryWaitTimeoutMs: number | undefined;
+  /** Equal for units that may be the same; undefined: it is the same as none. */
+  readonly sameKey: string | undefined;
+  /** Waits for the replies to `leader`. False: the two are not the same. */
+  follow(leader: Candidate): boolean;
   /** It gets a server for itself, since the one that came does not fit. */
   onLeased(server: Server): void;
   onLeaseFailed(failure: Failure): void;
@@ -41,6 +48,7 @@ const depthMax = 64;
 interface Queued {
   readonly candidate: Candidate;
   readonly sinceMs: number;
+  readonly sameKey: string | undefined;
 }
 
 /** What operators see of it. */
@@ -49,17 +57,28 @@ export interface MultiplexCounts {
   units: number;
   joined: number;
   queued: number;
+  /** Units that were answered with the replies to the same one, or were to be. */
+  coalesced: number;
   /** Units that had to be run again. */
   returned: number;
   depthMax: number;
 }
 
 export class Multiplexer implements Waiter, SharedServerListener {
-  readonly counts: MultiplexCounts = { units: 0, joined: 0, queued: 0, returned: 0, depthMax: 0 };
+  readonly counts: MultiplexCounts = {
+    units: 0,
+    joined: 0,
+    queued: 0,
+    coalesced: 0,
+    returned: 0,
+    depthMax: 0,
+  };
   readonly #pool: Pool;
   readonly #clock: Clock;
   readonly #shared: SharedServer[] = [];
   readonly #queue = new Deque<Queued>();
+  /** Those in the queue for which others may wait. */
+  readonly #leaders = new Map<string, Candidate>();
   /** Stands in the pool's queue. */
   #waiting = false;
   readonly #environment: { readonly cancel: (server: Server) => Promise<void>; readonly nowMs: () => number };
@@ -115,6 +134,7 @@ export class Multiplexer implements Waiter, SharedServerListener {
     for (const queued of this.#queue) {
       if (queued.candidate !== candidate) continue;
       this.#queue.remove(queued);
+      this.#taken(queued);
       this.#stopWaiting();
       return true;
     }
@@ -128,6 +148,7 @@ export class Multiplexer implements Waiter, SharedServerListener {
       const limitMs = queued.candidate.queryWaitTimeoutMs ?? this.#pool.settings.queryWaitTimeoutMs;
       if (limitMs === 0 || nowMs - queued.sinceMs < limitMs) continue;
       this.#queue.remove(queued);
+      this.#taken(queued);
       queued.candidate.onLeaseFailed(queryWaitTimeout());
     }
     this.#stopWaiting();
@@ -140,6 +161,7 @@ export class Multiplexer implements Waiter, SharedServerListener {
     const first = this.#queue.peekFirst();
     if (first !== undefined && !first.candidate.fits(server)) {
       this.#queue.shift();
+      this.#taken(first);
       first.candidate.onLeased(server);
       if (this.#queue.length > 0) this.#wait();
       return;
@@ -163,6 +185,7 @@ export class Multiplexer implements Waiter, SharedServerListener {
     if (failure.code === tooManyWaiting().code && this.#shared.length > 0) return;
     const queued = [...this.#queue];
     this.#queue.clear();
+    this.#leaders.clear();
     for (const { candidate } of queued) candidate.onLeaseFailed(failure);
   }
 
@@ -238,6 +261,7 @@ export class Multiplexer implements Waiter, SharedServerListener {
       const first = this.#queue.peekFirst();
       if (first === undefined || shared.stuck(nowMs) || !first.candidate.fits(shared.server)) break;
       this.#queue.shift();
+      this.#taken(first);
       this.#send(shared, first.candidate);
     }
     this.#stopWaiting();
@@ -245,12 +269,26 @@ export class Multiplexer implements Waiter, SharedServerListener {
 
   /** False: the queue is as long as it may be. */
   #enqueue(candidate: Candidate): boolean {
-    const { waitingMax } = this.#pool.settings;
+    const { waitingMax, multiplexCoalesce } = this.#pool.settings;
+    const sameKey = multiplexCoalesce ? candidate.sameKey : undefined;
+    if (sameKey !== undefined) {
+      const leader = this.#leaders.get(sameKey);
+      if (leader !== undefined && candidate.follow(leader)) {
+        this.counts.coalesced++;
+        return true;
+      }
+    }
     if (waitingMax > 0 && this.#queue.length >= waitingMax) return false;
     this.counts.queued++;
-    this.#queue.push({ candidate, sinceMs: this.#clock.now() });
+    if (sameKey !== undefined) this.#leaders.set(sameKey, candidate);
+    this.#queue.push({ candidate, sinceMs: this.#clock.now(), sameKey });
     this.#wait();
     return true;
+  }
+
+  /** It is in the queue no more: from now on nobody may wait for it. */
+  #taken({ candidate, sameKey }: Queued): void {
+    if (sameKey !== undefined && this.#leaders.get(sameKey) === candidate) this.#leaders.delete(sameKey);
   }
 
   /** One place in the pool's queue, for whoever is first here. */

@@ -43,6 +43,8 @@ export interface PoolSettings {
   readonly packetBytesMax: number;
   /** In auto mode: brief reads of several clients share a server. */
   readonly multiplex: boolean;
+  /** Those that are the same and still wait run once. */
+  readonly multiplexCoalesce: boolean;
   /** Close a server after each client instead of reusing it: replication, template databases. */
   readonly reuse: boolean;
 }

@@ -126,6 +126,7 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
     preparedMax: settings.max_prepared_statements || (mode === "auto" ? preparedMaxInAuto : 0),
     packetBytesMax: settings.max_packet_size,
     multiplex: target?.database.multiplex ?? settings.multiplex,
+    multiplexCoalesce: target?.database.multiplex_coalesce ?? settings.multiplex_coalesce,
     reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
   };
 }

@@ -311,3 +311,101 @@ test("multiplex = false switches it off, for one database too", async () => {
   for (let run = 0; run < 10; run++) await client.value("select 1");
   expect(await counts(pooled)).toMatchObject({ units: 0 });
 });
+
+test("a statement that says so in a comment has its server for itself", async () => {
+  await using pooled = await multiplexed(1);
+  using client = await pooled.connect();
+  await warm(pooled, client, "select 1");
+  const { units } = await counts(pooled);
+  // As often as is enough for others to be called brief.
+  for (let round = 0; round < 10; round++)
+    expect(await client.value("/* pgsluice: exclusive */ select 1")).toBe("1");
+  expect((await counts(pooled))["units"]).toBe(units);
+  expect(await client.value("select 2")).toBe("2");
+  expect((await counts(pooled))["units"]).toBe((units ?? 0) + 1);
+});
+
+describe("multiplex_coalesce", () => {
+  /** Clients that all wait for the only server with their statements, and what they are answered once it is free. */
+  async function waiting(
+    pooled: Pooled,
+    clients: readonly Client[],
+    statements: readonly string[],
+    meanwhile?: () => Promise<void>,
+  ): Promise<(string | null | undefined)[]> {
+    using holder = await pooled.connect();
+    await holder.run("begin; select 1");
+    const answers = clients.map((client, index) => client.run(statements[index] ?? ""));
+    await waitUntil(async () => {
+      const { coalesced, queued } = await counts(pooled);
+      return (coalesced ?? 0) + (queued ?? 0) >= clients.length;
+    }, "all wait");
+    await meanwhile?.();
+    await holder.run("commit");
+    return (await Promise.all(answers)).map(({ error, rows }) => error?.code ?? rows[0]?.[0]);
+  }
+
+  test("runs what is the same and waits only once, and answers everybody", async () => {
+    await using pooled = await multiplexed(1, { multiplex_coalesce: true });
+    const clients = await connectAll(pooled, 8);
+    await warm(pooled, clients[0] as Client, "select 1 as a");
+    await warm(pooled, clients[0] as Client, "select now()");
+    const before = await counts(pooled);
+    const same = await waiting(pooled, clients, Array(8).fill("select now()"));
+    expect(new Set(same).size).toBe(1);
+    const after = await counts(pooled);
+    expect((after["coalesced"] ?? 0) - (before["coalesced"] ?? 0)).toBe(7);
+    expect((after["units"] ?? 0) - (before["units"] ?? 0)).toBe(1);
+    // Each goes on as if its own statement had run.
+    expect(await Promise.all(clients.map((client) => client.value("select 7")))).toEqual(Array(8).fill("7"));
+    const texts = clients.map((_client, index) => `select ${index % 2} as a`);
+    expect(await waiting(pooled, clients, texts)).toEqual(clients.map((_client, index) => String(index % 2)));
+    for (const client of clients) client.destroy();
+  });
+
+  test("not what other settings make another statement", async () => {
+    await using pooled = await multiplexed(1, { multiplex_coalesce: true });
+    const clients = await connectAll(pooled, 4);
+    const sql = "select current_setting('TimeZone')";
+    await warm(pooled, clients[0] as Client, sql);
+    await clients[1]?.run("set timezone = 'Asia/Tokyo'");
+    await clients[3]?.run("set timezone = 'Asia/Tokyo'");
+    const [first, second, third, fourth] = await waiting(pooled, clients, Array(4).fill(sql));
+    expect([second, fourth]).toEqual(["Asia/Tokyo", "Asia/Tokyo"]);
+    expect(third).toBe(first);
+    expect(first).not.toBe("Asia/Tokyo");
+    for (const client of clients) client.destroy();
+  });
+
+  test("whatever becomes of the one that runs, the others are answered", async () => {
+    await using pooled = await multiplexed(1, { multiplex_coalesce: true });
+    const clients = await connectAll(pooled, 5);
+    const sql = "select 1 as a";
+    await warm(pooled, clients[0] as Client, sql);
+    const canceled = await waiting(pooled, clients, Array(5).fill(sql), async () => {
+      // The first in the queue is the one that would have run for all, the second one of those it would have run for.
+      await clients[0]?.cancel();
+      await clients[1]?.cancel();
+    });
+    expect(canceled).toEqual(["57014", "57014", "1", "1", "1"]);
+    const left = await connectAll(pooled, 2);
+    using holder = await pooled.connect();
+    await holder.run("begin; select 1");
+    for (const client of left) client.send(query(sql));
+    const rest = clients.map((client) => client.value(sql));
+    await pooled.untilSessions(8);
+    for (const client of left) client.destroy();
+    await pooled.untilSessions(6);
+    await holder.run("commit");
+    expect(await Promise.all(rest)).toEqual(Array(5).fill("1"));
+    for (const client of clients) client.destroy();
+  });
+
+  test("an error is everyone's own", async () => {
+    await using pooled = await multiplexed(1, { multiplex_coalesce: true });
+    const clients = await connectAll(pooled, 3);
+    await warm(pooled, clients[0] as Client, "select 1 / 1");
+    expect(await waiting(pooled, clients, Array(3).fill("select 1 / 0"))).toEqual(Array(3).fill("22012"));
+    for (const client of clients) client.destroy();
+  });
+});

@@ -50,6 +50,7 @@ const settings: PoolSettings = {
   preparedMax: 100,
   packetBytesMax: Number.POSITIVE_INFINITY,
   multiplex: false,
+  multiplexCoalesce: false,
   reuse: true,
 };
 

@@ -5,7 +5,7 @@ import { columnsOf } from "../result.ts";
 const columns = columnsOf(
   ["text", "database", "user"],
   ["int4", "servers", "depth", "queued"],
-  ["int8", "units", "joined", "waited", "returned", "depth_max"],
+  ["int8", "units", "joined", "waited", "coalesced", "returned", "depth_max"],
 );
 
 export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", columns, (context) =>
@@ -15,7 +15,8 @@ export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", column
     const { servers, queueLength, counts } = multiplexer;
     let depth = 0;
     for (const server of servers) depth += server.depth;
-    const { units, joined, queued, returned, depthMax } = counts;
-    return [[database, user, servers.length, depth, queueLength, units, joined, queued, returned, depthMax]];
+    const { units, joined, queued, coalesced, returned, depthMax } = counts;
+    const sizes = [servers.length, depth, queueLength];
+    return [[database, user, ...sizes, units, joined, queued, coalesced, returned, depthMax]];
   }),
 );

@@ -19,6 +19,12 @@ export const pooling = {
     reloadable: true,
     doc: "Whether brief reads of several clients in auto mode share a server: they stand in its pipeline one behind the other, and neither side sleeps and wakes for each of them. docs/pooling.md says which do.",
   },
+  multiplex_coalesce: {
+    type: "boolean",
+    default: false,
+    reloadable: true,
+    doc: "Whether a brief read that waits for a server together with the same one of other clients (text and settings alike, simple protocol) runs once for all of them. Results tell no difference; the server's own counts of statements do.",
+  },
   default_pool_size: {
     type: "integer",
     default: 20,

@@ -118,6 +118,16 @@ export class AutoSession {
     return parameters.tracked.equals(this.#client.parameters);
   }
 
+  /** Whether two clients' reads of the same text are the same: their settings are. */
+  hasSettingsOf(other: AutoSession): boolean {
+    return this.#client.parameters.equals(other.#client.parameters);
+  }
+
+  /** A Query of the client's was answered without having run for it. */
+  onQueryAnswered(): void {
+    this.#statements.dropUnnamedStatement();
+  }
+
   /** Status of the transaction of a client that has no server. */
   get status(): TransactionStatus {
     return this.#begin.status;

@@ -149,8 +149,13 @@ function derive(statement: StatementClass): Knowledge {
     statement.functions.some(({ name }) => name === "pg_prepared_statement");
   draft.asksPids = asksPids(statement);
   draft.plain = isPlain(draft);
-  if (draft.plain && statement.shareable === true) draft.pace = new Pace();
+  if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
   return draft;
+}
+
+/** A comment asks for a server that nobody shares. */
+function isExclusive({ hints }: StatementClass): boolean {
+  return hints.some(({ name }) => name === "exclusive");
 }
 
 function isPlain(draft: Draft): boolean {

@@ -10,7 +10,7 @@ import type { Candidate, Multiplexer } from "../../pool/multiplexer.ts";
 import { Pace } from "../../pool/pace.ts";
 import { repliesPendingBytesMax, type Server } from "../../pool/server.ts";
 import type { SharedServer } from "../../pool/shared-server.ts";
-import { TransactionStatus } from "../../wire/constants.ts";
+import { Backend, TransactionStatus } from "../../wire/constants.ts";
 import type { Activity } from "../activity.ts";
 import type { Gathering } from "../gathering.ts";
 import type { Output } from "../output.ts";
@@ -44,6 +44,10 @@ export interface SharingClient {
 
 /** A unit that was returned so often runs on a server of its own. */
 const returnsMax = 2;
+/** Longer units are not compared with others. */
+const coalescedBytesMax = 2048;
+/** Replies up to this are kept for those that follow; beyond it each asks for itself. */
+const copiedBytesMax = 64 * 1024;
 const none = new Pace();
 
 export class SharedUnit implements Candidate {
@@ -58,6 +62,12 @@ export class SharedUnit implements Candidate {
   #observes = false;
   #aloneSinceMs = 0;
   #aloneBytes = 0;
+  /** The unit that is the same and runs for both, and units for which this one runs; none of either: undefined. */
+  #leader: SharedUnit | undefined;
+  #followers: SharedUnit[] | undefined;
+  /** The replies, for those that follow. */
+  #copies: Buffer[] = [];
+  #copiedBytes = 0;
 
   constructor(client: SharingClient, parts: SharingParts, multiplexer: Multiplexer) {
     this.#client = client;
@@ -112,14 +122,22 @@ export class SharedUnit implements Candidate {
     this.pace.observe(nowMs - this.#aloneSinceMs, this.#aloneBytes);
   }
 
-  /** Takes the unit out of the queue. False: it was not there. */
+  /** Takes the unit out of the queue, or from behind another that runs for it. False: it was not there. */
   withdraw(): boolean {
     if (!this.#queued) return false;
     this.#queued = false;
-    return this.#multiplexer.withdraw(this);
+    if (this.#leader !== undefined) {
+      this.#leader.#leave(this);
+      this.#leader = undefined;
+      return true;
+    }
+    const withdrawn = this.#multiplexer.withdraw(this);
+    this.#dismissFollowers();
+    return withdrawn;
   }
 
   async cancel(): Promise<void> {
+    this.#dismissFollowers();
     await this.#shared?.cancel(this);
   }
 
@@ -129,6 +147,7 @@ export class SharedUnit implements Candidate {
     const shared = this.#shared;
     this.#shared = undefined;
     shared?.abandon(this);
+    this.#dismissFollowers();
   }
 
   /** The client's socket takes bytes again. */
@@ -142,9 +161,30 @@ export class SharedUnit implements Candidate {
     return this.#parts.auto.fits(server);
   }
 
+  /** Equal for units that are the same, but for their clients' settings; undefined: it is not compared. */
+  get sameKey(): string | undefined {
+    const { unit } = this.#parts.gathering;
+    // Statements that have names mean something else in each client.
+    if (unit === undefined || unit.length !== 1 || unit.bytes > coalescedBytesMax) return undefined;
+    return unit.buffer(0).toString("latin1", unit.start(0), unit.end(0));
+  }
+
+  /** Waits for the replies to `leader`, the same unit, which is not sent yet. False: it is not the same. */
+  follow(leader: Candidate): boolean {
+    if (!(leader instanceof SharedUnit) || !leader.#queued) return false;
+    const { auto, queryWaitTimeoutMs } = this.#parts;
+    if (!auto.hasSettingsOf(leader.#parts.auto)) return false;
+    if (leader.queryWaitTimeoutMs !== queryWaitTimeoutMs) return false;
+    this.#leader = leader;
+    (leader.#followers ??= []).push(this);
+    return true;
+  }
+
   sendUnit(shared: SharedServer): void {
     this.#queued = false;
     this.#shared = shared;
+    // There may be settings on it that nobody knows of, which only this client may see.
+    if (shared.server.taintedBy !== undefined) this.#dismissFollowers();
     const { activity, clock, gathering, output, requests } = this.#parts;
     const { server } = shared;
     activity.assigned(clock, server);
@@ -157,6 +197,7 @@ export class SharedUnit implements Candidate {
   }
 
   onReplies(bytes: Buffer): boolean {
+    if (this.#followers !== undefined) this.#copy(bytes);
     return this.#parts.transport.write(bytes);
   }
 
@@ -166,6 +207,11 @@ export class SharedUnit implements Candidate {
 
   onUnitDone(): void {
     this.#shared = undefined;
+    if (this.#followers !== undefined) this.#answerFollowers(this.#followers);
+    this.#finish();
+  }
+
+  #finish(): void {
     const { activity, clock, gathering } = this.#parts;
     activity.settled(clock.now(), TransactionStatus.idle);
     gathering.forget();
@@ -175,26 +221,84 @@ export class SharedUnit implements Candidate {
   onUnitReturned(): void {
     this.#shared = undefined;
     this.#multiplexer.counts.returned++;
+    this.#dismissFollowers();
     if (++this.#returns > returnsMax || !this.#submit()) this.#client.leaseAlone(undefined);
   }
 
   onUnitLost(failure: Failure): void {
     this.#shared = undefined;
+    this.#dismissFollowers();
     this.#client.onServerLost(failure);
   }
 
   onLeased(server: Server): void {
     this.#queued = false;
+    this.#dismissFollowers();
     this.#client.leaseAlone(server);
   }
 
   onLeaseFailed(failure: Failure): void {
     this.#queued = false;
+    this.#dismissFollowers();
     this.#client.onLeaseFailed(failure);
   }
 
   onLongWait(): void {
     this.#client.onLongWait();
+    for (const follower of this.#followers ?? []) follower.#client.onLongWait();
+  }
+
+  // ---- units that are the same ----
+
+  #copy(bytes: Buffer): void {
+    this.#copiedBytes += bytes.length;
+    if (this.#copiedBytes > copiedBytesMax) this.#dismissFollowers();
+    else this.#copies.push(Buffer.from(bytes));
+  }
+
+  #answerFollowers(followers: readonly SharedUnit[]): void {
+    const replies = Buffer.concat(this.#copies);
+    // An error may be meant for the server's one statement: somebody has cancelled it, perhaps.
+    if (holdsError(replies)) {
+      this.#dismissFollowers();
+      return;
+    }
+    this.#forgetFollowers();
+    for (const follower of followers) follower.#receive(replies);
+  }
+
+  /** As if the unit had run: its Query has made an end of the unnamed statement. */
+  #receive(replies: Buffer): void {
+    this.#queued = false;
+    this.#leader = undefined;
+    this.#parts.auto.onQueryAnswered();
+    this.#parts.transport.write(replies);
+    this.#finish();
+  }
+
+  /** What happens to this unit is not for those that follow: each asks for itself. */
+  #dismissFollowers(): void {
+    const followers = this.#followers;
+    if (followers === undefined) return;
+    this.#forgetFollowers();
+    for (const follower of followers) follower.#runAlone();
+  }
+
+  #runAlone(): void {
+    this.#leader = undefined;
+    this.#queued = false;
+    this.#client.leaseAlone(undefined);
+  }
+
+  #forgetFollowers(): void {
+    this.#followers = undefined;
+    if (this.#copies.length > 0) this.#copies = [];
+    this.#copiedBytes = 0;
+  }
+
+  #leave(follower: SharedUnit): void {
+    const followers = this.#followers?.filter((one) => one !== follower);
+    this.#followers = followers?.length === 0 ? undefined : followers;
   }
 
   #submit(): boolean {
@@ -203,4 +307,12 @@ export class SharedUnit implements Candidate {
     this.#queued = false;
     return false;
   }
+}
+
+/** Whether there is an ErrorResponse among whole messages. */
+function holdsError(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += 1 + bytes.readUInt32BE(at + 1)) {
+    if (bytes[at] === Backend.errorResponse) return true;
+  }
+  return false;
 }

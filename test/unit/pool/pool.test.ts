@@ -36,6 +36,7 @@ const settings: PoolSettings = {
   preparedMax: 200,
   packetBytesMax: 0x7fff_ffff,
   multiplex: false,
+  multiplexCoalesce: false,
   reuse: true,
 };
 
