@@ -49,7 +49,6 @@ const nodeModulesWithoutIo = new Set(["node:crypto", "node:buffer", "node:util"]
 const furtherEntryPoints: Readonly<Record<string, string>> = {
   "src/cli/worker.ts": "the processes that serve clients, where there are several",
   "src/lab/bench/load/main.ts": "a process of its own, started by the benchmark",
-  "src/cluster/index.ts": "the room of the nodes, before the server room has put it to use",
 };
 
 /** Names of the workplace and of tools, which are nobody's business in here. Written apart to not find itself. */

@@ -4,6 +4,7 @@ import { disable } from "./commands/disable.ts";
 import { enable } from "./commands/enable.ts";
 import { kill } from "./commands/kill.ts";
 import { killClient } from "./commands/kill-client.ts";
+import { nodeCommands } from "./commands/nodes.ts";
 import { pause } from "./commands/pause.ts";
 import { reconnect } from "./commands/reconnect.ts";
 import { reload } from "./commands/reload.ts";
@@ -20,6 +21,7 @@ import { showListeners } from "./commands/show-listeners.ts";
 import { showLists } from "./commands/show-lists.ts";
 import { showMem } from "./commands/show-mem.ts";
 import { showMultiplex } from "./commands/show-multiplex.ts";
+import { showNodes } from "./commands/show-nodes.ts";
 import { showParameters } from "./commands/show-parameter.ts";
 import { showPeerPools } from "./commands/show-peer-pools.ts";
 import { showPeers } from "./commands/show-peers.ts";
@@ -51,6 +53,7 @@ for (const command of [
     showLists,
     showMem,
     showMultiplex,
+    showNodes,
     showPeerPools,
     showPeers,
     showPools,
@@ -60,6 +63,7 @@ for (const command of [
   ],
   ...[showStats, showStatsAverages, showStatsTotals, showTotals, showUsers, showVersion, showWorkers],
   ...[showPoolNodes, showPoolPools, showPoolProcesses, showPoolVersion],
+  ...nodeCommands,
   ...showParameters,
 ]) {
   commands.set(command.name, command);

@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import type { NodeCommand, TopologySnapshot } from "../cluster/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { PeerView } from "../pool/peers.ts";
@@ -29,8 +30,9 @@ export interface PoolView {
 /** A database that is configured, or that clients have used. */
 export interface DatabaseView {
   readonly name: string;
-  readonly host: string;
-  readonly port: number;
+  /** Null: it is wherever the primary is, and there is none. */
+  readonly host: string | null;
+  readonly port: number | null;
   /** Its name on the server. */
   readonly dbname: string;
   readonly forceUser: string | undefined;
@@ -139,6 +141,12 @@ export interface AdminContext {
   totalStatistics(): Omit<DatabaseStatistics, "database">;
   /** Processes that cancel requests are handed on to. */
   peers(): readonly PeerView[];
+  /** What is known of the nodes; undefined: they are not watched. */
+  topology(): TopologySnapshot | undefined;
+  /** What a person says of a node. Undefined if done, else why not. */
+  commandNode(name: string, command: NodeCommand): string | undefined;
+  /** Makes a standby the primary. Rejects with OperationError `console.refused`, and then all is as it was. */
+  promote(name: string, signal: AbortSignal): Promise<void>;
 
   /** PAUSE is in force for every database. */
   readonly paused: boolean;

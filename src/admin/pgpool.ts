@@ -13,7 +13,7 @@ export interface NodeView {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  readonly role: "primary" | "standby";
+  readonly role: "primary" | "standby" | "auto";
   readonly pools: readonly PoolView[];
 }
 

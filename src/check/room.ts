@@ -46,7 +46,7 @@ function demandsOn(node: string, config: Config, credentials: Credentials): Dema
   const demands: Demand[] = [];
   const known = credentials.users;
   for (const [name, database] of Object.entries(config.databases)) {
-    if (database.node !== node) continue;
+    if (database.node !== node && database.node !== "") continue;
     const users = database.user === undefined && known.length > 0 ? known : [database.user ?? ""];
     for (const user of users) {
       const own = poolSizeOf(config, name, user);

@@ -93,7 +93,9 @@ class NodeCheck {
 
   /** The databases that live on this node; a node without any is asked as if it had all. */
   #databases(): [string, Config["databases"][string]][] {
-    const own = Object.entries(this.#config.databases).filter(([, { node }]) => node === this.#name);
+    const own = Object.entries(this.#config.databases).filter(
+      ([, { node }]) => node === this.#name || node === "",
+    );
     return own.length > 0 ? own : [[anyDatabase, { node: this.#name }]];
   }
 
@@ -117,7 +119,7 @@ class NodeCheck {
   /** Whether it makes sense to go on with this node. */
   async #try(trial: Trial, blind: boolean): Promise<boolean> {
     const { config, request, user } = trial;
-    const options = connectOptionsOf(config, this.#credentials, request, user);
+    const options = connectOptionsOf(config, this.#credentials, request, user, this.#name);
     const connectTimeoutMs = Math.min(options.connectTimeoutMs ?? connectMsMax, connectMsMax);
     try {
       const client = await SimpleClient.connect({ ...options, connectTimeoutMs });

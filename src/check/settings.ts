@@ -22,7 +22,7 @@ export function checkSettings(config: Config, credentials: Credentials, report: 
   if (settings.auth_type === "trust") reportTrust(settings, report);
   reportUsers(config, credentials, report);
   for (const [name, node] of Object.entries(config.nodes)) {
-    const used = Object.values(config.databases).some((database) => database.node === name);
+    const used = Object.values(config.databases).some(({ node: own }) => own === name || own === "");
     if (used) continue;
     const problem =
       node.role === "standby" ? "statements are not routed to standbys yet" : "no database lives on it";

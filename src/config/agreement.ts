@@ -2,7 +2,7 @@
 import type { ConfigProblem } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
 import { isConsoleDatabase } from "./reserved.ts";
-import type { Config, DatabaseConfig, Settings } from "./schema.ts";
+import { type Config, type DatabaseConfig, type Settings, watchesNodes } from "./schema.ts";
 import { tlsLimitProblems } from "./tls.ts";
 
 /** Every disagreement between the settings of a configuration whose single values are all right. */
@@ -126,6 +126,16 @@ function nodeProblems(config: Config): ConfigProblem[] {
     const problem = databaseNodeProblem(database, config);
     if (problem !== undefined) problems.push({ key: `databases.${JSON.stringify(name)}.node`, problem });
   }
+  if (!watchesNodes(config.nodes)) return problems;
+  if (config.pgsluice.health_check_user === "") {
+    const problem = 'must be given, because nodes have the role "auto": as whom are they asked?';
+    problems.push({ key: "pgsluice.health_check_user", problem });
+  }
+  const lists = Object.entries(config.nodes).filter(([, { host }]) => host.includes(","));
+  for (const [name] of lists) {
+    const problem = "must be one host, because nodes are watched: give each host a node of its own";
+    problems.push({ key: `nodes.${JSON.stringify(name)}.host`, problem });
+  }
   return problems;
 }
 
@@ -146,10 +156,11 @@ function peerProblems(config: Config): ConfigProblem[] {
 
 function databaseNodeProblem(database: DatabaseConfig, config: Config): string | undefined {
   if (database.node === "") {
+    if (watchesNodes(config.nodes)) return undefined;
     const primaries = Object.values(config.nodes).filter((node) => node.role === "primary");
     return primaries.length === 0
       ? "must be given, because no node has the role primary"
-      : "must be given, because several nodes have the role primary";
+      : 'must be given, because several nodes have the role primary (with role = "auto" the primary is found and followed)';
   }
   if (config.nodes[database.node] !== undefined) return undefined;
   const nearest = nearestName(database.node, Object.keys(config.nodes));

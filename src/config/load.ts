@@ -22,6 +22,7 @@ import {
   type TableKind,
   tableKinds,
   type UserConfig,
+  watchesNodes,
 } from "./schema.ts";
 import { type SecretFile, SecretReader, type SecretSource } from "./secrets.ts";
 
@@ -303,14 +304,14 @@ function resolveSecrets(
   return resolved;
 }
 
-/** Gives every database its node: the one it names, or the primary. Without any database, all can be reached. */
+/** Gives every database its node: the one it names, or the primary; none if that is to be found out. Without any database, all can be reached. */
 function withNodes(
   databases: Readonly<Record<string, Partial<DatabaseConfig>>>,
   nodes: Readonly<Record<string, NodeConfig>>,
   onlyNamed: boolean,
 ): Record<string, DatabaseConfig> {
-  const primaries = Object.keys(nodes).filter((name) => nodes[name]?.role === "primary");
-  const [primary = ""] = primaries.length === 1 ? primaries : [];
+  const primaries = Object.keys(nodes).filter((name) => nodes[name]?.role !== "standby");
+  const [primary = ""] = primaries.length === 1 && !watchesNodes(nodes) ? primaries : [];
   const given = Object.entries(databases);
   const all: [string, Partial<DatabaseConfig>][] = given.length === 0 && !onlyNamed ? [["*", {}]] : given;
   const result: Record<string, DatabaseConfig> = Object.create(null) as Record<string, DatabaseConfig>;

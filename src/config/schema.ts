@@ -11,7 +11,7 @@ import { databaseSettings, nodeSettings, peerSettings, userSettings } from "./ta
 export type Settings = ValuesOf<typeof settings>;
 /** [nodes.NAME]: one PostgreSQL instance. */
 export type NodeConfig = ValuesOf<typeof nodeSettings>;
-/** [databases.NAME], with `node` filled in. */
+/** [databases.NAME], with `node` filled in: one of [nodes.NAME], or empty for whichever is the primary ({@link watchesNodes}). */
 export type DatabaseConfig = ValuesOf<typeof databaseSettings> & { readonly node: string };
 /** [users.NAME]. */
 export type UserConfig = ValuesOf<typeof userSettings>;
@@ -31,6 +31,12 @@ export interface Config {
   readonly databases: Readonly<Record<string, DatabaseConfig>>;
   readonly users: Readonly<Record<string, UserConfig>>;
   readonly peers: Readonly<Record<string, PeerConfig>>;
+}
+
+/** Whether nodes are watched, so that databases may follow the primary: there are several, and the role of one is to be found out. */
+export function watchesNodes(nodes: Config["nodes"]): boolean {
+  const all = Object.values(nodes);
+  return all.length > 1 && all.some(({ role }) => role === "auto");
 }
 
 /** A kind of table in the config file. */

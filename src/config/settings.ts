@@ -10,6 +10,7 @@ import { clients } from "./settings/clients.ts";
 import { encryption } from "./settings/encryption.ts";
 import { listening } from "./settings/listening.ts";
 import { logging } from "./settings/logging.ts";
+import { nodes } from "./settings/nodes.ts";
 import { pooling } from "./settings/pooling.ts";
 import { processes } from "./settings/processes.ts";
 import { servers } from "./settings/servers.ts";
@@ -18,6 +19,7 @@ import { servers } from "./settings/servers.ts";
 export const settings: typeof listening &
   typeof pooling &
   typeof servers &
+  typeof nodes &
   typeof clients &
   typeof authentication &
   typeof encryption &
@@ -26,6 +28,7 @@ export const settings: typeof listening &
   ...listening,
   ...pooling,
   ...servers,
+  ...nodes,
   ...clients,
   ...authentication,
   ...encryption,
@@ -38,6 +41,7 @@ export const settingGroups: readonly { readonly title: string; readonly table: D
   { title: "Where clients connect", table: listening },
   { title: "Pools", table: pooling },
   { title: "Connections to PostgreSQL", table: servers },
+  { title: "Several nodes", table: nodes },
   { title: "Time limits of clients", table: clients },
   { title: "Logging in", table: authentication },
   { title: "TLS", table: encryption },

@@ -18,10 +18,30 @@ export const nodeSettings = {
   },
   role: {
     type: "choice",
-    values: ["primary", "standby"],
+    values: ["primary", "standby", "auto"],
     default: "primary",
     reloadable: true,
-    doc: "What it is.",
+    doc: "What it is. `auto`: found out, again and again. Where several nodes are given and one of them is `auto`, all are watched, and databases that name no node are wherever the primary is at the time; a role that is given then only forbids the other one. See [clusters](clusters.md).",
+  },
+  weight: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1_000_000,
+    reloadable: true,
+    doc: "Its share of the reads, relative to the other nodes; 0: none. By default 1. Shown in SHOW NODES; every statement still goes to the primary.",
+  },
+  zone: {
+    type: "text",
+    reloadable: true,
+    doc: "Where it stands, in a word of your choice. Shown in SHOW NODES.",
+  },
+  max_connections: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100_000,
+    unit: "servers",
+    reloadable: true,
+    doc: "How many server connections to it there may be at once, all pools together; 0: any number.",
   },
   server_tls_sslmode: {
     type: "choice",
@@ -70,7 +90,7 @@ export const databaseSettings = {
   node: {
     type: "text",
     reloadable: true,
-    doc: "The node it lives on, one of [nodes.NAME]; by default the primary.",
+    doc: "The node it lives on, one of [nodes.NAME]; by default the primary, which is the only node with this role, or whichever node it is at the time if there are several and one has the role `auto`.",
   },
   dbname: {
     type: "text",

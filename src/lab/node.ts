@@ -3,7 +3,7 @@
  * from postmaster.pid and pg_control, as pg_ctl does, so none of this needs a connection.
  */
 import { existsSync } from "node:fs";
-import { chown, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chown, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectOptions } from "../client/conninfo/options.ts";
@@ -183,7 +183,10 @@ export class LabNode {
     if (pid === undefined || this.role === "primary") {
       throw labError("lab.start_failed", `${this.name} is not a running standby`);
     }
-    await writeOwned(path.join(this.dataFolder, "promote"), "", this.#context.account);
+    // In one step: the server removes the file as soon as anything wakes it.
+    const request = path.join(this.dataFolder, "promote");
+    await writeOwned(`${request}.new`, "", this.#context.account);
+    await rename(`${request}.new`, request);
     signalProcess(pid, "SIGUSR1");
     await this.#until("be promoted", async () => {
       return this.role === "primary" && (await readControlFile(this.dataFolder)).state === inProduction;

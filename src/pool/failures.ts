@@ -8,6 +8,9 @@ const cachedTextMax = 100;
 /** Code of the one failure that the source of connect options may have and that clients are told as it is. */
 const databaseRemoved = "pool.database_removed";
 
+/** Code of all failures to connect that are not the server's own refusal. */
+export const unreached = "pool.connect_failed";
+
 /** The text that says which address was tried and what happened there. */
 export function reasonOf(failure: Failure): string {
   return failure.cause instanceof Error ? failure.cause.message : failure.message;
@@ -59,7 +62,7 @@ export function connectFailure(error: unknown): Failure {
   const loginFailed = error instanceof ConnectError && error.code === "client.login_failed";
   const message = timedOut ? "connect timeout" : loginFailed ? "server login failed" : "connect failed";
   return new OperationError(message, {
-    code: "pool.connect_failed",
+    code: unreached,
     sqlstate: error instanceof ConnectError ? error.sqlstate : "08006",
     source: "server",
     retrySafe: true,
@@ -70,7 +73,7 @@ export function connectFailure(error: unknown): Failure {
 /** The server said more after its login than it was asked, so that nobody can tell what state it is in. */
 export function uncleanLogin(): OperationError {
   return new OperationError("server login failed", {
-    code: "pool.connect_failed",
+    code: unreached,
     sqlstate: "08P01",
     source: "server",
     retrySafe: true,
@@ -86,6 +89,41 @@ export function cachedFailure(failure: Failure): OperationError {
     source: "server",
     retrySafe: true,
   });
+}
+
+/** The client has waited for `failover_timeout`. */
+export function noPrimary(): OperationError {
+  return new OperationError("there is no primary to run this on (failover_timeout)", {
+    code: "pool.no_primary",
+    sqlstate: "57P03",
+    source: "server",
+    retrySafe: true,
+    hint: "SHOW NODES of the console tells the state of each node.",
+  });
+}
+
+/** The node that the client's server is on is not the primary any more, or nobody can tell that it is. */
+export function primaryChanged(reason: string): OperationError {
+  return new OperationError(`the connection to the primary was given up: ${reason}`, {
+    code: "pool.primary_changed",
+    sqlstate: "08006",
+    source: "server",
+  });
+}
+
+/** The connection ended before it was known whether what the client had sent was committed. */
+export function fateUnknown(failure: Failure): OperationError {
+  return new OperationError(
+    "connection to the primary was lost: whether the last statement was committed is not known",
+    {
+      code: "pool.fate_unknown",
+      sqlstate: "08007",
+      source: "server",
+      detail: failure.message,
+      hint: "Look for its effects before you repeat it.",
+      cause: failure,
+    },
+  );
 }
 
 /** As many clients wait as may (`max_waiting_clients`). */

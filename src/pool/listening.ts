@@ -64,7 +64,7 @@ export class ListeningServers {
     places.giveBeside();
     if (opened.kind === "open") opened.connection.transport.destroy();
     if (opened.kind === "failed") {
-      this.#opening.noteFailure(opened.failure, this.#pool.settings.serverLoginRetryMs);
+      this.#opening.noteFailure(opened.failure, this.#pool.settings);
       this.#log.loginFailed(opened.failure);
     }
     places.onPlaceFree();

@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
-import { cachedFailure, connectFailure } from "./failures.ts";
+import { cachedFailure, connectFailure, unreached } from "./failures.ts";
 import { Server } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
 import type { Statistics } from "./statistics.ts";
@@ -42,6 +42,8 @@ export class Opening {
   #generation = 0;
   #retryAtMs = 0;
   #lastFailure: Failure | undefined;
+  /** Clients need not hear of it, since a server will be there soon. */
+  #transient = false;
   /** Who hopes for a new server, the first one first. */
   readonly #hopeful: Newcomer[] = [];
 
@@ -73,8 +75,13 @@ export class Opening {
   /** What clients are told while a failed login is not tried again; undefined if it may be. */
   get recentFailure(): Failure | undefined {
     const failure = this.#lastFailure;
-    if (failure === undefined || this.#attempts.size > 0 || failure.sqlstate === startingUp) return undefined;
+    if (failure === undefined || this.#attempts.size > 0 || this.#transient) return undefined;
     return this.mayTry(this.#clock.now()) ? undefined : cachedFailure(failure);
+  }
+
+  /** The last attempt failed, and another one follows soon. */
+  get failing(): boolean {
+    return this.#lastFailure !== undefined && this.#transient;
   }
 
   /** Makes one attempt; never rejects. */
@@ -120,9 +127,14 @@ export class Opening {
     this.#retryAtMs = 0;
   }
 
-  /** Returns whether clients need not hear of it, since the server will be there soon. */
-  noteFailure(failure: Failure, serverLoginRetryMs: number): boolean {
-    const transient = failure.sqlstate === startingUp;
+  /**
+   * Returns whether clients need not hear of it, since a server will be there soon: this one, or where the pool
+   * follows the primary and this one cannot be reached, another.
+   */
+  noteFailure(failure: Failure, { serverLoginRetryMs, failoverTimeoutMs }: PoolSettings): boolean {
+    const follows = failoverTimeoutMs !== undefined;
+    const transient = failure.sqlstate === startingUp || (follows && failure.code === unreached);
+    this.#transient = transient;
     const retryMs = transient ? Math.min(startingUpRetryMs, serverLoginRetryMs) : serverLoginRetryMs;
     this.#lastFailure = failure;
     // A node that is starting is asked again soon; any other failure is not hammered.
@@ -151,12 +163,13 @@ export function serverOn(
   nowMs: number,
   onClosed: (server: Server, error: Failure) => void,
 ): Server {
-  const { preparedMax, packetBytesMax } = pool.settings;
+  const { preparedMax, packetBytesMax, failoverTimeoutMs } = pool.settings;
   return new Server(connection, {
     nowMs,
     preparedMax,
     packetBytesMax,
     statistics: pool.statistics,
+    tellsFate: failoverTimeoutMs !== undefined,
     onClosed,
   });
 }

@@ -22,7 +22,7 @@ import { VectorCache, type Welcome } from "./parameters.ts";
 import { Places } from "./places.ts";
 import { PoolLog } from "./pool-log.ts";
 import { StatementRegistry } from "./prepared.ts";
-import { pauseMode, reasonToClose, reasonToRetire } from "./retirement.ts";
+import { pauseMode, Retirement, reasonToClose } from "./retirement.ts";
 import type { Server } from "./server.ts";
 import { ServerSet } from "./server-set.ts";
 import type { PoolOptions, PoolSettings } from "./settings.ts";
@@ -63,10 +63,11 @@ export class Pool implements BudgetMember {
   readonly #offers: Offers = new Offers((server) => this.#handOn(server));
   #closed = false;
   #paused = false;
+  /** There is no primary. */
+  #held = false;
   #draining = false;
-  /** When it last had a client, or servers that it keeps without. */
-  #inUseAtMs: number;
-  readonly #onServerGone: () => void;
+  readonly #retirement: Retirement;
+  readonly #options: PoolOptions;
 
   constructor(options: PoolOptions) {
     this.name = options.name;
@@ -76,11 +77,11 @@ export class Pool implements BudgetMember {
     this.#opening = new Opening(options.connectOptions, options.clock);
     this.#places = new Places(options.budgets, this);
     this.group = this.#places.group;
-    this.#onServerGone = options.onServerGone ?? ((): void => undefined);
+    this.#options = options;
     this.#servers = new ServerSet(() => this.#onGone());
     this.#ownQueries = new OwnQueries(this.#servers, options.clock);
     this.#clock = options.clock;
-    this.#inUseAtMs = options.clock.now();
+    this.#retirement = new Retirement(options.clock.now());
     this.#log = new PoolLog(options.logger, options.name);
     this.cancels = new CancelRequests(options.name, options.logger);
     this.listening = new ListeningServers(options, this, this.#places, this.#log);
@@ -110,7 +111,7 @@ export class Pool implements BudgetMember {
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
-    if (this.#paused || !this.#opening.mayTry(this.#clock.now())) return undefined;
+    if (this.#stopped || !this.#opening.mayTry(this.#clock.now())) return undefined;
     return this.#waiting.length > this.coming ? this.#waiting.firstSinceMs : undefined;
   }
 
@@ -127,7 +128,7 @@ export class Pool implements BudgetMember {
   }
 
   get empty(): boolean {
-    const servers = this.size + this.listening.size + this.#sizeMin;
+    const servers = this.size + this.listening.size + this.sizeMin;
     const nobody = servers + this.#waiting.length + this.clients === 0;
     // A failed login is remembered for as long as it must not be tried again.
     return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
@@ -142,7 +143,7 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
       return undefined;
     }
-    if (this.#paused) {
+    if (this.#stopped) {
       this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, this.coming);
       return undefined;
     }
@@ -172,7 +173,11 @@ export class Pool implements BudgetMember {
 
   /** Servers are given to whoever asks. */
   get handsOut(): boolean {
-    return !this.#closed && !this.#draining && !this.#paused;
+    return !this.#closed && !this.#draining && !this.#stopped;
+  }
+
+  get #stopped(): boolean {
+    return this.#paused || this.#held;
   }
 
   /** Somebody waits for this server and no other. */
@@ -276,6 +281,22 @@ export class Pool implements BudgetMember {
     this.openServers();
   }
 
+  /**
+   * Whether there is a primary to open servers on. If not, all is as in {@link pause}, but who waits does so for
+   * `failover_timeout`. `lost`: the servers that are left must not be written to any more.
+   */
+  follow(primary: boolean, lost: Failure | undefined): void {
+    this.#held = !primary;
+    this.#opening.restart();
+    if (lost !== undefined) {
+      this.#servers.destroyAll(lost);
+      this.listening.kill(lost);
+    }
+    if (primary) this.#waiting.restart(this.#clock.now());
+    else this.closeIdle("no primary");
+    this.openServers();
+  }
+
   /** The pooler shuts down as soon as its servers are free: whoever needs another one is sent away. */
   drain(): void {
     this.pause();
@@ -307,54 +328,34 @@ export class Pool implements BudgetMember {
   /** Everything that time asks for, a few times a second. */
   tick(): void {
     const nowMs = this.#clock.now();
-    this.#waiting.tick(nowMs, this.settings);
+    this.#waiting.tick(nowMs, this.settings, this.#held || this.#opening.failing);
     for (const waiter of this.#waiting.unbind(nowMs)) {
       const server = this.lease(waiter);
       if (server !== undefined) waiter.onLeased(server);
     }
-    this.#tickServers(nowMs);
+    this.#retirement.tick(nowMs, this, this.#servers, this.#places.exceeded);
     for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
     this.looseHolders.askAll();
   }
 
   /** How many servers are kept, needed or not. */
-  get #sizeMin(): number {
+  get sizeMin(): number {
     return this.clients > 0 || this.settings.minWithoutClients ? this.settings.sizeMin : 0;
-  }
-
-  /** Old and long unused servers go, but never below the minimum for being unused. */
-  #tickServers(nowMs: number): void {
-    const sizeMin = this.#sizeMin;
-    const { poolIdleTimeoutMs } = this.settings;
-    if (this.clients > 0 || sizeMin > 0) this.#inUseAtMs = nowMs;
-    else if (poolIdleTimeoutMs > 0 && nowMs - this.#inUseAtMs >= poolIdleTimeoutMs)
-      this.closeIdle("pool_idle_timeout");
-    for (const server of [...this.#servers.idle]) {
-      const spare = this.#servers.size > sizeMin;
-      const reason = reasonToRetire(server, this.settings, this.#places.exceeded, spare, nowMs);
-      if (reason !== undefined) this.discard(server, reason);
-    }
   }
 
   #reasonToClose(server: Server, willReset: boolean, nowMs: number): string | undefined {
     const reason = reasonToClose(server, this.settings, this.#places.exceeded, willReset, nowMs);
-    return reason ?? (this.#paused ? pauseMode : undefined);
+    return reason ?? (this.#stopped ? pauseMode : undefined);
   }
 
   /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
   #handOn(server: Server): void {
     const ownSinceMs = this.#waiting.firstSinceMs ?? Number.POSITIVE_INFINITY;
     const limit = this.#places.starved(ownSinceMs, this.#clock.now());
-    if (limit !== undefined) {
-      this.discard(server, `evicted for ${limit}`);
-      return;
-    }
+    if (limit !== undefined) return this.discard(server, `evicted for ${limit}`);
     const next = this.#waiting.shift(server);
-    if (next === undefined) {
-      this.#servers.move(server, "idle");
-      return;
-    }
+    if (next === undefined) return this.#servers.move(server, "idle");
     if (server.state !== "active") this.#servers.move(server, "active");
     try {
       next.onLeased(server);
@@ -400,9 +401,9 @@ export class Pool implements BudgetMember {
    * by the clock alone: servers that are lost as soon as they are there must not be opened without a pause.
    */
   openServers(andMinimum = false): void {
-    if (this.#closed || this.#paused) return;
+    if (this.#closed || this.#stopped) return;
     const forClients = this.#waiting.length - this.coming;
-    const forMinimum = andMinimum ? this.#sizeMin - this.size : 0;
+    const forMinimum = andMinimum ? this.sizeMin - this.size : 0;
     const nowMs = this.#clock.now();
     if ((forClients <= 0 && forMinimum <= 0) || !this.#opening.mayTry(nowMs)) return;
     const wanted = Math.min(Math.max(forClients, forMinimum), this.#opening.room);
@@ -433,12 +434,9 @@ export class Pool implements BudgetMember {
       return;
     }
     this.#onGone();
-    if (opened.kind === "stale") {
-      this.#onPlaceFree();
-      return;
-    }
-    this.#noteConnectFailure(opened.failure);
+    if (opened.kind === "failed") this.#noteConnectFailure(opened.failure);
     this.#places.onPlaceFree();
+    if (opened.kind === "stale") this.openServers();
   }
 
   #admit(connection: OpenConnection): void {
@@ -473,7 +471,8 @@ export class Pool implements BudgetMember {
 
   #noteConnectFailure(failure: Failure): void {
     if (this.#closed) return;
-    const transient = this.#opening.noteFailure(failure, this.settings.serverLoginRetryMs);
+    const transient = this.#opening.noteFailure(failure, this.settings);
+    if (transient) this.#options.onTrouble?.();
     this.#log.loginFailed(failure);
     // While servers of ours will come free, or may still come, "too many connections" is no news to clients.
     if (!transient && this.size === 0) this.#waiting.failAll(failure);
@@ -484,13 +483,14 @@ export class Pool implements BudgetMember {
     if (!server.closed) {
       this.#log.lost(server, error.message);
       this.#servers.move(server, "closed");
+      this.#options.onTrouble?.();
     }
     this.#onPlaceFree();
   };
 
   #onGone(): void {
     this.#places.give();
-    this.#onServerGone();
+    this.#options.onServerGone?.();
   }
 
   #onPlaceFree(): void {

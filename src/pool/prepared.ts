@@ -9,6 +9,7 @@
 import { assert } from "../base/assert.ts";
 import { LruMap } from "../base/lru.ts";
 import { Frontend } from "../wire/constants.ts";
+import { mayEndTransaction } from "./fate.ts";
 import { Statistics } from "./statistics.ts";
 
 /** Names on servers begin with this; a client's own name that does is kept apart from them. */
@@ -25,6 +26,8 @@ export class SharedStatement {
   /** Text, number of types and types, as in the body of Parse behind the name. */
   readonly body: Buffer;
   readonly key: string;
+  /** It may commit a transaction. */
+  readonly endsTransaction: boolean;
   references = 0;
   /** What its users have found out about its text. */
   kept: object | undefined;
@@ -33,6 +36,7 @@ export class SharedStatement {
     this.name = `${statementNamePrefix}${id}`;
     this.body = body;
     this.key = key;
+    this.endsTransaction = mayEndTransaction(body, 0, body.indexOf(0) + 1);
   }
 
   /** The Parse message that makes this statement on a server. */

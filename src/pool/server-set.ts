@@ -10,6 +10,7 @@
  * Idle servers are kept in the order in which they were used, the longest unused first.
  */
 import { assert } from "../base/assert.ts";
+import type { Failure } from "../base/errors.ts";
 import type { Server, ServerState } from "./server.ts";
 
 export class ServerSet {
@@ -63,6 +64,11 @@ export class ServerSet {
       this.#servers.delete(server);
       this.#onGone();
     }
+  }
+
+  /** Ends all of them at once: their owners are told. */
+  destroyAll(failure: Failure): void {
+    for (const server of [...this.#servers]) server.destroy(failure);
   }
 
   /** As {@link move}, for a query of the pool's own that has to be answered by then. */

@@ -13,6 +13,7 @@ import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import type { ErrorFields } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
+import { fateUnknown } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
 import type { Statistics } from "./statistics.ts";
@@ -115,6 +116,8 @@ export class Server implements TransportListener {
   resetsAfterCancel = false;
   /** To be closed at release: a reload, a lifetime or a taint wants it. */
   closeReason: string | undefined;
+  /** A statement that ends a transaction, and may commit it, was sent since the last ReadyForQuery. */
+  endsTransaction = false;
   /** A client has sent statements since the last reset. */
   used = false;
   /**
@@ -137,6 +140,7 @@ export class Server implements TransportListener {
 
   readonly #framer: Framer;
   readonly #statistics: Statistics;
+  readonly #tellsFate: boolean;
   readonly #onClosed: (server: Server, error: Failure) => void;
   /** What the parts of a streamed message do: as its first part. */
   #streamVerdict: Verdict = Verdict.forward;
@@ -158,6 +162,8 @@ export class Server implements TransportListener {
       readonly packetBytesMax: number;
       /** Where its bytes are counted. */
       readonly statistics: Statistics;
+      /** Whether clients are told if it is unknown what became of their last statement. */
+      readonly tellsFate?: boolean;
       readonly onClosed: (server: Server, error: Failure) => void;
     },
   ) {
@@ -175,6 +181,7 @@ export class Server implements TransportListener {
     this.connectedAtMs = options.nowMs;
     this.lastUsedAtMs = options.nowMs;
     this.#statistics = options.statistics;
+    this.#tellsFate = options.tellsFate ?? false;
     this.#onClosed = options.onClosed;
     this.transport.listener = this;
     if (connection.rest.length > 0) this.onData(connection.rest);
@@ -250,11 +257,18 @@ export class Server implements TransportListener {
         source: "server",
         cause: error,
       });
+    const told = this.#tellsFate && this.#mayHaveCommitted ? fateUnknown(failure) : failure;
     this.replies.abandon();
     this.#onClosed(this, failure);
     const owner = this.owner;
     this.owner = undefined;
-    owner?.onServerLost(failure, words !== undefined && this.#lastWordsRelayed);
+    owner?.onServerLost(told, words !== undefined && this.#lastWordsRelayed);
+  }
+
+  /** Something is not answered that may have been committed: outside a transaction anything, in one what ends it. */
+  get #mayHaveCommitted(): boolean {
+    if (this.replies.length === 0) return false;
+    return this.replies.status === TransactionStatus.idle || this.endsTransaction;
   }
 
   /** Forwards runs of replies; returns false if bytes of the chunk are still waiting in a client's socket. */
@@ -293,7 +307,10 @@ export class Server implements TransportListener {
       }
       if (framer.streaming) continue;
       if (framer.type === Backend.readyForQuery) {
-        if (this.replies.settled) this.#settledDue = true;
+        if (this.replies.settled) {
+          this.#settledDue = true;
+          this.endsTransaction = false;
+        }
         if (verdict === Verdict.forward && this.owner?.onUnit !== undefined) {
           if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
           run = undefined;

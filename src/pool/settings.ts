@@ -28,6 +28,11 @@ export interface PoolSettings {
   readonly serverLoginRetryMs: number;
   /** 0: for ever. */
   readonly queryWaitTimeoutMs: number;
+  /**
+   * How long clients wait while there is no primary or it cannot be reached; 0: for ever. Undefined: the pool stays on
+   * its node, and clients hear at once that it cannot be reached.
+   */
+  readonly failoverTimeoutMs?: number | undefined;
   /** 0: never. */
   readonly queryWaitNotifyMs: number;
   readonly cancelWaitTimeoutMs: number;
@@ -65,4 +70,6 @@ export interface PoolOptions {
   readonly statistics?: Statistics;
   /** A server was closed, or will not be opened. */
   readonly onServerGone?: () => void;
+  /** A server was lost, or the node could not be reached: something may be wrong with it. */
+  readonly onTrouble?: () => void;
 }

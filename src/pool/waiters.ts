@@ -4,7 +4,7 @@
  */
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
-import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
+import { noPrimary, queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import type { Server } from "./server.ts";
 import type { PoolSettings } from "./settings.ts";
 
@@ -24,11 +24,11 @@ export interface Waiter {
 const boundMsMax = 1000;
 
 /** In milliseconds; 0: never. */
-export type WaitLimits = Pick<PoolSettings, "queryWaitTimeoutMs" | "queryWaitNotifyMs">;
+export type WaitLimits = Pick<PoolSettings, "queryWaitTimeoutMs" | "queryWaitNotifyMs" | "failoverTimeoutMs">;
 
 interface Waiting {
   readonly waiter: Waiter;
-  readonly sinceMs: number;
+  sinceMs: number;
   notified: boolean;
 }
 
@@ -114,14 +114,23 @@ export class WaitQueue {
     for (const { waiter } of waiting) waiter.onLeaseFailed(failure);
   }
 
-  /** Fails those who have waited too long, tells those who have waited long. */
-  tick(nowMs: number, limits: WaitLimits): void {
-    const { queryWaitTimeoutMs: timeoutMs, queryWaitNotifyMs: notifyMs } = limits;
+  /** From now on everybody has waited for no time at all. */
+  restart(nowMs: number): void {
+    for (const waiting of this.#waiting) waiting.sinceMs = nowMs;
+  }
+
+  /**
+   * Fails those who have waited for too long, tells those who have waited for `query_wait_notify`; 0: never. `failing`: no
+   * server can be had, which in a pool that follows the primary means another limit, whatever they have of their own.
+   */
+  tick(nowMs: number, limits: WaitLimits, failing: boolean): void {
+    const { queryWaitTimeoutMs: timeoutMs, queryWaitNotifyMs: notifyMs, failoverTimeoutMs } = limits;
+    const failover = failing ? failoverTimeoutMs : undefined;
     for (const waiting of [...this.#waiting]) {
-      const ownMs = waiting.waiter.queryWaitTimeoutMs ?? timeoutMs;
-      if (ownMs === 0 || nowMs - waiting.sinceMs < ownMs) continue;
+      const limitMs = failover ?? waiting.waiter.queryWaitTimeoutMs ?? timeoutMs;
+      if (limitMs === 0 || nowMs - waiting.sinceMs < limitMs) continue;
       this.#waiting.remove(waiting);
-      waiting.waiter.onLeaseFailed(queryWaitTimeout());
+      waiting.waiter.onLeaseFailed(failover === undefined ? queryWaitTimeout() : noPrimary());
     }
     if (notifyMs === 0) return;
     for (const waiting of this.#waiting) {

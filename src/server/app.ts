@@ -35,8 +35,9 @@ import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
-import type { InheritedSocket } from "./inherited.ts";
 import { type Accepted, Listener } from "./listener.ts";
+import { Nodes } from "./nodes.ts";
+import type { PoolerOptions } from "./pooler-options.ts";
 import { Pools } from "./pools.ts";
 import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
@@ -46,27 +47,8 @@ import { requireOneProcess } from "./workers/count.ts";
 import type { Seat } from "./workers/seat.ts";
 
 export type { ShutdownWait } from "../admin/context.ts";
+export type { PoolerOptions } from "./pooler-options.ts";
 export type { ShutdownMode } from "./shutdown.ts";
-
-export interface PoolerOptions {
-  readonly logger?: Logger;
-  readonly clock?: Clock;
-  /** Called when all files have been read and nothing has been opened yet; what it throws ends the start. */
-  readonly beforeListening?: () => void;
-  /**
-   * RELOAD of the console: reads the configuration again and calls `reload`; rejects if it cannot be used. Without
-   * it the configuration in force is taken again, with the files that it names.
-   */
-  readonly onReload?: () => Promise<void>;
-  /** Called when a configuration has been put in force, by a reload or by SET of the console. */
-  readonly onConfigured?: (config: Config) => void;
-  /** A shutdown has begun, whoever asked for it. */
-  readonly onShutdown?: () => void;
-  /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
-  readonly sockets?: readonly InheritedSocket[];
-  /** Of a process that is one of several workers. */
-  readonly seat?: Seat;
-}
 
 /** All time limits are checked this often: they are right to a tick. */
 const tickIntervalMs = 250;
@@ -189,6 +171,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   #tickMs: number;
   readonly #credentials = new Credentials();
   readonly pools: Pools;
+  readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
   readonly consoles: Consoles;
@@ -217,6 +200,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config));
     this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.nodes = new Nodes(this, this.#credentials);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
@@ -245,7 +229,10 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       hasPeers: () => this.#config.pgsluice.peer_id !== 0,
       logger: this.logger,
       onBegun: options.onShutdown ?? (() => undefined),
-      onClosed: () => clearInterval(this.#ticker),
+      onClosed: () => {
+        clearInterval(this.#ticker);
+        return this.nodes.close();
+      },
     });
   }
 
@@ -263,12 +250,14 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   async open(): Promise<void> {
     try {
+      await this.nodes.load();
       if (usesAuto(this.#config)) await this.autoDatabases.load();
       await this.listener.open();
     } catch (error) {
       clearInterval(this.#ticker);
       throw error;
     }
+    this.nodes.configure();
     this.admission.state = "running";
     const { addresses, address } = this.listener;
     if (this.seat === undefined) this.logger.info({ addresses, address }, "listening");
@@ -315,6 +304,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.#limits = new LimitTable(config);
     this.admission.limits = admissionLimitsOf(config);
     this.pools.reconfigure(config, files.secrets);
+    this.nodes.configure();
     this.#configurePeers();
     this.#warnOfUselessRules();
     this.#onConfigured?.(config);
@@ -482,6 +472,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       for (const session of this.sessions) session.tick(this.#tickMs);
     }
     this.pools.tick();
+    this.nodes.tick();
     this.authentication.tick();
     this.autoDatabases.tick();
     this.consoles.lookAgain();

@@ -1,7 +1,13 @@
 /** The limits on servers of all pools, made when a pool first needs them and forgotten when no pool has them. */
 import type { Config } from "../config/schema.ts";
 import { ServerBudget } from "../pool/budget.ts";
-import { databaseConnectionsMax, poolSizeOf, reserveSizeOf, userConnectionsMax } from "./pool-config.ts";
+import {
+  databaseConnectionsMax,
+  nodeConnectionsMax,
+  poolSizeOf,
+  reserveSizeOf,
+  userConnectionsMax,
+} from "./pool-config.ts";
 
 interface Entry {
   readonly budget: ServerBudget;
@@ -10,14 +16,16 @@ interface Entry {
 
 export class Budgets {
   #config: Config;
+  /** The node that pools which follow the primary are on. */
+  #primary: string | undefined;
   readonly #entries = new Map<string, Entry>();
 
   constructor(config: Config) {
     this.#config = config;
   }
 
-  /** Those of the pool of a database, as clients call it, and a user on the server; that of its size first. */
-  of(database: string, user: string): readonly ServerBudget[] {
+  /** Those of the pool of a database, as clients call it, and a user on a node; that of its size first. */
+  of(database: string, user: string, nodeName: string): readonly ServerBudget[] {
     return [
       this.#get(JSON.stringify(["pool", database, user]), "pool_size", (config, budget) => {
         budget.max = poolSizeOf(config, database, user);
@@ -30,14 +38,18 @@ export class Budgets {
       this.#get(JSON.stringify(["user", user]), "max_user_connections", (config, budget) => {
         budget.max = userConnectionsMax(config, user);
       }),
+      this.#get(JSON.stringify(["node", nodeName]), "max_connections", (config, budget) => {
+        budget.max = nodeConnectionsMax(config, nodeName, this.#primary);
+      }),
       this.#get("all", "max_server_connections", (config, budget) => {
         budget.max = config.pgsluice.max_server_connections;
       }),
     ];
   }
 
-  reconfigure(config: Config): void {
+  reconfigure(config: Config, primary: string | undefined): void {
     this.#config = config;
+    this.#primary = primary;
     for (const { configure } of this.#entries.values()) configure(config);
   }
 

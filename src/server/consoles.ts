@@ -14,6 +14,7 @@ import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
+import type { NodeCommand, TopologySnapshot } from "../cluster/index.ts";
 import { withSetting } from "../config/changes.ts";
 import { consoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
@@ -30,7 +31,9 @@ import type { AutoDatabases } from "./auto-databases.ts";
 import type { ClientLog } from "./client-log.ts";
 import type { PoolerCounts } from "./counts.ts";
 import type { Listener } from "./listener.ts";
+import type { Nodes } from "./nodes.ts";
 import type { Pools } from "./pools.ts";
+import { promoteNode } from "./switchover.ts";
 import type { PoolerState } from "./workers/protocol.ts";
 import type { Seat } from "./workers/seat.ts";
 
@@ -43,6 +46,7 @@ export interface ConsoleOwner {
   readonly peers: Peers;
   readonly config: Config;
   readonly pools: Pools;
+  readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
   readonly sessions: ReadonlySet<Session>;
   readonly loginCount: number;
@@ -58,6 +62,9 @@ export interface ConsoleOwner {
   reload(config: Config): Promise<void>;
   beginShutdown(wait: ShutdownWait): void;
 }
+
+/** How long PROMOTE waits for clients, if those who wait for it do so for ever. */
+const drainMsMax = 30_000;
 
 interface Waiting {
   readonly condition: () => boolean;
@@ -211,6 +218,28 @@ export class Consoles implements ConsoleHost {
 
   peers(): ReturnType<AdminContext["peers"]> {
     return this.#owner.peers.views();
+  }
+
+  topology(): TopologySnapshot | undefined {
+    return this.#owner.nodes.snapshot;
+  }
+
+  commandNode(name: string, command: NodeCommand): string | undefined {
+    return this.#owner.nodes.command(name, command);
+  }
+
+  promote(name: string, signal: AbortSignal): Promise<void> {
+    const { nodes, pools, config } = this.#owner;
+    return promoteNode(
+      {
+        nodes,
+        limitMs: config.pgsluice.failover_timeout * 500 || drainMsMax,
+        serverCount: () => pools.followerCount,
+        until: (condition, aborted) => this.until(condition, aborted),
+      },
+      name,
+      signal,
+    );
   }
 
   get paused(): boolean {

@@ -6,6 +6,7 @@ import { OperationError } from "../base/errors.ts";
 import { type ConnectOptions, connectOptions } from "../client/conninfo/options.ts";
 import type { Config, DatabaseConfig, NodeConfig, Settings, UserConfig } from "../config/schema.ts";
 import { serverTlsLimits } from "../config/tls.ts";
+import { noPrimary } from "../pool/failures.ts";
 import type { PoolMode, PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
@@ -20,8 +21,8 @@ export interface Identity {
 }
 
 export interface Target {
+  /** Empty: whichever node is the primary. */
   readonly nodeName: string;
-  readonly node: NodeConfig;
   readonly database: DatabaseConfig;
   /** The database on the server. */
   readonly dbname: string;
@@ -43,11 +44,10 @@ const databaseParameters = ["client_encoding", "datestyle", "timezone", "applica
 /** Where a client is led that asks for this; undefined: the database is not known here. */
 export function targetOf(config: Config, request: LoginRequest): Target | undefined {
   const database = databaseOf(config, request.database);
-  const node = database === undefined ? undefined : config.nodes[database.node];
-  if (database === undefined || node === undefined) return undefined;
+  if (database === undefined) return undefined;
+  if (database.node !== "" && config.nodes[database.node] === undefined) return undefined;
   return {
     nodeName: database.node,
-    node,
     database,
     dbname: database.dbname ?? request.database,
     user: database.user ?? request.user,
@@ -115,6 +115,7 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
     serverConnectTimeoutMs: settings.server_connect_timeout * 1000,
     serverLoginRetryMs: settings.server_login_retry * 1000,
     queryWaitTimeoutMs: (database?.query_wait_timeout ?? settings.query_wait_timeout) * 1000,
+    failoverTimeoutMs: target?.nodeName === "" ? settings.failover_timeout * 1000 : undefined,
     queryWaitNotifyMs: settings.query_wait_notify * 1000,
     cancelWaitTimeoutMs: settings.cancel_wait_timeout * 1000,
     // What auto mode leaves to the reset is known, and so is what undoes it.
@@ -131,33 +132,68 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
   };
 }
 
-/** Throws OperationError `pool.database_removed` if a reload has taken the database away. */
+/** Of a node, or of the primary at the time, whose name is `primary`; 0: no limit. */
+export function nodeConnectionsMax(config: Config, nodeName: string, primary: string | undefined): number {
+  const name = nodeName === "" ? primary : nodeName;
+  return (name === undefined ? undefined : config.nodes[name]?.max_connections) ?? 0;
+}
+
+/**
+ * `primary` is the node that databases without one of their own are on; nobody connects while it is not known.
+ * Throws OperationError `pool.database_removed` if a reload has taken the database away.
+ */
 export function connectOptionsOf(
   config: Config,
   credentials: Credentials,
   request: LoginRequest,
   user: string,
+  primary?: string,
 ): ConnectOptions {
   const target = targetOf(config, request);
   if (target === undefined) throw databaseRemoved();
+  const follows = target.nodeName === "";
+  const node = config.nodes[follows ? (primary ?? "") : target.nodeName];
+  if (node === undefined) throw noPrimary();
   const settings = config.pgsluice;
-  const { node } = target;
   const own = target.user === user ? target.database.password : undefined;
   return connectOptions({
-    hosts: hostsOf(node.host).map((host) => ({ host, port: node.port })),
+    ...nodeOptionsOf(settings, node),
     user,
     database: target.dbname,
     ...(own === undefined ? credentials.forServer(user, request.database) : { password: own }),
+    // What the server says itself is the last word: a standby is never taken for the primary.
+    ...(follows && !request.replication ? { targetSessionAttrs: "primary" as const } : {}),
+    parameters: startupParametersOf(request, target.database),
+  });
+}
+
+/** As which user the nodes are asked how they are. */
+export function probeOptionsOf(config: Config, credentials: Credentials, node: NodeConfig): ConnectOptions {
+  const { pgsluice: settings } = config;
+  const { health_check_user: user, health_check_password: password } = settings;
+  return connectOptions({
+    ...nodeOptionsOf(settings, node),
+    user,
+    database: settings.health_check_database,
+    ...(password === "" ? credentials.forServer(user) : { password }),
+    parameters: [["application_name", "pgsluice health check"]],
+    connectTimeoutMs: settings.health_check_timeout * 1000,
+  });
+}
+
+/** Where a node is, and how connections to it are encrypted. */
+function nodeOptionsOf(settings: Settings, node: NodeConfig): Partial<ConnectOptions> {
+  return {
+    hosts: hostsOf(node.host).map((host) => ({ host, port: node.port })),
     sslmode: node.server_tls_sslmode ?? settings.server_tls_sslmode,
     sslrootcert: nonEmpty(node.server_tls_ca_file ?? settings.server_tls_ca_file),
     sslcert: nonEmpty(node.server_tls_cert_file ?? settings.server_tls_cert_file),
     sslkey: nonEmpty(node.server_tls_key_file ?? settings.server_tls_key_file),
     ...tlsOptionsOf({ ...settings, ...node }),
     ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
-    parameters: startupParametersOf(request, target.database),
     connectTimeoutMs: settings.server_connect_timeout * 1000,
     keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
-  });
+  };
 }
 
 /** The hosts of a list with commas. */

@@ -6,6 +6,7 @@
 import type { DatabaseView, PoolView } from "../admin/context.ts";
 import type { Secret } from "../auth/secret.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
@@ -56,9 +57,13 @@ export class Pools {
   readonly #paused = new Set<string>();
   #allPaused = false;
   #draining = false;
+  /** The node that pools without one of their own are on; they are held while there is none. */
+  #primary: string | undefined;
   readonly statistics: StatisticsTable;
   /** Called when a server was closed. */
   onServerGone: () => void = () => undefined;
+  /** Called when the node of a pool that follows the primary may be in trouble. */
+  onTrouble: () => void = () => undefined;
 
   constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger) {
     this.#config = config;
@@ -82,19 +87,21 @@ export class Pools {
     if (known !== undefined) return known.pool;
     const turns = new HostTurns();
     const pool: Pool = new Pool({
-      name: `${request.database}/${target.user}@${target.nodeName}`,
+      name: `${request.database}/${target.user}@${target.nodeName || "primary"}`,
       settings: settingsOf(this.#config, request, identity),
       connectOptions: () => {
-        const options = connectOptionsOf(this.#config, this.#credentials, request, identity.user);
+        const options = this.#optionsOf(request, identity.user);
         const sticks = targetOf(this.#config, request)?.database.load_balance_hosts === "disable";
         return turns.next(options, sticks, pool.servers);
       },
-      budgets: this.#budgets.of(request.database, identity.user),
+      budgets: this.#budgets.of(request.database, identity.user, target.nodeName),
       clock: this.#clock,
       logger: this.#logger,
       statistics: this.statistics.of(request.database),
       onServerGone: () => this.onServerGone(),
+      ...(target.nodeName === "" ? { onTrouble: () => this.onTrouble() } : {}),
     });
+    if (target.nodeName === "" && this.#primary === undefined) pool.follow(false, undefined);
     if (this.#draining) pool.drain();
     else if (this.#isPaused(request.database)) pool.pause();
     this.#entries.set(key, { pool, request, identity });
@@ -106,7 +113,7 @@ export class Pools {
     const before = new Map<Entry, string>();
     for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry));
     this.#config = config;
-    this.#budgets.reconfigure(config);
+    this.#budgets.reconfigure(config, this.#primary);
     this.#credentials.replace(secrets);
     for (const [key, entry] of this.#entries) {
       const settings = settingsOf(this.#config, entry.request, entry.identity);
@@ -123,6 +130,32 @@ export class Pools {
         entry.pool.retireServers("database configuration changed");
       }
     }
+  }
+
+  /**
+   * The node that is to be written to from now on, or none. `lost`: what clients are told who have a server of the
+   * primary before; undefined if it is still the same one.
+   */
+  follow(primary: string | undefined, lost: Failure | undefined): void {
+    this.#primary = primary;
+    this.#budgets.reconfigure(this.#config, primary);
+    for (const { pool, request } of this.#entries.values()) {
+      if (targetOf(this.#config, request)?.nodeName !== "") continue;
+      pool.follow(primary !== undefined, lost);
+    }
+  }
+
+  /** Servers, open or being opened, of pools that follow the primary. */
+  get followerCount(): number {
+    let count = 0;
+    for (const { pool, request } of this.#entries.values()) {
+      if (targetOf(this.#config, request)?.nodeName === "") count += pool.size;
+    }
+    return count;
+  }
+
+  #optionsOf(request: LoginRequest, user: string): ConnectOptions {
+    return connectOptionsOf(this.#config, this.#credentials, request, user, this.#primary);
   }
 
   /** What makes the pool of a client; undefined: the database is not known here. */
@@ -143,7 +176,7 @@ export class Pools {
       database: request.database,
       user: identity.user,
       mode: identity.mode,
-      node: targetOf(this.#config, request)?.nodeName ?? "",
+      node: this.#nodeNameOf(request) ?? "",
       replication: replicationOf(request),
     }));
   }
@@ -152,7 +185,7 @@ export class Pools {
   connectOptionsFor(database: string, user: string): ConnectOptions | undefined {
     const request = { user, database, otherParameters: [], replication: false };
     if (targetOf(this.#config, request) === undefined) return undefined;
-    return connectOptionsOf(this.#config, this.#credentials, request, user);
+    return this.#optionsOf(request, user);
   }
 
   /** Databases of the configuration, and others that clients have used. */
@@ -163,6 +196,12 @@ export class Pools {
     for (const name of this.#paused) names.add(name);
     names.delete(anyDatabase);
     return [...names].sort();
+  }
+
+  /** Where the servers of a pool are; undefined: its database is gone, or there is no primary. */
+  #nodeNameOf(request: LoginRequest): string | undefined {
+    const target = targetOf(this.#config, request);
+    return target === undefined ? undefined : target.nodeName || this.#primary;
   }
 
   /** Statistics of databases that clients made up and have left long ago. */
@@ -180,12 +219,14 @@ export class Pools {
       replication: false,
     });
     if (target === undefined) return undefined;
-    const { node, database, dbname } = target;
+    const { database, dbname } = target;
+    const nodeName = target.nodeName || this.#primary;
+    const node = nodeName === undefined ? undefined : this.#config.nodes[nodeName];
     const { pgsluice: settings } = this.#config;
     return {
       name,
-      host: node.host,
-      port: node.port,
+      host: node?.host ?? null,
+      port: node?.port ?? null,
       dbname,
       forceUser: database.user,
       poolSize: database.pool_size ?? settings.default_pool_size,
@@ -195,7 +236,8 @@ export class Pools {
       connectionsMax: databaseConnectionsMax(this.#config, name),
       clientsMax: databaseClientsMax(this.#config, name),
       poolMode: database.pool_mode,
-      loadBalanceHosts: hostsOf(node.host).length > 1 ? (database.load_balance_hosts ?? "round-robin") : null,
+      loadBalanceHosts:
+        hostsOf(node?.host ?? "").length > 1 ? (database.load_balance_hosts ?? "round-robin") : null,
       paused: this.#paused.has(name),
     };
   }
@@ -308,12 +350,9 @@ export class Pools {
   /** What decides where and as whom servers are connected; a change of it makes the old ones stale. */
   #connectionKey({ request, identity }: Entry): string {
     if (targetOf(this.#config, request) === undefined) return "";
-    const { password, scramKeys, md5Hash, ...options } = connectOptionsOf(
-      this.#config,
-      this.#credentials,
-      request,
-      identity.user,
-    );
+    // Without a primary nothing is connected, and nothing can be stale.
+    if (targetOf(this.#config, request)?.nodeName === "" && this.#primary === undefined) return "";
+    const { password, scramKeys, md5Hash, ...options } = this.#optionsOf(request, identity.user);
     return JSON.stringify([options, password ?? null, md5Hash ?? null, scramKeys === undefined]);
   }
 }

@@ -36,7 +36,7 @@ export interface ShutdownSubject {
   /** A shutdown has begun; told again when a more urgent one overtakes it. */
   readonly onBegun: () => void;
   /** Nothing waits for time any more. */
-  readonly onClosed: () => void;
+  readonly onClosed: () => Promise<void>;
 }
 
 /** A fast shutdown gives its last messages this long to leave. */
@@ -95,7 +95,7 @@ export class Shutdown {
     await Promise.all([pools.endCancels(cancelsMs), peers.end(cancelsMs)]);
     if (this.#closed) return;
     this.#closed = true;
-    this.#subject.onClosed();
+    await this.#subject.onClosed();
     await listener.close();
     // A login that was under way may have become a session meanwhile.
     for (const session of [...sessions]) session.fail(administratorShutdown());

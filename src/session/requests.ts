@@ -3,9 +3,10 @@
  * that name prepared statements the names that the server knows.
  */
 import { unreachable } from "../base/assert.ts";
+import { mayEndTransaction } from "../pool/fate.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
-import { Frontend } from "../wire/constants.ts";
+import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
 import type { AutoSession } from "./auto/auto.ts";
 import type { Output } from "./output.ts";
 import type { ClientStatements } from "./statements.ts";
@@ -28,6 +29,7 @@ export class Requests {
     let following: Buffer | undefined;
     switch (type) {
       case Frontend.query: {
+        noteFate(server, buffer, start + headerBytes, end);
         const outcome = this.#statements?.onQuery(server, buffer, start, end);
         following = this.#auto?.takeResets(server);
         replies.push(Request.query, Handling.forward, outcome, following !== undefined);
@@ -73,12 +75,15 @@ export class Requests {
   #forwardNaming(server: Server, type: NamingType, buffer: Buffer, start: number, end: number): void {
     const statements = this.#statements;
     if (statements === undefined) {
+      // What the name stands for is not known here.
+      if (type === Frontend.bind) server.endsTransaction = true;
       server.replies.push(requestOf[type], Handling.forward);
       this.#output.append(buffer, start, end, server.transport);
       return;
     }
     switch (type) {
       case Frontend.parse:
+        noteFate(server, buffer, buffer.indexOf(0, start + headerBytes) + 1, end);
         statements.parse(server, this.#output, buffer, start, end);
         return;
       case Frontend.bind:
@@ -91,6 +96,12 @@ export class Requests {
         statements.close(server, this.#output, buffer, start, end);
     }
   }
+}
+
+/** In a transaction: whether the text may end it. */
+function noteFate(server: Server, buffer: Buffer, start: number, end: number): void {
+  if (server.replies.status !== TransactionStatus.inTransaction) return;
+  server.endsTransaction ||= mayEndTransaction(buffer, start, end);
 }
 
 type NamingType =

@@ -424,7 +424,10 @@ export class ClientStatements implements StatementNotes {
       return;
     }
     this.#lastUsed = name;
-    if (request === Request.bind) this.#registry.statistics.bindCount++;
+    if (request === Request.bind) {
+      this.#registry.statistics.bindCount++;
+      server.endsTransaction ||= statement.endsTransaction;
+    }
     this.#ensure(server, output, statement);
     server.replies.push(request, Handling.forward);
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));

@@ -24,6 +24,8 @@ export interface PooledOptions {
   readonly node?: Table;
   /** Further [nodes.NAME]. */
   readonly nodes?: Readonly<Record<string, Table>>;
+  /** [nodes.NAME] without [nodes.main]. */
+  readonly onlyNodes?: Readonly<Record<string, Table>>;
   /** [databases] */
   readonly databases?: Readonly<Record<string, Table>>;
   readonly users?: Readonly<Record<string, Table>>;
@@ -266,7 +268,7 @@ function configOf(lab: Lab, options: PooledOptions): Config {
         server_tls_sslmode: "disable",
         ...options.settings,
       },
-      nodes: { main: { host, port, ...options.node }, ...options.nodes },
+      nodes: options.onlyNodes ?? { main: { host, port, ...options.node }, ...options.nodes },
       databases: options.databases ?? { "*": {} },
       users: options.users ?? {},
       peers: options.peers ?? {},

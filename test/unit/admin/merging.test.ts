@@ -8,7 +8,7 @@ import { OperationError } from "../../../src/base/errors.ts";
 
 /** What each process knows for all of them, or takes to all of them by itself. */
 const askedOfOne = [
-  ...["RELOAD", "SET", "SHUTDOWN", "SHOW WORKERS"],
+  ...["RELOAD", "SET", "SHUTDOWN", "SHOW WORKERS", "PROMOTE"],
   ...[
     "SHOW CONFIG",
     "SHOW DNS_HOSTS",

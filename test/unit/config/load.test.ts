@@ -201,6 +201,15 @@ describe("a mistake is named with file, key and a hint", () => {
     expect(problemsOf("[nodes.a]\n[nodes.b]")[0]).toContain("several nodes have the role primary");
   });
 
+  test("nodes that are watched need a user who asks, and one host each", () => {
+    expect(problemsOf('[nodes.a]\nrole = "auto"\n[nodes.b]\nhost = "x,y"')).toEqual([
+      'pgsluice.toml: pgsluice.health_check_user: must be given, because nodes have the role "auto": as whom are they asked?',
+      'pgsluice.toml: nodes."b".host: must be one host, because nodes are watched: give each host a node of its own',
+    ]);
+    // One node is the primary, or nobody is.
+    expect(parseConfig('[nodes.a]\nrole = "auto"', "/").databases["*"]?.node).toBe("a");
+  });
+
   test("tables in the wrong place", () => {
     expect(problemsOf("nodes = 1")).toEqual(["pgsluice.toml: nodes: must be tables, [nodes.NAME]"]);
     expect(problemsOf("nodes.a = 1")).toEqual([

@@ -1,0 +1,53 @@
+/** SHOW NODES: every node of the configuration, what it was found to be, and why it is in the state it is in. */
+import { formatLsn } from "../../cluster/index.ts";
+import { type Command, showCommand } from "../command.ts";
+import type { AdminContext } from "../context.ts";
+import { columnsOf, type Row } from "../result.ts";
+
+const columns = columnsOf(
+  ["text", "name", "host"],
+  ["int4", "port"],
+  ["text", "configured_role", "role", "state"],
+  ["int4", "primary", "weight"],
+  ["text", "zone"],
+  ["int8", "timeline"],
+  ["text", "lsn"],
+  ["int8", "lag_bytes", "lag_ms", "latency_us"],
+  ["int4", "connections", "max_connections"],
+  ["int8", "since_s"],
+  ["text", "reason"],
+);
+
+/** Of a node that nobody asks. */
+const unwatched = [null, "unwatched", 0];
+
+export const showNodes: Command<undefined> = showCommand("NODES", columns, (context) =>
+  Object.keys(context.config().nodes).map((name) => rowOf(context, name)),
+);
+
+function rowOf(context: AdminContext, name: string): Row {
+  const topology = context.topology();
+  const configured = context.config().nodes[name];
+  const found = topology?.nodes.find((node) => node.name === name);
+  const own = context.pools().filter(({ node }) => node === name);
+  const connections = own.reduce((sum, { pool }) => sum + pool.size, 0);
+  const { host = null, port = null, role = null, weight = 1, zone = null } = configured ?? {};
+  const { max_connections: connectionsMax = 0 } = configured ?? {};
+  const given = [name, host, port, role];
+  const use = [connections, connectionsMax];
+  if (found === undefined) {
+    return [...given, ...unwatched, weight, zone, null, null, null, null, null, ...use, null, ""];
+  }
+  const primary = topology?.primary?.name === name ? 1 : 0;
+  return [
+    ...[...given, found.role, found.state, primary, weight, zone],
+    ...[found.timeline ?? null, found.lsn === undefined ? null : formatLsn(found.lsn)],
+    ...[rounded(found.lagBytes), rounded(found.lagMs)],
+    ...[rounded(found.latencyMs === undefined ? undefined : found.latencyMs * 1000), ...use],
+    ...[rounded((context.clock.now() - found.since) / 1000), found.reason],
+  ];
+}
+
+function rounded(value: number | undefined): number | null {
+  return value === undefined ? null : Math.round(value);
+}

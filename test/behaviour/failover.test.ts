@@ -1,0 +1,242 @@
+/**
+ * The primary is lost, and another node becomes it: who hears of it, that nothing acknowledged is lost, and that the
+ * old primary is left alone when it returns. Who answered is asked of PostgreSQL itself.
+ */
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import type { LabNode } from "../../src/lab/index.ts";
+import { useLab } from "../kit/lab.ts";
+import { tempFolder } from "../kit/temp-folder.ts";
+import { waitUntil } from "../kit/wait.ts";
+import { openConsole, startPooled, table } from "./console-client.ts";
+import { nodesOf, watched } from "./node-kit.ts";
+import type { Client } from "./pooled.ts";
+import { Writers } from "./writers.ts";
+
+const place = useLab({
+  standbys: 2,
+  // Whatever is acknowledged is on another node too.
+  settings: { synchronous_standby_names: "ANY 1 (*)", wal_receiver_timeout: "2s" },
+});
+
+/** The standby that has received the most becomes the primary, and the other one follows it. */
+async function failOver(): Promise<LabNode> {
+  const standbys = place.lab.standbys.filter(({ isRunning }) => isRunning);
+  const received = await Promise.all(
+    standbys.map(async (node) => {
+      const { rows } = await node.query("select pg_last_wal_receive_lsn() - '0/0'::pg_lsn");
+      return { node, bytes: Number(rows[0]?.[0]) };
+    }),
+  );
+  const [best, ...others] = received.toSorted((a, b) => b.bytes - a.bytes).map(({ node }) => node);
+  if (best === undefined) throw new Error("no standby is left");
+  await best.promote();
+  for (const other of others) await other.follow(best);
+  return best;
+}
+
+async function portOf(client: Client): Promise<number> {
+  return Number(await client.value("select inet_server_port()"));
+}
+
+async function rowOf(console: Client, node: string): Promise<Record<string, string | null>> {
+  return (await table(console, "show nodes")).find(({ name }) => name === node) ?? {};
+}
+
+async function stateOf(console: Client, node: string): Promise<string | null | undefined> {
+  return (await rowOf(console, node))["state"];
+}
+
+describe("the primary is killed under writing clients", () => {
+  test("nothing acknowledged is lost, sessions outlive it, and the old primary is fenced when it returns", async () => {
+    const { lab } = place;
+    const old = lab.primary;
+    await lab.primary.query("create table ledger (id int primary key)");
+    await using pooled = await startPooled(lab, watched(lab, { settings: { pool_mode: "auto" } }));
+    using console = await openConsole(pooled);
+    using idle = await pooled.connect();
+    expect(await portOf(idle)).toBe(old.port);
+    expect(await idle.value("select pg_is_in_recovery()")).toBe("f");
+    await using writers = new Writers(pooled, "ledger");
+    await writers.start(20);
+    await writers.untilAcknowledged(200);
+    using inTransaction = await pooled.connect();
+    await inTransaction.run("begin");
+    await inTransaction.run("insert into ledger values (-1)");
+
+    const killedMs = performance.now();
+    await old.kill();
+    await waitUntil(
+      () => pooled.log.some(({ message }) => message === "no primary"),
+      "the loss of the primary is noticed",
+    );
+    const waiting = idle.value("select inet_server_port()");
+    const next = await failOver();
+    await writers.untilAcknowledged(200);
+    const awayMs = performance.now() - killedMs;
+    // The statement that was sent in between has waited for the new primary.
+    expect(Number(await waiting)).toBe(next.port);
+    expect(await idle.value("select pg_is_in_recovery()")).toBe("f");
+    await writers.stop();
+    const lost = (await inTransaction.raw.rest()).at(-1);
+    // PostgreSQL's last words, where it had some, and ours: what may have been committed is told from what was not.
+    const honest = expect.stringMatching(/^(57P01|08006)$/) as unknown;
+    expect(lost).toMatchObject({ kind: "ErrorResponse", fields: { severity: "FATAL", code: honest } });
+    for (const { sqlstate } of writers.errors) {
+      expect(["57P01", "08006", "08007"]).toContain(sqlstate);
+    }
+    expect(writers.errors.length).toBeLessThanOrEqual(20);
+
+    // What was acknowledged, and of the rest only what was told to be unknown.
+    const { rows } = await next.query("select id from ledger order by id");
+    const there = new Set(rows.map(([id]) => Number(id)));
+    expect(writers.acknowledged.filter((id) => !there.has(id))).toEqual([]);
+    const allowed = new Set([...writers.acknowledged, ...writers.unknown]);
+    expect([...there].filter((id) => !allowed.has(id))).toEqual([]);
+
+    await old.start();
+    await waitUntil(async () => (await stateOf(console, old.name)) === "fenced", "the old primary is fenced");
+    expect(await old.query("select pg_is_in_recovery()")).toMatchObject({ rows: [["f"]] });
+    expect(await portOf(idle)).toBe(next.port);
+    expect(
+      (
+        await old.query(
+          "select count(*) from pg_stat_activity where backend_type = 'client backend' and application_name <> 'pgsluice health check' and pid <> pg_backend_pid()",
+        )
+      ).rows,
+    ).toEqual([["0"]]);
+    process.stdout.write(`failover: ${Math.round(awayMs)} ms until 200 further writes\n`);
+    await old.stop("immediate");
+    await lab.rejoin(old);
+  });
+});
+
+describe("several nodes", () => {
+  test("acceptance 23: without a primary clients wait for failover_timeout, and hear 57P03", async () => {
+    await using pooled = await startPooled(
+      place.lab,
+      watched(place.lab, {
+        nodes: { a: { port: 1, role: "auto" }, b: { port: 2, role: "auto" } },
+        settings: { failover_timeout: 0.3 },
+      }),
+    );
+    await expect(pooled.connect()).rejects.toThrow(
+      "57P03: there is no primary to run this on (failover_timeout)",
+    );
+    using console = await openConsole(pooled);
+    await waitUntil(async () => (await stateOf(console, "a")) === "down", "the node is seen to be down");
+    expect(await rowOf(console, "a")).toMatchObject({
+      role: "unknown",
+      reason: "refuses connections",
+      primary: "0",
+    });
+    expect(await console.run("promote a")).toMatchObject({ error: { code: "55000" } });
+  });
+
+  test("health_check_user asks in health_check_database every health_check_period, and a node that misses health_check_timeout for health_check_max_retries times more is down", async () => {
+    const { lab } = place;
+    const [standby] = lab.standbys as [LabNode];
+    await lab.primary.query("create role watching login");
+    await lab.primary.query("create database watched");
+    await lab.untilReplayed();
+    const settings = {
+      ...{ health_check_user: "watching", health_check_database: "watched", health_check_period: 0.1 },
+      ...{ health_check_timeout: 0.4, health_check_max_retries: 1 },
+    };
+    await using pooled = await startPooled(lab, watched(lab, { settings }));
+    using console = await openConsole(pooled);
+    await waitUntil(async () => (await stateOf(console, standby.name)) === "up", "the standby is up");
+    const asking = `select query from pg_stat_activity where usename = 'watching' and datname = 'watched'`;
+    expect((await standby.query(asking)).rows[0]?.[0]).toContain("pg_is_in_recovery");
+    await standby.pause();
+    try {
+      await waitUntil(async () => (await stateOf(console, standby.name)) === "down", "the standby is down");
+      expect(await rowOf(console, standby.name)).toMatchObject({ reason: "did not answer in time" });
+    } finally {
+      await standby.resume();
+    }
+    await waitUntil(async () => (await stateOf(console, standby.name)) === "up", "the standby is up again");
+  });
+
+  test("weight and zone of a node are shown, max_connections is kept to, and cluster_state_file remembers what was said of it", async () => {
+    const { lab } = place;
+    await using folder = await tempFolder();
+    const nodes = nodesOf(lab);
+    const name = lab.standbys[0]?.name ?? "";
+    nodes[name] = { ...nodes[name], weight: 3, zone: "east" };
+    nodes[lab.primary.name] = { ...nodes[lab.primary.name], max_connections: 2 };
+    const settings = { cluster_state_file: path.join(folder.path, "state.json"), pool_mode: "transaction" };
+    const options = watched(lab, { nodes, settings });
+    {
+      await using pooled = await startPooled(lab, options);
+      using console = await openConsole(pooled);
+      await waitUntil(async () => (await stateOf(console, name)) === "up", "the standby is up");
+      expect(await rowOf(console, name)).toMatchObject({ weight: "3", zone: "east", max_connections: "0" });
+      const clients = await Promise.all(Array.from({ length: 4 }, () => pooled.connect()));
+      await Promise.all(clients.map((client) => client.run("select pg_sleep(0.1)")));
+      expect(pooled.mostServers).toBe(2);
+      for (const client of clients) client.destroy();
+      expect(await console.run(`fence ${name}`)).toMatchObject({ error: undefined });
+      expect(await rowOf(console, name)).toMatchObject({
+        state: "fenced",
+        reason: "an administrator fenced it",
+      });
+    }
+    await using pooled = await startPooled(lab, options);
+    using console = await openConsole(pooled);
+    await waitUntil(
+      async () => (await rowOf(console, name))["role"] === "standby",
+      "the standby has answered",
+    );
+    expect(await stateOf(console, name)).toBe("fenced");
+    expect(await console.run(`unfence ${name}`)).toMatchObject({ error: undefined });
+    await waitUntil(async () => (await stateOf(console, name)) === "up", "the standby is up again");
+    for (const [command, state] of [
+      ["drain", "draining"],
+      ["detach", "down"],
+      ["attach", "up"],
+    ]) {
+      expect(await console.run(`${command} ${name}`)).toMatchObject({ error: undefined });
+      await waitUntil(async () => (await stateOf(console, name)) === state, `the standby is ${state}`);
+    }
+  });
+
+  test("PROMOTE: a planned switchover without an error for anybody, and with all that was acknowledged", async () => {
+    const { lab } = place;
+    const old = lab.primary;
+    const next = lab.standbys[0] as LabNode;
+    await old.query("create table switched (id int primary key)");
+    await using pooled = await startPooled(lab, watched(lab, { settings: { pool_mode: "transaction" } }));
+    using console = await openConsole(pooled);
+    using idle = await pooled.connect();
+    await idle.run("set application_name to 'stays'");
+    await using writers = new Writers(pooled, "switched");
+    await writers.start(20);
+    await writers.untilAcknowledged(200);
+    const [before] = await table(console, "show nodes");
+    expect(before).toMatchObject({ name: "node1", configured_role: "auto", state: "up", reason: "" });
+
+    const promoting = console.run(`promote ${next.name}`);
+    await waitUntil(() => next.role === "primary", `${next.name} is promoted`);
+    // It waits for a second node to confirm what is written, as the old primary did.
+    for (const standby of lab.standbys) await standby.follow(next);
+    expect(await promoting).toMatchObject({ error: undefined, tags: ["PROMOTE"] });
+    await writers.untilAcknowledged(200);
+    await writers.stop();
+    expect(writers.errors).toEqual([]);
+    expect(await portOf(idle)).toBe(next.port);
+    expect(await idle.value("show application_name")).toBe("stays");
+    const sum = writers.acknowledged.reduce((total, id) => total + id, 0);
+    const { rows } = await next.query("select count(*), sum(id) from switched");
+    expect(rows).toEqual([[String(writers.acknowledged.length), String(sum)]]);
+    await waitUntil(async () => (await stateOf(console, old.name)) === "fenced", "the old primary is fenced");
+    await old.stop("immediate");
+    await lab.rejoin(old);
+    await waitUntil(
+      async () => (await rowOf(console, old.name))["role"] === "standby",
+      "it is seen as a standby",
+    );
+    expect(await console.run(`unfence ${old.name}`)).toMatchObject({ error: undefined });
+    await waitUntil(async () => (await stateOf(console, old.name)) === "up", "the old primary is a standby");
+  });
+});

@@ -1,0 +1,95 @@
+/**
+ * Clients that each write numbers nobody else writes, one after the other, and keep a ledger: what was acknowledged, and
+ * what nobody can tell. Half of them write in transactions. One that is sent away connects again.
+ */
+import { waitUntil } from "../kit/wait.ts";
+import { type Client, type Outcome, outcomeOf, type Pooled } from "./pooled.ts";
+
+const numbersPerWriter = 1_000_000;
+
+export class Writers implements AsyncDisposable {
+  readonly acknowledged: number[] = [];
+  readonly unknown: number[] = [];
+  /** Of the errors that writers met, by the statement that met them. */
+  readonly errors: { readonly sqlstate: string; readonly commits: boolean }[] = [];
+  readonly #pooled: Pooled;
+  readonly #table: string;
+  readonly #running: Promise<void>[] = [];
+  #stopped = false;
+
+  constructor(pooled: Pooled, table: string) {
+    this.#pooled = pooled;
+    this.#table = table;
+  }
+
+  async start(count: number): Promise<void> {
+    const clients = await Promise.all(Array.from({ length: count }, () => this.#pooled.connect()));
+    for (const [index, client] of clients.entries()) this.#running.push(this.#write(client, index));
+    // Whoever waits for them hears of it.
+    for (const running of this.#running) running.catch(() => undefined);
+  }
+
+  /** Resolves when `count` further writes have been acknowledged. */
+  async untilAcknowledged(count: number): Promise<void> {
+    const goal = this.acknowledged.length + count;
+    await waitUntil(
+      () => this.acknowledged.length >= goal,
+      `${count} further writes are acknowledged`,
+      20_000,
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    await Promise.allSettled(this.#running);
+  }
+
+  async #write(first: Client, index: number): Promise<void> {
+    let client = first;
+    for (let i = 0; !this.#stopped; i++) {
+      const id = index * numbersPerWriter + i;
+      const insert = `insert into ${this.#table} values (${id})`;
+      const statements = index % 2 === 0 ? [insert] : ["begin", insert, "commit"];
+      const { sqlstate, commits } = await runAll(client, statements);
+      if (sqlstate === undefined) {
+        this.acknowledged.push(id);
+        continue;
+      }
+      this.errors.push({ sqlstate, commits });
+      // PostgreSQL's own last words leave open what became of a statement that commits; 08006 of ours promises that nothing did.
+      if (commits && sqlstate !== "08006") this.unknown.push(id);
+      client.destroy();
+      client = await this.#pooled.connect();
+    }
+    client.destroy();
+  }
+}
+
+/** Runs statements one after the other until one fails: how that ended, and whether it was the last one. */
+async function runAll(
+  client: Client,
+  statements: readonly string[],
+): Promise<{ readonly sqlstate: string | undefined; readonly commits: boolean }> {
+  for (const [index, sql] of statements.entries()) {
+    client.send({ kind: "Query", sql });
+    const { error } = await outcomeOrEnd(client);
+    if (error !== undefined) return { sqlstate: error.code, commits: index === statements.length - 1 };
+  }
+  return { sqlstate: undefined, commits: true };
+}
+
+/** Up to ReadyForQuery, or to the end of the session. */
+async function outcomeOrEnd(client: Client): Promise<Outcome> {
+  const messages = [];
+  for (;;) {
+    const message = await client.raw.next("an answer");
+    messages.push(message);
+    const fatal = message.kind === "ErrorResponse" && message.fields.severity === "FATAL";
+    if (fatal || message.kind === "ReadyForQuery") return outcomeOf(messages);
+  }
+}
