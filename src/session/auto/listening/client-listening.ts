@@ -41,8 +41,26 @@ const attemptsMax = 3;
 
 const unlistenAll = encodeQuery("UNLISTEN *");
 
+/** How far a client has got on its way to the shared listener. */
+interface Steps {
+  /** The server was asked to listen no more, and does not. */
+  asked: boolean;
+  serverLeft: boolean;
+  /** They have come to the marker. */
+  serverSaw: boolean;
+  listenerSaw: boolean;
+}
+
+/** Of all clients that are not on it. */
+const noSteps: Steps = Object.freeze({
+  asked: false,
+  serverLeft: false,
+  serverSaw: false,
+  listenerSaw: false,
+});
+
 export class ClientListening implements Subscriber {
-  /** Why the server has to be kept, if the shared listener cannot be had; undefined: nothing is kept for it. */
+  /** The client keeps its server, because there is no shared listener that could listen for it. */
   reserved = false;
   readonly #peer: ListeningPeer;
   readonly #listeners: Listeners;
@@ -55,7 +73,7 @@ export class ClientListening implements Subscriber {
   #pendingBytes = 0;
   /** Of leaving: the marker that is expected, and how far it has got. */
   #marker = 0;
-  #steps = { asked: false, serverSaw: false, listenerSaw: false, serverLeft: false };
+  #steps: Steps = noSteps;
   #attempts = 0;
   #entry: Entry | undefined;
   /** The unit that is to run needs no channels on its server. */
@@ -210,7 +228,7 @@ export class ClientListening implements Subscriber {
     if (ready !== true) return;
     const listener = this.#listener as SharedListener;
     this.#state = "leaving";
-    this.#steps = { asked: false, serverSaw: false, listenerSaw: false, serverLeft: false };
+    this.#steps = { ...noSteps };
     this.#marker = listener.expectMarker(() => {
       this.#steps.listenerSaw = true;
       if (this.#steps.serverLeft) this.#peer.onListeningChanged();
