@@ -135,6 +135,8 @@ export class Server implements TransportListener {
   userPid: number | undefined;
   /** Others have left values of sequences there as well. */
   sequencesMixed = false;
+  /** It reads what auto mode has to know of the database: that takes a moment only. */
+  readsCatalogs = false;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
 

@@ -270,8 +270,13 @@ export class AutoSession {
     return this.#sequences.preferredServer ?? this.#home.server;
   }
 
+  /**
+   * It asks for process ids; or it may be a transaction that others find there by its process id, and what is ahead is
+   * only a look into the catalogs.
+   */
   get boundToServer(): boolean {
-    return this.#home.asked || this.#sequences.asksServer;
+    if (this.#home.asked || this.#sequences.asksServer) return true;
+    return this.#exclusive && this.#home.server?.readsCatalogs === true;
   }
 
   /** The client is told this process id. */

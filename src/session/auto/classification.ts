@@ -107,6 +107,7 @@ export class Classification implements Waiter, ServerOwner {
 
   onLeased(server: Server): void {
     this.#server = server;
+    server.readsCatalogs = true;
     this.#stale = false;
     this.#staleSinceMs = undefined;
     this.#failed = false;
@@ -169,6 +170,7 @@ export class Classification implements Waiter, ServerOwner {
     this.#pool.looseHolders.returning--;
     this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
     server.owner = undefined;
+    server.readsCatalogs = false;
     this.#pool.release(server, false);
   }
 

@@ -3,9 +3,9 @@
  * is the one that the client is told at login, and what pg_backend_pid() returns, because the client gets this server
  * rather than another one whenever it is idle. That is all: others use it as well, and the client uses others.
  *
- *     login ─▶ a server that is nobody's home? ─▶ it
+ *     login ─▶ an idle server that is nobody's home? ─▶ it
  *                 none ─▶ may one be opened? ─▶ it, if it is there soon
- *                            no ─▶ no home: a made-up process id
+ *                            no ─▶ a busy one that is nobody's home, or no home: a made-up process id
  *
  * A client that has no home, or whose home is gone, takes the server for one on which it first asks for process ids.
  */
@@ -29,13 +29,7 @@ export class Homes {
 
   /** Finds a home for a client that logs in. `found` is told now, and undefined returned; or it is told soon. */
   search(clientId: number, found: (home: Server | undefined) => void): HomeSearch | undefined {
-    const vacant = this.#vacant();
-    if (vacant !== undefined) {
-      vacant.homeOf = clientId;
-      found(vacant);
-      return undefined;
-    }
-    const giveUp = this.#pool.openSpare(() => search.end());
+    const giveUp = this.#vacant()?.state === "idle" ? undefined : this.#pool.openSpare(() => search.end());
     const search: HomeSearch = {
       sinceMs: this.#clock.now(),
       abandon: () => {
@@ -50,7 +44,7 @@ export class Homes {
       },
     };
     if (giveUp === undefined) {
-      found(undefined);
+      search.end();
       return undefined;
     }
     this.#searches.add(search);
