@@ -103,19 +103,23 @@ export class Opening {
     return { kind: "stale" };
   }
 
-  hope(newcomer: Newcomer): void {
+  /** More are coming than these and those who hope. */
+  hasSpare(waiting: number): boolean {
+    return this.#attempts.size > waiting + this.#hopeful.length;
+  }
+
+  /** Returns how to give the hope up. */
+  hope(newcomer: Newcomer): () => void {
     this.#hopeful.push(newcomer);
+    return () => {
+      const index = this.#hopeful.indexOf(newcomer);
+      if (index >= 0) this.#hopeful.splice(index, 1);
+    };
   }
 
-  /** The hope is given up. */
-  forget(newcomer: Newcomer): void {
-    const index = this.#hopeful.indexOf(newcomer);
-    if (index >= 0) this.#hopeful.splice(index, 1);
-  }
-
-  /** A new server is there. */
-  welcome(): void {
-    this.#hopeful.shift()?.();
+  /** Whoever has hoped for the server that is there. */
+  takeHopeful(): Newcomer | undefined {
+    return this.#hopeful.shift();
   }
 
   #disappoint(): void {

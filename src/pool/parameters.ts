@@ -276,3 +276,14 @@ export interface Welcome {
   /** ParameterStatus messages for everything that is reported. */
   readonly messages: Buffer;
 }
+
+/** Start-up settings that are remembered. */
+const welcomesMax = 1000;
+
+/** What the clients of a pool were welcomed with. */
+export class Welcomes {
+  /** What they were told, by the startup settings they asked for. */
+  readonly told: LruMap<string, Welcome> = new LruMap(welcomesMax);
+  /** Start-up settings as a server reports them, by `name NUL value` as a client sends them. */
+  readonly canonical: LruMap<string, string> = new LruMap(welcomesMax);
+}

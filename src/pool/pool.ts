@@ -8,7 +8,6 @@
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
-import { LruMap } from "../base/lru.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
@@ -18,7 +17,7 @@ import { LooseHolders } from "./loose-holders.ts";
 import { Offers } from "./offers.ts";
 import { type Newcomer, Opening, serverOn } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
-import { VectorCache, type Welcome } from "./parameters.ts";
+import { VectorCache, Welcomes } from "./parameters.ts";
 import { Places } from "./places.ts";
 import { PoolLog } from "./pool-log.ts";
 import { StatementRegistry } from "./prepared.ts";
@@ -29,9 +28,6 @@ import type { PoolOptions, PoolSettings } from "./settings.ts";
 import { Statistics } from "./statistics.ts";
 import { type Waiter, WaitQueue } from "./waiters.ts";
 
-/** Start-up settings whose reported form is remembered. */
-const canonicalMax = 1000;
-
 export class Pool implements BudgetMember {
   readonly name: string;
   readonly group: ServerBudget;
@@ -40,12 +36,9 @@ export class Pool implements BudgetMember {
   readonly statements: StatementRegistry;
   /** Beside the servers. */
   readonly listening: ListeningServers;
-  /** What clients were told, by the startup settings they asked for. */
-  readonly welcomes: LruMap<string, Welcome> = new LruMap(canonicalMax);
+  readonly welcomes: Welcomes = new Welcomes();
   readonly vectors: VectorCache = new VectorCache();
   readonly looseHolders: LooseHolders = new LooseHolders(this);
-  /** Start-up settings as a server reports them, by `name NUL value` as a client sends them. */
-  readonly canonical: LruMap<string, string> = new LruMap(canonicalMax);
   /** What the newest server reported when it was new: the welcome of clients that need no server. */
   welcome: ReadonlyMap<string, string> | undefined;
   /** Clients that use this pool. */
@@ -185,6 +178,13 @@ export class Pool implements BudgetMember {
     return this.#waiting.isAwaited(server);
   }
 
+  /** Takes this server and no other, to be released as any. Returns whether it was idle. */
+  take(server: Server): boolean {
+    const idle = server.state === "idle" && server.fit && this.handsOut;
+    if (idle) this.#servers.move(server, "active");
+    return idle;
+  }
+
   /** The server that {@link lease} would give now. */
   get nextIdle(): Server | undefined {
     return this.#servers.idle.at(-1);
@@ -252,6 +252,11 @@ export class Pool implements BudgetMember {
    */
   async cancel(server: Server): Promise<void> {
     await this.cancels.send(server, this.settings.cancelWaitTimeoutMs);
+    this.signalled(server);
+  }
+
+  /** A cancel, or another signal, has come to its server or never will. */
+  signalled(server: Server): void {
     if (server.state !== "being_canceled" || server.cancelsInFlight > 0) return;
     this.#servers.move(server, "active");
     this.release(server, server.resetsAfterCancel);
@@ -329,10 +334,7 @@ export class Pool implements BudgetMember {
   tick(): void {
     const nowMs = this.#clock.now();
     this.#waiting.tick(nowMs, this.settings, this.#held || this.#opening.failing);
-    for (const waiter of this.#waiting.unbind(nowMs)) {
-      const server = this.lease(waiter);
-      if (server !== undefined) waiter.onLeased(server);
-    }
+    this.#waiting.unbind(nowMs, (waiter) => this.lease(waiter));
     this.#retirement.tick(nowMs, this, this.#servers, this.#places.exceeded);
     for (const server of this.#servers.late(nowMs)) this.discard(server, "server_reset_timeout");
     this.openServers(true);
@@ -414,15 +416,12 @@ export class Pool implements BudgetMember {
     }
   }
 
-  /**
-   * Opens a server that nobody is in need of yet, if there is room and nothing against it; `newcomer` hears of the next
-   * new one. Returns how to give that hope up.
-   */
+  /** Opens a server that nobody needs yet, if there is room; `newcomer` hears of the next new one. Returns how to give that up. */
   openSpare(newcomer: Newcomer): (() => void) | undefined {
-    if (!this.handsOut || !this.#opening.easy || !this.#places.vacant) return undefined;
-    this.#opening.hope(newcomer);
-    void this.#openServer();
-    return () => this.#opening.forget(newcomer);
+    const opens = !this.#opening.hasSpare(this.#waiting.length);
+    if (!this.handsOut || !this.#opening.easy || (opens && !this.#places.vacant)) return undefined;
+    if (opens) void this.#openServer();
+    return this.#opening.hope(newcomer);
   }
 
   async #openServer(): Promise<void> {
@@ -460,8 +459,9 @@ export class Pool implements BudgetMember {
     server.parameters.takeIdentity();
     this.welcome = new Map(server.parameters.entries());
     if (server.fit) {
+      const hopeful = this.#opening.takeHopeful();
       this.#offers.add(server);
-      this.#opening.welcome();
+      hopeful?.();
       return;
     }
     this.#close(server, "unclean server");

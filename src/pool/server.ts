@@ -130,9 +130,8 @@ export class Server implements TransportListener {
   /** It holds prepared statements under a client's own names. */
   hasForeignNames = false;
   sequencesOf: number | undefined;
-  /** In auto mode: the client whose home it is, by its id, and the process id that the last client to have it was told. */
+  /** In auto mode: the client whose home it is, by its id. */
   homeOf: number | undefined;
-  userPid: number | undefined;
   /** Others have left values of sequences there as well. */
   sequencesMixed = false;
   /** It reads what auto mode has to know of the database: that takes a moment only. */
@@ -203,6 +202,11 @@ export class Server implements TransportListener {
   /** Part of a reply is still to come: nothing may be put between. */
   get midReply(): boolean {
     return this.#framer.streaming;
+  }
+
+  /** Its last FATAL or PANIC. */
+  get lastWords(): ErrorFields | undefined {
+    return this.#lastWords;
   }
 
   /** It has said why it is about to end. */

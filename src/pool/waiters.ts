@@ -80,13 +80,16 @@ export class WaitQueue {
     return this.#bound.length > 0 && this.#bound.some((bound) => bound.server === server);
   }
 
-  /** Those who have waited for one server in vain; they wait no more. */
-  unbind(nowMs: number): Waiter[] {
-    if (this.#bound.length === 0) return [];
+  /** Who has waited for one server in vain waits for any: `lease` is asked again. */
+  unbind(nowMs: number, lease: (waiter: Waiter) => Server | undefined): void {
+    if (this.#bound.length === 0) return;
     const inVain = (bound: Bound): boolean => bound.server.closed || nowMs >= bound.untilMs;
-    const waiters = this.#bound.filter(inVain).map(({ waiter }) => waiter);
+    const freed = this.#bound.filter(inVain);
     this.#bound = this.#bound.filter((bound) => !inVain(bound));
-    return waiters;
+    for (const { waiter } of freed) {
+      const server = lease(waiter);
+      if (server !== undefined) waiter.onLeased(server);
+    }
   }
 
   /** Who gets `server`: whoever waits for it, else whoever has waited longest. */

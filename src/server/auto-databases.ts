@@ -6,6 +6,7 @@ import type { Pool } from "../pool/pool.ts";
 import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
+import { Pids } from "../session/auto/pids.ts";
 import { Classifier, Parser } from "../sql/index.ts";
 
 export class AutoDatabases {
@@ -14,6 +15,7 @@ export class AutoDatabases {
   readonly #pools: Iterable<Pool>;
   readonly #settings: () => { readonly pin_notice: boolean };
   readonly #databases = new Map<Pool, AutoDatabase>();
+  readonly #pids = new Pids();
   #classifier: Classifier | undefined;
   #loading: Promise<void> | undefined;
 
@@ -49,6 +51,7 @@ export class AutoDatabases {
       database = new AutoDatabase(pool, {
         clock: this.#clock,
         classifier: () => this.#classifier,
+        pids: this.#pids,
         wantsNotice: () => this.#settings().pin_notice,
         onDefaultsAltered: () => {
           for (const one of this.#pools) one.retireServers("defaults of new sessions were changed");

@@ -30,10 +30,6 @@ export interface LeasingClient {
   failBy(error: unknown): void;
   /** More has come than the unit. */
   readonly behind: boolean;
-  /** The server that the unit had better run on. */
-  readonly preferredServer: Server | undefined;
-  /** It waits for that one. */
-  readonly boundToServer: boolean;
   onServerLost(failure: Failure, relayed: boolean): void;
 }
 
@@ -191,8 +187,7 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #lease(): void {
-    const { preferredServer, boundToServer } = this.#client;
-    const server = this.#pool.lease(this, preferredServer, boundToServer);
+    const server = this.#pool.lease(this, this.#auto?.preferredServer, this.#auto?.boundToServer);
     if (server === undefined) {
       if (this.#waiting) this.#parts.activity.waitStartMs = this.#parts.clock.now();
       return;

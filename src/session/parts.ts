@@ -3,8 +3,9 @@ import { assert } from "../base/assert.ts";
 import type { ParameterVector } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Activity } from "./activity.ts";
-import { AutoSession } from "./auto/auto.ts";
+import { type AutoClient, AutoSession } from "./auto/auto.ts";
 import { type ListeningClient, ListeningPeer } from "./auto/listening/peer.ts";
+import type { SignalTarget } from "./auto/pids.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { Flow } from "./flow.ts";
 import { Gathering } from "./gathering.ts";
@@ -29,7 +30,7 @@ export interface SessionParts {
 }
 
 export function sessionParts(
-  client: LeasingClient & ListeningClient,
+  client: LeasingClient & ListeningClient & SignalTarget,
   context: SessionContext,
   pool: Pool,
   identity: SessionIdentity,
@@ -41,7 +42,8 @@ export function sessionParts(
   const output = new Output();
   const activity = new Activity(pool.statistics, context.tickMs());
   const statements = sharedStatements(client, pool);
-  const auto = autoSession(client, context, pool, identity, parameters, statements, output);
+  const told = { id: identity.id, peer: new ListeningPeer(client), parameters, target: client };
+  const auto = autoSession(told, context, pool, statements, output);
   const gathering = new Gathering(auto);
   const flow = new Flow(transport, inbox.framer);
   const requests = new Requests(output, statements, auto);
@@ -58,20 +60,13 @@ function sharedStatements(client: LeasingClient, pool: Pool): ClientStatements |
 }
 
 function autoSession(
-  client: ListeningClient,
+  client: AutoClient,
   context: SessionContext,
   pool: Pool,
-  { id }: SessionIdentity,
-  parameters: ParameterVector,
   statements: ClientStatements | undefined,
   output: Output,
 ): AutoSession | undefined {
   if (pool.settings.mode !== "auto") return undefined;
   assert(statements !== undefined, "in auto mode prepared statements are shared");
-  return new AutoSession(
-    { id, peer: new ListeningPeer(client), parameters },
-    context.autoDatabase(pool),
-    statements,
-    output,
-  );
+  return new AutoSession(client, context.autoDatabase(pool), statements, output);
 }

@@ -118,12 +118,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#auto?.announce(key.pid);
   }
 
-  get preferredServer(): Server | undefined {
-    return this.#auto?.preferredServer;
-  }
-
-  get boundToServer(): boolean {
-    return this.#auto?.boundToServer === true;
+  /** The server that it has for itself. */
+  get ownServer(): Server | undefined {
+    return this.#server;
   }
 
   /** More has come than the message at hand. */
@@ -185,12 +182,12 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     else if (server !== undefined && !server.replies.settled) await this.pool.cancel(server);
   }
 
-  /** Tells the client why (FATAL) and ends its session. */
-  fail(failure: Failure): void {
+  /** Tells the client why (FATAL), perhaps in the `words` of a server, and ends its session. */
+  fail(failure: Failure, words?: Buffer): void {
     if (this.#ended) return;
     // In the middle of a reply the client would take the text for the rest of that.
     const torn = this.server?.midReply === true;
-    const reply = torn ? undefined : errorReply("FATAL", failure, this.#context.asPgbouncer());
+    const reply = torn ? undefined : (words ?? errorReply("FATAL", failure, this.#context.asPgbouncer()));
     this.#context.onPoolerError(this, failure);
     this.transport.end(reply);
     this.#end(failure.message, failure instanceof PeerError);
@@ -228,6 +225,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const nowMs = this.#context.clock.now();
     this.activity.settled(nowMs, server.replies.status);
     this.#leasing.onSettled(nowMs);
+    this.#auto?.onSettled(server);
     if (!this.#advancing) this.#releaseIfDone(nowMs);
     if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.advance();
   }

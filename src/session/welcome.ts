@@ -173,7 +173,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     const values = new Map<string, string>();
     for (const [name, value] of this.#requested) {
       const reported = server.parameters.tracked.get(name);
-      if (reported !== undefined) this.#pool.canonical.set(canonicalKey(name, value), reported);
+      if (reported !== undefined) this.#pool.welcomes.canonical.set(canonicalKey(name, value), reported);
       values.set(name, reported ?? value);
     }
     const welcome = this.#compose(this.#base(server), values);
@@ -207,7 +207,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   #fromMemory(): Welcome | undefined {
     const base = this.#pool.welcome;
     if (base === undefined) return undefined;
-    const known = this.#pool.welcomes.get(this.#key());
+    const known = this.#pool.welcomes.told.get(this.#key());
     if (known?.base === base) return known;
     const values = new Map<string, string>();
     for (const [name, value] of this.#requested) {
@@ -227,7 +227,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
 
   #canonical(name: string, value: string): string | undefined {
     if (name === "application_name" && isPlainName(value)) return value;
-    return this.#pool.canonical.get(canonicalKey(name, value));
+    return this.#pool.welcomes.canonical.get(canonicalKey(name, value));
   }
 
   /** `values`: what was asked for, as the server reports it. */
@@ -235,7 +235,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     const reported = new Map([...base, ...values]);
     const messages = [...reported].map(([name, value]) => encodeParameterStatus(name, value));
     const welcome = { base, vector: ParameterVector.of(reported), messages: Buffer.concat(messages) };
-    this.#pool.welcomes.set(this.#key(), welcome);
+    this.#pool.welcomes.told.set(this.#key(), welcome);
     return welcome;
   }
 }

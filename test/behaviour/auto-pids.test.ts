@@ -3,7 +3,8 @@ import pg from "pg";
 import postgres from "postgres";
 import { expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { backends, type Client, Pooled } from "./pooled.ts";
+import { waitUntil } from "../kit/wait.ts";
+import { backends, type Client, execute, Pooled, parse, query, sync, untilRunning } from "./pooled.ts";
 
 const place = useLab();
 
@@ -91,7 +92,7 @@ test("a home that is closed is followed by another", async () => {
   using a = await pooled.connect();
   expect(await a.backendPid()).toBe(told(a));
   await place.lab.primary.query(`select pg_terminate_backend(${told(a)}, 5000)`);
-  await pooled.untilServers(0);
+  await pooled.untilClosedFor("terminating connection due to administrator command");
   const pid = await a.backendPid();
   expect(pid).not.toBe(told(a));
   expect(await a.backendPid()).toBe(pid);
@@ -116,4 +117,106 @@ test("node-postgres, postgres.js: the process id of the driver is that of the vi
   expect(locks).toBe(1);
   await client.end();
   await sql.end();
+});
+
+/** With three servers: `stranger`, who has no home, holds that of `idle`. */
+async function crowd(pooled: Pooled): Promise<Record<"idle" | "caller" | "third" | "stranger", Client>> {
+  const [idle, caller, third] = [await pooled.connect(), await pooled.connect(), await pooled.connect()];
+  const stranger = await pooled.connect();
+  for (const client of [caller, third, stranger]) await client.run("begin; select 1");
+  expect(await stranger.backendPid()).toBe(told(idle));
+  return { idle, caller, third, stranger };
+}
+
+test("a client is cancelled where it runs, not where its number says", async () => {
+  await using pooled = await startPooled(3);
+  const { idle: away, caller, third, stranger } = await crowd(pooled);
+  await third.run("commit");
+  away.send(query("select pg_sleep(60)"));
+  await untilRunning(place.lab, "pg_sleep(60)");
+  expect(await stranger.value(`select pg_cancel_backend(${told(away)})`)).toBe("t");
+  expect((await away.outcome()).error).toMatchObject({ code: "57014" });
+  expect((await stranger.run("select 1")).status).toBe("T");
+
+  away.send(query("select pg_sleep(60)"));
+  await untilRunning(place.lab, "pg_sleep(60)");
+  const outcome = await caller.ask(
+    parse("", "select pg_terminate_backend($1)"),
+    ...execute("", [told(away)]),
+    sync,
+  );
+  expect(outcome.rows).toEqual([["t"]]);
+  expect((await away.raw.until("ErrorResponse")).at(-1)).toMatchObject({
+    fields: { severity: "FATAL", code: "57P01", routine: "ProcessInterrupts" },
+  });
+  expect((await stranger.run("select 1")).status).toBe("T");
+});
+
+test("a client that has no server is stood in for by an idle one, and who is at its home goes on", async () => {
+  await using pooled = await startPooled(3);
+  const { idle, caller, third, stranger } = await crowd(pooled);
+  await third.run("commit");
+  expect(await caller.value(`select pg_cancel_backend(${told(idle)})`)).toBe("t");
+  expect((await idle.run("select 1")).error).toBeUndefined();
+  expect(await caller.value(`select pg_terminate_backend(${told(idle)})`)).toBe("t");
+  expect((await idle.raw.until("ErrorResponse")).at(-1)).toMatchObject({
+    fields: { severity: "FATAL", code: "57P01", routine: "ProcessInterrupts" },
+  });
+  for (const client of [caller, stranger]) expect((await client.run("select 1")).status).toBe("T");
+  expect(await third.value("select 1")).toBe("1");
+});
+
+test("without an idle server the pooler does it, if the call can be put aside", async () => {
+  await using pooled = await startPooled(3);
+  const { idle, caller, stranger } = await crowd(pooled);
+  expect(await caller.value(`select pg_cancel_backend(${told(idle)})`)).toBe("t");
+  const bound = await caller.ask(
+    parse("", "select pg_cancel_backend($1)"),
+    ...execute("", [told(idle)]),
+    sync,
+  );
+  expect(bound.rows).toEqual([["f"]]);
+  // One that waits for a server is cancelled as well.
+  idle.send(query("update pg_class set relname = relname where false"));
+  await pooled.untilWaiting(1);
+  expect(await caller.value(`select pg_cancel_backend(${told(idle)}) as done;`)).toBe("t");
+  expect((await idle.outcome()).error).toMatchObject({ code: "57014" });
+  expect(await caller.value(`select pg_terminate_backend(${told(idle)})`)).toBe("t");
+  expect((await idle.raw.until("ErrorResponse")).at(-1)).toMatchObject({ fields: { code: "57P01" } });
+  for (const client of [caller, stranger]) expect((await client.run("select 1")).status).toBe("T");
+});
+
+test("who may do that is PostgreSQL's to say", async () => {
+  await place.lab.primary.query("create role nobody_special login");
+  await using pooled = await startPooled(3);
+  using target = await pooled.connect();
+  using caller = await pooled.connect({ user: "nobody_special" });
+  for (const call of ["pg_terminate_backend", "pg_cancel_backend"]) {
+    // While nobody can stand in for the target, the answer is that there is no such process.
+    await waitUntil(async () => {
+      const { rows, error } = await caller.run(`select ${call}(${told(target)})`);
+      if (error === undefined) expect(rows).toEqual([["f"]]);
+      return error?.code === "42501";
+    }, "it is refused");
+  }
+  expect(await target.backendPid()).toBe(told(target));
+  // A transaction that has failed signals nobody.
+  using failed = await pooled.connect();
+  await failed.run("begin; select 1/0");
+  expect((await failed.run(`select pg_terminate_backend(${told(target)})`)).error).toMatchObject({
+    code: "25P02",
+  });
+  expect(await target.backendPid()).toBe(told(target));
+});
+
+test("a client may signal itself", async () => {
+  await using pooled = await startPooled(1);
+  using first = await pooled.connect();
+  using second = await pooled.connect();
+  expect((await second.run(`select pg_cancel_backend(${told(second)})`)).error).toMatchObject({
+    code: "57014",
+  });
+  second.send(query(`select pg_terminate_backend(${told(second)})`));
+  expect((await second.raw.until("ErrorResponse")).at(-1)).toMatchObject({ fields: { code: "57P01" } });
+  expect(await first.value("select 1")).toBe("1");
 });

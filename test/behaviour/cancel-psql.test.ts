@@ -24,7 +24,7 @@ describe.skipIf(!hasPsql)("psql", () => {
     await place.lab.primary.query("create table signs (sign text, pid int, made serial)");
   });
 
-  for (const mode of ["session", "transaction", "statement"]) {
+  for (const mode of ["session", "transaction", "statement", "auto"]) {
     test(`acceptance 87, 88: Ctrl-C ends a statement with 57014, and the session goes on (${mode})`, async () => {
       await using pooled = await Pooled.start(place.lab, { settings: { pool_mode: mode } });
       const sleep = "select pg_sleep(60), 'ctrl-c'";

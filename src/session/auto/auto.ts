@@ -31,9 +31,11 @@ import { Home } from "./homes.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
+import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
+import { Signals } from "./signals.ts";
 
 const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
@@ -45,6 +47,7 @@ export interface AutoClient {
   readonly peer: ListeningPeer;
   /** What it believes of the settings. */
   readonly parameters: ParameterVector;
+  readonly target: SignalTarget;
 }
 
 export class AutoSession {
@@ -63,6 +66,7 @@ export class AutoSession {
   readonly #home: Home;
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
   keepsLoosely = false;
+  readonly signals: Signals;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -89,7 +93,8 @@ export class AutoSession {
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
     this.#sequences = new SequenceUse(client.id);
-    this.#home = new Home(client.id, database.homes.of(client.id));
+    this.#home = new Home(client, database);
+    this.signals = new Signals(this.#home, database.pids, statements);
   }
 
   /** A unit begins; nothing of it was noted. */
@@ -233,6 +238,7 @@ export class AutoSession {
       if (server !== undefined) this.#claimSequences(server, server.replies.betweenUnits, this.#output);
     }
     if (knowledge.asksPids) this.#home.ask(server);
+    this.signals.due ||= knowledge.signals;
     if (knowledge.namesPrepared || knowledge.listsPrepared) {
       this.#namesPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
@@ -388,6 +394,11 @@ export class AutoSession {
     this.#holdings.onDiscarded(tag);
   }
 
+  /** Everything that was sent to the server is answered. */
+  onSettled(server: Server): void {
+    this.signals.settle(server.replies.status === TransactionStatus.failed);
+  }
+
   // ---- the end of a transaction ----
 
   /**
@@ -432,6 +443,7 @@ export class AutoSession {
     this.#database.pool.looseHolders.remove(this.#client.peer);
     this.#holdings.end();
     this.#home.leave();
+    this.signals.settle(true);
   }
 }
 

@@ -14,6 +14,7 @@ import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
 import { Listeners } from "./listening/listeners.ts";
+import type { Pids } from "./pids.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
 
 /** Longer texts are not searched for names. */
@@ -40,6 +41,8 @@ export class AutoDatabase {
   readonly multiplexer: Multiplexer;
   readonly homes: Homes;
   readonly listeners: Listeners;
+  /** Of the whole pooler. */
+  readonly pids: Pids;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
   readonly wantsNotice: () => boolean;
   /** New sessions will begin with other settings. */
@@ -52,6 +55,7 @@ export class AutoDatabase {
       /** Undefined while the parser is being loaded. */
       readonly classifier: () => Classifier | undefined;
       readonly wantsNotice: () => boolean;
+      readonly pids: Pids;
       readonly onDefaultsAltered: () => void;
       /** A server on the host of `besides`, by its backend's pid. */
       readonly serverOf: (pid: number, besides: Server) => Server | undefined;
@@ -65,6 +69,7 @@ export class AutoDatabase {
     this.multiplexer = new Multiplexer(pool, options.clock);
     this.homes = new Homes(pool, options.clock);
     this.listeners = new Listeners(pool, options.clock, options.serverOf);
+    this.pids = options.pids;
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));

@@ -10,8 +10,12 @@
  * A client that has no home, or whose home is gone, takes the server for one on which it first asks for process ids.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { Failure } from "../../base/errors.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Server } from "../../pool/server.ts";
+import type { AutoClient } from "./auto.ts";
+import type { AutoDatabase } from "./database.ts";
+import type { Pids, SignalTarget, ToldClient } from "./pids.ts";
 
 /** So long a login waits for a server that is being opened; one nearby takes a few milliseconds. */
 const searchMsMax = 1000;
@@ -29,7 +33,7 @@ export class Homes {
 
   /** Finds a home for a client that logs in. `found` is told now, and undefined returned; or it is told soon. */
   search(clientId: number, found: (home: Server | undefined) => void): HomeSearch | undefined {
-    const giveUp = this.#vacant()?.state === "idle" ? undefined : this.#pool.openSpare(() => search.end());
+    const giveUp = isFree(this.#vacant()) ? undefined : this.#pool.openSpare(() => search.end());
     const search: HomeSearch = {
       sinceMs: this.#clock.now(),
       abandon: () => {
@@ -57,14 +61,6 @@ export class Homes {
     return undefined;
   }
 
-  /** The process id that a client was told whose statement runs on the server with this one, or was the last to run there. */
-  toldPid(backendPid: number): number {
-    for (const server of this.#pool.servers) {
-      if (server.backendPid === backendPid) return server.userPid ?? backendPid;
-    }
-    return backendPid;
-  }
-
   /** Everything that time asks for. */
   tick(): void {
     const nowMs = this.#clock.now();
@@ -73,16 +69,21 @@ export class Homes {
     }
   }
 
-  /** A server that is nobody's home, an idle one if there is one. */
+  /** A server that is nobody's home, one that nobody has if there is one. */
   #vacant(): Server | undefined {
     let vacant: Server | undefined;
     for (const server of this.#pool.servers) {
       if (server.homeOf !== undefined || server.closeReason !== undefined || server.dying) continue;
-      if (server.state === "idle") return server;
+      if (isFree(server)) return server;
       vacant ??= server;
     }
     return vacant;
   }
+}
+
+/** Idle, or just given back. */
+function isFree(server: Server | undefined): boolean {
+  return server !== undefined && server.owner === undefined;
 }
 
 /** A login that waits for its home. */
@@ -94,18 +95,24 @@ export interface HomeSearch {
   end(): void;
 }
 
-/** Of one client. */
-export class Home {
+/** Of one client: its home, and the process id by which others know it. */
+export class Home implements ToldClient {
+  readonly pool: Pool;
   readonly #clientId: number;
+  readonly #pids: Pids;
+  readonly #target: SignalTarget;
   #server: Server | undefined;
   /** What the client was told at login; undefined: nothing yet. */
   #pid: number | undefined;
   /** The unit at hand asks for process ids. */
   #asked = false;
 
-  constructor(clientId: number, server: Server | undefined) {
-    this.#clientId = clientId;
-    this.#server = server;
+  constructor({ id, target }: AutoClient, { pool, homes, pids }: AutoDatabase) {
+    this.pool = pool;
+    this.#clientId = id;
+    this.#pids = pids;
+    this.#target = target;
+    this.#server = homes.of(id);
   }
 
   /** Undefined: there is none, or it is gone. */
@@ -114,17 +121,26 @@ export class Home {
     return this.#server;
   }
 
-  /** The unit at hand has to run there. */
-  get asked(): boolean {
-    return this.#asked;
+  get ownServer(): Server | undefined {
+    return this.#target.ownServer;
   }
 
-  get pid(): number | undefined {
-    return this.#pid;
+  cancel(): Promise<void> {
+    return this.#target.cancel();
+  }
+
+  fail(failure: Failure, words?: Buffer): void {
+    this.#target.fail(failure, words);
   }
 
   announce(pid: number): void {
     this.#pid = pid;
+    this.#pids.add(pid, this);
+  }
+
+  /** The unit at hand has to run there. */
+  get asked(): boolean {
+    return this.#asked;
   }
 
   beginUnit(): void {
@@ -139,7 +155,6 @@ export class Home {
 
   /** The client has been given a server. */
   enter(server: Server): void {
-    server.userPid = this.#pid;
     if (this.#asked) this.#settle(server);
     this.#asked = false;
   }
@@ -152,6 +167,7 @@ export class Home {
 
   /** The client is gone. */
   leave(): void {
+    if (this.#pid !== undefined) this.#pids.remove(this.#pid, this);
     if (this.#server?.homeOf === this.#clientId) this.#server.homeOf = undefined;
     this.#server = undefined;
   }

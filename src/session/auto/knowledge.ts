@@ -6,7 +6,7 @@
 
 import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
-import { asksPids } from "./pid-statements.ts";
+import { asksPids, signals } from "./pid-statements.ts";
 import { Reservation, Touch, touchesAll } from "./reservations.ts";
 
 /** A setting goes back to what a new session has. */
@@ -49,6 +49,8 @@ export interface Knowledge {
   readonly copiesIn: boolean;
   /** Its answer tells of processes of the server. */
   readonly asksPids: boolean;
+  /** Ends or cancels what processes do. */
+  readonly signals: boolean;
   readonly changesCatalog: boolean;
   readonly transaction: TransactionControl | undefined;
   /** Plain, and may run between statements of others: how long that takes. */
@@ -72,6 +74,7 @@ const nothing: Knowledge = {
   listsPrepared: false,
   copiesIn: false,
   asksPids: false,
+  signals: false,
   changesCatalog: false,
   transaction: undefined,
   pace: undefined,
@@ -148,6 +151,7 @@ function derive(statement: StatementClass): Knowledge {
     statement.relations.some(({ name }) => name === "pg_prepared_statements") ||
     statement.functions.some(({ name }) => name === "pg_prepared_statement");
   draft.asksPids = asksPids(statement);
+  draft.signals = signals(statement);
   draft.plain = isPlain(draft);
   if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
   return draft;
@@ -172,6 +176,7 @@ function isPlain(draft: Draft): boolean {
     !draft.listsPrepared &&
     !draft.copiesIn &&
     !draft.asksPids &&
+    !draft.signals &&
     !draft.changesCatalog &&
     draft.transaction === undefined
   );

@@ -19,9 +19,15 @@ const tellingViews: ReadonlySet<string> = new Set([
   "pg_stat_gssapi",
 ]);
 
+const signallingFunctions: ReadonlySet<string> = new Set(["pg_cancel_backend", "pg_terminate_backend"]);
+
 export function asksPids({ functions, relations }: StatementClass): boolean {
   return (
     functions.some(({ name }) => tellingFunctions.has(name)) ||
     relations.some(({ name }) => tellingViews.has(name))
   );
+}
+
+export function signals({ functions }: StatementClass): boolean {
+  return functions.some(({ name }) => signallingFunctions.has(name));
 }

@@ -1,0 +1,55 @@
+/** The clients in auto mode of a whole pooler, by the process ids that they were told. */
+import type { Failure } from "../../base/errors.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { Server } from "../../pool/server.ts";
+
+/** What a signal does to a client. */
+export interface SignalTarget {
+  /** The server that it has for itself now. */
+  readonly ownServer: Server | undefined;
+  cancel(): Promise<void>;
+  /** Ends its session; `words`: what it is told of that, if the failure does not say it all. */
+  fail(failure: Failure, words?: Buffer): void;
+}
+
+/** A client that was told a process id. */
+export interface ToldClient extends SignalTarget {
+  readonly pool: Pool;
+  /** Its home. */
+  readonly server: Server | undefined;
+}
+
+export class Pids {
+  readonly #clients = new Map<number, ToldClient[]>();
+
+  add(pid: number, client: ToldClient): void {
+    const others = this.#clients.get(pid);
+    if (others === undefined) this.#clients.set(pid, [client]);
+    else others.push(client);
+  }
+
+  remove(pid: number, client: ToldClient): void {
+    const others = this.#clients.get(pid)?.filter((other) => other !== client) ?? [];
+    if (others.length === 0) this.#clients.delete(pid);
+    else this.#clients.set(pid, others);
+  }
+
+  /** The client that a process id is of, on the node of `asking`: nodes may have processes of the same ids. */
+  find(pid: number, asking: Server): ToldClient | undefined {
+    const clients = this.#clients.get(pid)?.filter((client) => isThere(client, asking));
+    return clients?.find(({ server }) => server?.backendPid === pid) ?? clients?.[0];
+  }
+}
+
+/** Whether a client is one of the node of `asking`. */
+function isThere({ server, ownServer, pool }: ToldClient, asking: Server): boolean {
+  const known = ownServer ?? server;
+  if (known !== undefined) return onSameNode(known, asking);
+  for (const other of pool.servers) if (onSameNode(other, asking)) return true;
+  return false;
+}
+
+export function onSameNode(one: Server, other: Server): boolean {
+  const [a, b] = [one.connection.endpoint, other.connection.endpoint];
+  return a.host === b.host && a.address === b.address && a.port === b.port;
+}
