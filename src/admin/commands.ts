@@ -30,6 +30,8 @@ import { showPoolPools } from "./commands/show-pool-pools.ts";
 import { showPoolProcesses } from "./commands/show-pool-processes.ts";
 import { showPoolVersion } from "./commands/show-pool-version.ts";
 import { showPools } from "./commands/show-pools.ts";
+import { showReservationStats } from "./commands/show-reservation-stats.ts";
+import { showReservations } from "./commands/show-reservations.ts";
 import { showServers } from "./commands/show-servers.ts";
 import { showSockets } from "./commands/show-sockets.ts";
 import { showState } from "./commands/show-state.ts";
@@ -57,6 +59,8 @@ for (const command of [
     showPeerPools,
     showPeers,
     showPools,
+    showReservationStats,
+    showReservations,
     showServers,
     showSockets,
     showState,

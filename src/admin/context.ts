@@ -9,7 +9,9 @@ import type { PeerView } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { PoolMode } from "../pool/settings.ts";
 import type { Statistics } from "../pool/statistics.ts";
+import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
+import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { Session } from "../session/session.ts";
 import type { Answer } from "./command.ts";
@@ -129,6 +131,7 @@ export interface AdminContext {
   /** Undefined: no client of the pool is in auto mode. */
   multiplexerOf(pool: Pool): Multiplexer | undefined;
   listenersOf(pool: Pool): Listeners | undefined;
+  reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined;
   sessions(): Iterable<Session>;
   consoles(): Iterable<ConsoleClient>;
   /** Connections that are logging in. */

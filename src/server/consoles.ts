@@ -22,7 +22,9 @@ import type { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
+import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
+import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
@@ -173,6 +175,10 @@ export class Consoles implements ConsoleHost {
 
   listenersOf(pool: Pool): Listeners | undefined {
     return this.#owner.autoDatabases.find(pool)?.listeners;
+  }
+
+  reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined {
+    return this.#owner.autoDatabases.find(pool)?.reservations;
   }
 
   sessions(): Iterable<Session> {

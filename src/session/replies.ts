@@ -30,11 +30,16 @@ export const longWaitNotice: Buffer = encodeNoticeResponse({
 });
 
 /** To a client whose server is not shared from now on (`pin_notice`). */
-export function reservedNotice(reasons: readonly string[]): Buffer {
+export function reservedNotice(
+  reasons: readonly { readonly reservation: string; readonly statement: string }[],
+): Buffer {
+  const message = reasons.map(({ reservation }) => reservation).join(", ");
+  const statement = reasons.find((reason) => reason.statement !== "")?.statement;
   return encodeNoticeResponse({
     severity: "NOTICE",
     code: "00000",
-    message: `server connection is reserved for this client: ${reasons.join(", ")}`,
+    message: `server connection is reserved for this client: ${message}`,
+    ...(statement === undefined ? {} : { detail: `Because of: ${statement}` }),
   });
 }
 

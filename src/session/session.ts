@@ -23,6 +23,7 @@ import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
 import type { Activity } from "./activity.ts";
 import type { AutoSession } from "./auto/auto.ts";
+import type { HeldFor } from "./auto/causes.ts";
 import type { ListeningClient } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, type Flow } from "./flow.ts";
@@ -134,8 +135,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   /** Why the client keeps its server beyond a transaction (auto mode). */
-  get reservations(): readonly string[] {
-    return this.#auto?.reservations ?? [];
+  get heldFor(): readonly HeldFor[] {
+    return this.#auto?.heldFor ?? [];
   }
 
   onData(chunk: Buffer): void {

@@ -10,5 +10,6 @@ export {
 } from "./classifier.ts";
 export { type Explanation, explain } from "./explain.ts";
 export { Parser } from "./parser.ts";
+export { redacted } from "./redacted.ts";
 export { type ReservationReason, reservationOf, reservationReasons } from "./reservations.ts";
 export type * from "./statement-class.ts";

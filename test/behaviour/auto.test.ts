@@ -93,6 +93,40 @@ describe("a reservation", () => {
     });
   });
 
+  test("the console and the NOTICE name the statement, without its literals", async () => {
+    using client = await pooled.connect();
+    using console = await openConsole(pooled);
+    await runAll(client, "begin", "select 'secret', pg_advisory_lock(4711)");
+    client.send(query("commit"));
+    const statement = "select ?, pg_advisory_lock(?)";
+    const fields = { detail: `Because of: ${statement}` };
+    expect((await client.raw.until("NoticeResponse")).at(-1)).toMatchObject({ fields });
+    expect(await table(console, "show reservations")).toEqual([
+      {
+        client: expect.stringMatching(/^\d+$/),
+        database: "postgres",
+        user: "postgres",
+        reservations: "advisory_lock",
+        seconds: "0",
+        statement,
+      },
+    ]);
+    // What comes next is answered behind the ledger.
+    await runAll(client, "create temp table x (a int)", "select pg_advisory_unlock_all()", "select 1");
+    const [held] = await table(console, "show reservations");
+    expect(held).toMatchObject({ reservations: "temp_object", statement: "create temp table x (a int)" });
+    await runAll(client, "drop table x", "select 1");
+    expect(await table(console, "show reservations")).toEqual([]);
+    const counts = await table(console, "show reservation_stats");
+    expect(counts).toContainEqual({
+      database: "postgres",
+      user: "postgres",
+      reservation: "temp_object",
+      now: "0",
+      total: "1",
+    });
+  });
+
   test("nothing is held for what was rolled back, or goes with its transaction", async () => {
     using client = await pooled.connect();
     using other = await pooled.connect();

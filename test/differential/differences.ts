@@ -165,7 +165,8 @@ const unequal: readonly Unequal[] = [
     scripts: [
       "notify/self-pid",
       /^prepared\/(alter-type-in|explain-|in-failed-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
-      /^(statements|temporary|timeouts|transactions|utility)\//,
+      "timeouts/idle-session",
+      /^temporary\//,
     ],
     modes: ["auto"],
     reason:

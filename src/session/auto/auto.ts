@@ -24,6 +24,7 @@ import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
 import { isShareable, type Unit } from "../unit.ts";
+import type { HeldFor } from "./causes.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { Holdings } from "./holdings.ts";
@@ -36,6 +37,10 @@ import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
 import { Signals } from "./signals.ts";
+
+/** So much of a statement's text is kept until it is known whether it has made a reservation. */
+const causeBytesMax = 400;
+const nothing = Buffer.alloc(0);
 
 const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
@@ -143,9 +148,9 @@ export class AutoSession {
     return (this.#holdings.asking || this.listening.leaving) && server.replies.length === 1;
   }
 
-  /** Names of the reasons for which the client keeps its server beyond a transaction. */
-  get reservations(): readonly string[] {
-    return this.#holdings.names;
+  /** For what the client keeps its server beyond a transaction. */
+  get heldFor(): readonly HeldFor[] {
+    return this.#holdings.heldFor;
   }
 
   /** Something is left on the server that the next client must not find. */
@@ -165,6 +170,9 @@ export class AutoSession {
             ? this.#database.ofText(buffer, start + headerBytes, end - 1, this.#lexical())
             : unknownStatement,
           server,
+          buffer,
+          start + headerBytes,
+          end - 1,
         );
         break;
       case Frontend.parse: {
@@ -174,6 +182,9 @@ export class AutoSession {
         this.#see(
           complete ? this.#database.ofText(buffer, text, textEnd, this.#lexical()) : unknownStatement,
           server,
+          buffer,
+          text,
+          complete ? textEnd : end,
         );
         break;
       }
@@ -181,7 +192,7 @@ export class AutoSession {
         this.#seeBound(buffer, start, end, server);
         break;
       case Frontend.functionCall:
-        this.#see(unknownStatement, server);
+        this.#see(unknownStatement, server, nothing, 0, 0);
         break;
       default:
     }
@@ -193,13 +204,24 @@ export class AutoSession {
     const nameEnd = buffer.indexOf(0, name);
     if (name <= 0 || nameEnd < 0 || nameEnd >= end) return;
     if (name === nameEnd) {
-      this.#see(this.#unnamedKnowledge(), server);
+      const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
+      const known = this.#statements.unnamed !== undefined;
+      const textEnd = text.indexOf(0);
+      this.#see(
+        known ? this.#database.ofText(text, 0, textEnd, this.#lexical()) : unknownStatement,
+        server,
+        text,
+        0,
+        textEnd,
+      );
       return;
     }
     const statement = this.#statements.find(buffer.toString("latin1", name, nameEnd));
     // A name that is not ours may be one of SQL's PREPARE.
-    if (statement !== undefined) this.#see(this.#database.ofStatement(statement, this.#lexical()), server);
-    else if (this.#holdings.has(Reservation.prepare)) this.#see(unknownStatement, server);
+    if (statement !== undefined) {
+      const { body } = statement;
+      this.#see(this.#database.ofStatement(statement, this.#lexical()), server, body, 0, body.indexOf(0));
+    } else if (this.#holdings.has(Reservation.prepare)) this.#see(unknownStatement, server, nothing, 0, 0);
   }
 
   #lexical(): LexicalSettings | undefined {
@@ -211,14 +233,8 @@ export class AutoSession {
     return this.#lexicalSettings;
   }
 
-  #unnamedKnowledge(): Knowledge {
-    const { unnamed } = this.#statements;
-    if (unnamed === undefined) return unknownStatement;
-    const text = Buffer.from(unnamed, "latin1");
-    return this.#database.ofText(text, 0, text.indexOf(0), this.#lexical());
-  }
-
-  #see(knowledge: Knowledge, server: Server | undefined): void {
+  /** `buffer[start, end)`: its text, as far as it is there. */
+  #see(knowledge: Knowledge, server: Server | undefined, buffer: Buffer, start: number, end: number): void {
     this.copiesIn = knowledge.copiesIn;
     if (knowledge.pace === undefined) this.#seeExclusive(server);
     else this.#pace = slower(this.#pace, knowledge.pace);
@@ -229,6 +245,11 @@ export class AutoSession {
     touches |= knowledge.releases & this.#holdings.lookedFor();
     this.#holdings.touch(touches, knowledge.opaque, knowledge.hidesNames);
     this.#holdings.reserve(knowledge.reserves);
+    const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
+    if ((touches | reserves) !== 0) {
+      const text = buffer.toString("utf8", start, Math.min(end, start + causeBytesMax));
+      this.#holdings.notice(touches, reserves, text);
+    }
     this.#catalogChanged ||= knowledge.changesCatalog;
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);

@@ -11,6 +11,7 @@ import type { Server } from "../../pool/server.ts";
 import { reservedNotice } from "../replies.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { AutoClient } from "./auto.ts";
+import { Causes, type HeldFor } from "./causes.ts";
 import type { AutoDatabase } from "./database.ts";
 import { type Findings, LedgerReader } from "./ledger.ts";
 import type { ClientListening } from "./listening/client-listening.ts";
@@ -38,6 +39,7 @@ export class Holdings {
   #asked = 0;
   #notice: Buffer | undefined;
   readonly #listening: ClientListening;
+  readonly #causes = new Causes();
 
   constructor(
     client: AutoClient,
@@ -62,9 +64,9 @@ export class Holdings {
     return this.#asked !== 0;
   }
 
-  /** Names of the reasons for which the client keeps its server beyond a transaction. */
-  get names(): readonly string[] {
-    return namesOf(this.#reservations);
+  /** For what the client keeps its server beyond a transaction. */
+  get heldFor(): readonly HeldFor[] {
+    return this.#causes.held;
   }
 
   /** Something is left on the server that the next client must not find. */
@@ -88,6 +90,11 @@ export class Holdings {
 
   reserve(reservations: number): void {
     this.#reserving |= reservations;
+  }
+
+  /** The statement that touches these parts, and asks for these reservations. */
+  notice(parts: number, reserves: number, text: string): void {
+    this.#causes.notice(parts, reserves, text);
   }
 
   /** Parts of the state where there may be something whose end is of interest. */
@@ -134,13 +141,17 @@ export class Holdings {
       this.#askLedger(server);
       return true;
     }
-    if ((this.#reservations & ~(Reservation.listen | Reservation.sequence)) !== 0) return true;
-    if (held) return false;
+    const kept = (this.#reservations & ~(Reservation.listen | Reservation.sequence)) !== 0;
+    if (kept || held) {
+      this.#causes.forget();
+      return kept;
+    }
     const utf8 = this.#client.parameters.get("client_encoding") === "UTF8";
     const listens = this.#listening.keeps(server, utf8);
     const { reserved } = this.#listening;
     const others = this.#reservations & ~Reservation.listen;
     this.#setReservations(reserved ? others | Reservation.listen : others);
+    this.#causes.forget();
     return listens;
   }
 
@@ -223,8 +234,10 @@ export class Holdings {
     if (before === reservations) return;
     this.#reservations = reservations;
     this.#database.count(before, reservations);
-    const added = reservations & ~before;
-    if (added !== 0 && this.#database.wantsNotice()) this.#notice = reservedNotice(namesOf(added));
+    for (const name of namesOf(before & ~reservations)) this.#causes.end(name);
+    const nowMs = this.#database.clock.now();
+    const added = namesOf(reservations & ~before).map((name) => this.#causes.begin(name, nowMs));
+    if (added.length > 0 && this.#database.wantsNotice()) this.#notice = reservedNotice(added);
   }
 
   /** The client is gone, or its server. */
