@@ -486,6 +486,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #leave(server: Server, reason: string, orderly: boolean): void {
     this.#detach(server);
     if (server.closed) return;
+    this.#auto?.leave(server);
     const unfinished = this.#inbox.framer.streaming;
     server.midRequest = unfinished && !this.#gathering.dropping;
     const stops = !orderly && this.#context.cancelsForLostClients();

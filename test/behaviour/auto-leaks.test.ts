@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { type Client, Pooled } from "./pooled.ts";
+import { type Client, execute, Pooled, parse, sync } from "./pooled.ts";
 
 const place = useLab();
 let pooled: Pooled;
@@ -163,4 +163,15 @@ describe.each(Object.keys(deeds))("%s", (name) => {
     using other = await pooled.connect();
     expect(await other.value(shows)).toBe(before);
   });
+});
+
+test("a client that leaves while its server is kept for it loosely, and has its prepared statements", async () => {
+  await place.lab.primary.query("create sequence drawn");
+  using other = await pooled.connect();
+  const client = await pooled.connect();
+  await client.ask(parse("mine", "select 'a stranger''s'"), sync);
+  await run(client, "select nextval('drawn')");
+  await run(client, "select name from pg_prepared_statements");
+  await client.close();
+  expect((await other.ask(...execute("mine"), sync)).error?.code).toBe("26000");
 });

@@ -441,8 +441,13 @@ export class AutoSession {
       return true;
     }
     pool.looseHolders.remove(this.#client.peer);
-    if (this.#statements.leaveRaw()) server.hasForeignNames = true;
+    this.leave(server);
     return false;
+  }
+
+  /** The client has the server no more, be it that it gives it back or that it is gone. */
+  leave(server: Server): void {
+    if (this.#statements.leaveRaw()) server.hasForeignNames = true;
   }
 
   /** What this client has done concerns others. */
