@@ -29,6 +29,7 @@ interface BenchFlags {
   readonly seconds: number;
   readonly rounds: number;
   readonly poolSize: number;
+  readonly delay: number;
   readonly scale: number;
   readonly driver?: DriverName;
   readonly upstream?: BenchUpstream;
@@ -70,6 +71,7 @@ export function registerBench(program: Command): void {
     .option("--seconds <number>", "length of one run", numberFlag, defaults.seconds)
     .option("--rounds <number>", "runs of each peer, interleaved", numberFlag, defaults.rounds)
     .option("--pool-size <number>", "server connections per pool", numberFlag, defaults.poolSize)
+    .option("--delay <milliseconds>", "make the network to PostgreSQL late", numberFlag, defaults.delay)
     .option("--scale <number>", "size of the tables, as pgbench's scale", numberFlag, defaults.scale)
     .addOption(
       new Option("--driver <name>", "who makes the load (default: pgbench if installed)").choices([

@@ -43,6 +43,8 @@ export interface BenchOptions {
   readonly poolSize: number;
   /** pgbench's scale factor: 100,000 accounts each. */
   readonly scale: number;
+  /** Milliseconds by which the network between the poolers and PostgreSQL is made late, in each direction. */
+  readonly delay: number;
   /** undefined: pgbench if it is installed. */
   readonly driver: DriverName | undefined;
   /** A PostgreSQL to use instead of starting one; it must let `user` in without a password. */
@@ -64,6 +66,7 @@ export const benchDefaults: BenchOptions = {
   rounds: 3,
   poolSize: 20,
   scale: 10,
+  delay: 0,
   driver: undefined,
   upstream: undefined,
 };
@@ -108,6 +111,7 @@ export function checkBenchOptions(options: BenchOptions): void {
   requireRange("rounds", options.rounds, 1, 100);
   requireRange("pool size", options.poolSize, 1, 1000);
   requireRange("scale", options.scale, 1, 1000);
+  requireRange("delay", options.delay, 0, 1000);
   for (const clients of options.clients ?? []) requireRange("number of clients", clients, 1, 20_000);
 }
 

@@ -10,6 +10,7 @@ import os from "node:os";
 import path from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { ordinaryAccount } from "../account.ts";
+import { FaultProxy } from "../fault-proxy.ts";
 import { type BenchDatabase, startBenchDatabase } from "./database.ts";
 import { describeMachine, describeVersions } from "./machine.ts";
 import { measure, type RunSettings, type Sample } from "./measure.ts";
@@ -61,9 +62,14 @@ export async function runBench(
   const folder = await mkdtemp(path.join(os.tmpdir(), "pgsluice-bench-"));
   const peers: Peer[] = [];
   let database: BenchDatabase | undefined;
+  let network: FaultProxy | undefined;
   try {
     database = await startBenchDatabase(options, listener);
-    await startPeers(peers, options, database, folder, tools, listener);
+    if (options.delay > 0) {
+      network = await FaultProxy.start(database);
+      await network.set({ latencyMs: options.delay });
+    }
+    await startPeers(peers, options, { ...database, ...placeOf(network) }, folder, tools, listener);
     const scenarios: ScenarioResult[] = [];
     for (const scenario of options.scenarios) {
       for (const clients of clientsOf(options, scenario)) {
@@ -85,6 +91,7 @@ export async function runBench(
         rounds: options.rounds,
         scale: options.scale,
         poolSize: effectivePoolSize(options),
+        delayMs: options.delay,
         driver: driverName(tools),
       },
       missing: missingTools(options, tools),
@@ -92,9 +99,17 @@ export async function runBench(
     };
   } finally {
     for (const peer of peers) await peer.process?.stop();
+    await network?.stop();
     await database?.stop();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Where PostgreSQL is reached through a network that is made late. */
+function placeOf(
+  network: FaultProxy | undefined,
+): { readonly host: string; readonly port: number } | undefined {
+  return network === undefined ? undefined : { host: network.host, port: network.port };
 }
 
 async function restartAll(peers: readonly Peer[], listener: BenchListener): Promise<void> {
