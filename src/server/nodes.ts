@@ -43,6 +43,11 @@ interface Watched {
   timer: NodeJS.Timeout | undefined;
 }
 
+/** No primary yet. */
+const nobody: { readonly name: string | undefined; readonly generation: number } = {
+  name: undefined,
+  generation: 0,
+};
 /** Pauses between questions while a verdict is pending are at most this long. */
 const fastIntervalMsMax = 200;
 /** A node that has no connection left is asked no more often than this, in the end. */
@@ -59,10 +64,7 @@ export class Nodes {
   #memory: ClusterMemory | undefined;
   #writing: Promise<void> = Promise.resolve();
   /** The primary that the pools were last told of, and the generation that it was of. */
-  #told: { readonly name: string | undefined; readonly generation: number } = {
-    name: undefined,
-    generation: 0,
-  };
+  #told = nobody;
   /** While the primary changes by our own doing, nobody gets a server. */
   #switching = false;
   #closed = false;
@@ -104,6 +106,8 @@ export class Nodes {
     }
     if (!watchesNodes(nodes)) {
       this.#cluster = undefined;
+      this.#told = nobody;
+      this.#owner.pools.follow(undefined, undefined);
       return;
     }
     const settings = Object.entries(nodes).map(([name, node]) => nodeSettings(name, node));

@@ -118,6 +118,7 @@ export class Pools {
     for (const [key, entry] of this.#entries) {
       const settings = settingsOf(this.#config, entry.request, entry.identity);
       const place = this.#placeOf(entry.request);
+      const followed = entry.pool.settings.failoverTimeoutMs !== undefined;
       if (place === undefined) {
         entry.pool.settings = { ...settings, sizeMin: 0 };
         entry.pool.retireServers("database removed");
@@ -129,6 +130,8 @@ export class Pools {
       if (this.#connectionKey(entry) !== before.get(entry)) {
         entry.pool.retireServers("database configuration changed");
       }
+      const follows = place.target.nodeName === "";
+      if (follows !== followed) entry.pool.follow(!follows || this.#primary !== undefined, undefined);
     }
   }
 
@@ -351,7 +354,8 @@ export class Pools {
   #connectionKey({ request, identity }: Entry): string {
     if (targetOf(this.#config, request) === undefined) return "";
     // Without a primary nothing is connected, and nothing can be stale.
-    if (targetOf(this.#config, request)?.nodeName === "" && this.#primary === undefined) return "";
+    const follows = targetOf(this.#config, request)?.nodeName === "";
+    if (follows && this.#config.nodes[this.#primary ?? ""] === undefined) return "";
     const { password, scramKeys, md5Hash, ...options } = this.#optionsOf(request, identity.user);
     return JSON.stringify([options, password ?? null, md5Hash ?? null, scramKeys === undefined]);
   }

@@ -201,6 +201,24 @@ describe("several nodes", () => {
     }
   });
 
+  test("nodes come and go by a reload, the primary among them, and so does following it", async () => {
+    const { lab } = place;
+    const all = nodesOf(lab);
+    const { [lab.primary.name]: primary = {}, ...others } = all;
+    await using pooled = await startPooled(lab, watched(lab));
+    using client = await pooled.connect();
+    expect(await portOf(client)).toBe(lab.primary.port);
+    await pooled.reload(watched(lab, { nodes: others }));
+    const waiting = portOf(client);
+    await pooled.untilWaiting(1);
+    await pooled.reload(watched(lab, { nodes: all }));
+    expect(await waiting).toBe(lab.primary.port);
+    await pooled.reload({ onlyNodes: { only: { ...primary, role: "primary" } } });
+    expect(await portOf(client)).toBe(lab.primary.port);
+    await pooled.reload(watched(lab));
+    expect(await portOf(client)).toBe(lab.primary.port);
+  });
+
   test("PROMOTE: a planned switchover without an error for anybody, and with all that was acknowledged", async () => {
     const { lab } = place;
     const old = lab.primary;

@@ -146,7 +146,7 @@ const logs: ParameterTable = {
   notice_per_node_statement: missing("off", "Statements are not told to clients."),
   log_client_messages: missing("off", "Messages of clients are not logged."),
   log_backend_messages: missing("none", "Messages of servers are not logged."),
-  log_standby_delay: inert("if_over_threshold", "Standbys are not watched yet."),
+  log_standby_delay: inert("if_over_threshold", 'Standbys are watched where nodes have `role = "auto"`.'),
   debug_level: inert("0", "`log_level` says how much is logged."),
   log_pcp_processes: inert("on", "There is no PCP."),
   log_error_verbosity: inert("default", "Errors are logged as a whole."),
@@ -195,7 +195,7 @@ const balancing: ParameterTable = {
 };
 
 const streaming: ParameterTable = {
-  sr_check_period: inert("10", "Standbys are not watched yet."),
+  sr_check_period: inert("10", 'Standbys are watched where nodes have `role = "auto"`.'),
   ...partsOf("sr_check_period", "sr_check_user", "sr_check_password", "sr_check_database"),
   ...partsOf("load_balance_mode", "delay_threshold", "delay_threshold_by_time", "prefer_lower_delay_standby"),
   ...partsOf("load_balance_mode", "replication_delay_source_cmd"),
@@ -206,7 +206,7 @@ const streaming: ParameterTable = {
 };
 
 const notProbed =
-  "Nodes are not probed and not failed over yet. Put a host name or virtual IP that follows the primary into [nodes.NAME], and RECONNECT when it moves.";
+  'Give the nodes `role = "auto"` and set `health_check_user`: they are watched then, and the primary is followed (docs/clusters.md). Nobody is promoted by itself.';
 
 const failover: ParameterTable = {
   health_check_period: missing("0", notProbed),

@@ -66,6 +66,7 @@ export class FakeTransport {
 /** An owner that writes down what it hears. */
 export class RecordingOwner implements ServerOwner {
   readonly replies: Buffer[] = [];
+  lost: Error | undefined;
   readonly heard: string[] = [];
   /** What `onReplies` answers. */
   takes = true;
@@ -92,6 +93,7 @@ export class RecordingOwner implements ServerOwner {
   }
 
   onServerLost(error: Error, relayed: boolean): void {
+    this.lost = error;
     this.heard.push(`lost: ${error.message}${relayed ? " (relayed)" : ""}`);
   }
 
@@ -102,7 +104,9 @@ export class RecordingOwner implements ServerOwner {
   }
 }
 
-export function fakeServer(options: { preparedMax?: number; parameters?: [string, string][] } = {}): {
+export function fakeServer(
+  options: { preparedMax?: number; parameters?: [string, string][]; tellsFate?: boolean } = {},
+): {
   server: Server;
   transport: FakeTransport;
   owner: RecordingOwner;
@@ -126,6 +130,7 @@ export function fakeServer(options: { preparedMax?: number; parameters?: [string
     preparedMax: options.preparedMax ?? 100,
     packetBytesMax: Number.POSITIVE_INFINITY,
     statistics: new Statistics(),
+    tellsFate: options.tellsFate ?? false,
     onClosed: (_server, error) => closed.push(error.message),
   });
   const owner = new RecordingOwner();
