@@ -90,7 +90,7 @@ test("a login does not wait for a home that cannot be opened", async () => {
 test("a home that is closed is followed by another", async () => {
   await using pooled = await startPooled(2);
   using a = await pooled.connect();
-  expect(await a.backendPid()).toBe(told(a));
+  // It has run nothing yet, and so surely has no server: one that it has would take it along.
   await place.lab.primary.query(`select pg_terminate_backend(${told(a)}, 5000)`);
   await pooled.untilClosedFor("terminating connection due to administrator command");
   const pid = await a.backendPid();
@@ -160,7 +160,7 @@ test("a client that has no server is stood in for by an idle one, and who is at 
   expect((await idle.run("select 1")).error).toBeUndefined();
   expect(await caller.value(`select pg_terminate_backend(${told(idle)})`)).toBe("t");
   expect((await idle.raw.until("ErrorResponse")).at(-1)).toMatchObject({
-    fields: { severity: "FATAL", code: "57P01", routine: "ProcessInterrupts" },
+    fields: { severity: "FATAL", code: "57P01" },
   });
   for (const client of [caller, stranger]) expect((await client.run("select 1")).status).toBe("T");
   expect(await third.value("select 1")).toBe("1");

@@ -163,7 +163,6 @@ const unequal: readonly Unequal[] = [
   },
   {
     scripts: [
-      "notify/self-pid",
       /^prepared\/(alter-type-in|explain-|in-failed-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
       "timeouts/idle-session",
       /^temporary\//,
