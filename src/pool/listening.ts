@@ -24,7 +24,7 @@ export class ListeningServers {
   #closed = false;
 
   constructor(
-    { connectOptions, clock }: PoolOptions,
+    { connectOptions, clock, permits }: PoolOptions,
     pool: { readonly settings: PoolSettings; readonly statistics: Statistics },
     places: Places,
     log: PoolLog,
@@ -33,7 +33,7 @@ export class ListeningServers {
     this.#clock = clock;
     this.#places = places;
     this.#log = log;
-    this.#opening = new Opening(connectOptions, clock);
+    this.#opening = new Opening(connectOptions, clock, permits?.beside);
   }
 
   [Symbol.iterator](): Iterator<Server> {

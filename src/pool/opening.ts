@@ -7,6 +7,7 @@ import type { Failure } from "../base/errors.ts";
 import { type OpenConnection, openConnection } from "../client/handshake/driver.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import { cachedFailure, connectFailure, unreached } from "./failures.ts";
+import type { Permits } from "./permits.ts";
 import { Server } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
 import type { Statistics } from "./statistics.ts";
@@ -37,7 +38,10 @@ export type Opened =
 export class Opening {
   readonly #source: ConnectOptionsSource;
   readonly #clock: Clock;
+  readonly #permits: Permits | undefined;
   readonly #attempts = new Set<AbortController>();
+  /** Those of them that wait for leave. */
+  #waiting = 0;
   /** Counts the changes of where and as whom to connect. */
   #generation = 0;
   #retryAtMs = 0;
@@ -47,13 +51,19 @@ export class Opening {
   /** Who hopes for a new server, the first one first. */
   readonly #hopeful: Newcomer[] = [];
 
-  constructor(source: ConnectOptionsSource, clock: Clock) {
+  constructor(source: ConnectOptionsSource, clock: Clock, permits?: Permits) {
     this.#source = source;
     this.#clock = clock;
+    this.#permits = permits;
   }
 
-  /** Attempts under way. */
+  /** Attempts that may become connections. */
   get size(): number {
+    return this.#attempts.size - this.#waiting;
+  }
+
+  /** Those that wait for leave among them. */
+  get begun(): number {
     return this.#attempts.size;
   }
 
@@ -89,6 +99,8 @@ export class Opening {
     const attempt = new AbortController();
     const generation = this.#generation;
     this.#attempts.add(attempt);
+    if (this.#permits !== undefined && !(await this.#acquire(this.#permits, attempt)))
+      return { kind: "stale" };
     let opened: Opened;
     try {
       const options = this.#source();
@@ -101,6 +113,17 @@ export class Opening {
     if (generation === this.#generation) return opened;
     if (opened.kind === "open") opened.connection.transport.end(encodeTerminate());
     return { kind: "stale" };
+  }
+
+  async #acquire(permits: Permits, attempt: AbortController): Promise<boolean> {
+    this.#waiting++;
+    const acquired = await permits.acquire(attempt.signal);
+    this.#waiting--;
+    if (acquired) return true;
+    this.#attempts.delete(attempt);
+    // No server comes of it: there is nothing to hope for.
+    this.#hopeful.shift()?.();
+    return false;
   }
 
   /** More are coming than these and those who hope. */

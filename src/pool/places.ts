@@ -1,20 +1,23 @@
 /** The places of one pool for its servers: within all the limits that it shares with others at once. */
 import { assert } from "../base/assert.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
+import type { Permits } from "./permits.ts";
 
 export class Places {
   /** The budget of `pool_size`. */
   readonly group: ServerBudget;
   readonly #budgets: readonly ServerBudget[];
   readonly #member: BudgetMember;
+  readonly #permits: Permits | undefined;
 
   /** `budgets`: that of `pool_size` first. */
-  constructor(budgets: readonly ServerBudget[], member: BudgetMember) {
+  constructor(budgets: readonly ServerBudget[], member: BudgetMember, permits?: Permits) {
     const [group] = budgets;
     assert(group !== undefined, "every pool has a size");
     this.group = group;
     this.#budgets = budgets;
     this.#member = member;
+    this.#permits = permits;
     for (const budget of budgets) budget.join(member);
   }
 
@@ -84,7 +87,7 @@ export class Places {
     for (const budget of this.#budgets) {
       if (budget.othersStarve(this.#member, sinceMs, nowMs)) return budget.name;
     }
-    return undefined;
+    return this.#permits?.starved(sinceMs);
   }
 
   mayReplace(other: BudgetMember, nowMs: number): boolean {

@@ -67,8 +67,8 @@ export class Pool implements BudgetMember {
     this.settings = options.settings;
     this.statistics = options.statistics ?? new Statistics();
     this.statements = new StatementRegistry(this.statistics);
-    this.#opening = new Opening(options.connectOptions, options.clock);
-    this.#places = new Places(options.budgets, this);
+    this.#opening = new Opening(options.connectOptions, options.clock, options.permits?.servers);
+    this.#places = new Places(options.budgets, this, options.permits?.servers);
     this.group = this.#places.group;
     this.#options = options;
     this.#servers = new ServerSet(() => this.#onGone());
@@ -113,7 +113,7 @@ export class Pool implements BudgetMember {
   }
 
   get coming(): number {
-    return this.#opening.size + this.#servers.ownQueryCount + this.#offers.size;
+    return this.#opening.begun + this.#servers.ownQueryCount + this.#offers.size;
   }
 
   get idleSinceMs(): number | undefined {

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { ServerBudget } from "./budget.ts";
+import type { PoolPermits } from "./permits.ts";
 import type { Statistics } from "./statistics.ts";
 
 export type PoolMode = "auto" | "session" | "transaction" | "statement";
@@ -64,6 +65,8 @@ export interface PoolOptions {
   readonly connectOptions: ConnectOptionsSource;
   /** The limits on its servers, the one of its size first. */
   readonly budgets: readonly ServerBudget[];
+  /** Undefined: the budgets say it all. */
+  readonly permits?: PoolPermits | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** What is counted of this pool; by default nobody else's. */

@@ -198,8 +198,8 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.#limits = new LimitTable(config);
     this.#tickMs = this.clock.now();
     this.#credentials.replace(files.secrets);
-    this.admission = new Admission(admissionLimitsOf(config));
-    this.pools = new Pools(config, this.#credentials, this.clock, this.logger);
+    this.admission = new Admission(admissionLimitsOf(config), seat?.sessions);
+    this.pools = new Pools(config, this.#credentials, this.clock, this.logger, seat);
     this.nodes = new Nodes(this, this.#credentials);
     this.peers = new Peers(this.logger);
     this.#configurePeers();

@@ -11,6 +11,7 @@ import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { Config } from "../config/schema.ts";
 import { Pool } from "../pool/pool.ts";
+import type { PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import { Budgets } from "./budgets.ts";
 import type { Credentials } from "./credentials.ts";
@@ -28,11 +29,14 @@ import {
   targetOf,
 } from "./pool-config.ts";
 import { StatisticsTable } from "./statistics.ts";
+import type { PermitsOfPool } from "./workers/permits.ts";
+import type { Seat } from "./workers/seat.ts";
 
 interface Entry {
   readonly pool: Pool;
   readonly request: LoginRequest;
   readonly identity: Identity;
+  readonly permits: PermitsOfPool | undefined;
 }
 
 /** What PAUSE has done. */
@@ -65,9 +69,13 @@ export class Pools {
   /** Called when the node of a pool that follows the primary may be in trouble. */
   onTrouble: () => void = () => undefined;
 
-  constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger) {
+  readonly #seat: Seat | undefined;
+
+  /** `seat`: the limits on servers are those of several processes. */
+  constructor(config: Config, credentials: Credentials, clock: Clock, logger: Logger, seat?: Seat) {
     this.#config = config;
-    this.#budgets = new Budgets(config);
+    this.#seat = seat;
+    this.#budgets = new Budgets(config, seat !== undefined);
     this.#credentials = credentials;
     this.#clock = clock;
     this.#logger = logger;
@@ -86,25 +94,30 @@ export class Pools {
     const known = this.#entries.get(key);
     if (known !== undefined) return known.pool;
     const turns = new HostTurns();
+    const permits = this.#seat?.permitsFor(request.database, identity.user, target.nodeName, () => pool);
     const pool: Pool = new Pool({
       name: `${request.database}/${target.user}@${target.nodeName || "primary"}`,
-      settings: settingsOf(this.#config, request, identity),
+      settings: this.#settingsOf(request, identity),
       connectOptions: () => {
         const options = this.#optionsOf(request, identity.user);
         const sticks = targetOf(this.#config, request)?.database.load_balance_hosts === "disable";
         return turns.next(options, sticks, pool.servers);
       },
       budgets: this.#budgets.of(request.database, identity.user, target.nodeName),
+      permits,
       clock: this.#clock,
       logger: this.#logger,
       statistics: this.statistics.of(request.database),
-      onServerGone: () => this.onServerGone(),
+      onServerGone: () => {
+        permits?.onServerGone();
+        this.onServerGone();
+      },
       ...(target.nodeName === "" ? { onTrouble: () => this.onTrouble() } : {}),
     });
     if (target.nodeName === "" && this.#primary === undefined) pool.follow(false, undefined);
     if (this.#draining) pool.drain();
     else if (this.#isPaused(request.database)) pool.pause();
-    this.#entries.set(key, { pool, request, identity });
+    this.#entries.set(key, { pool, request, identity, permits });
     return pool;
   }
 
@@ -116,7 +129,7 @@ export class Pools {
     this.#budgets.reconfigure(config, this.#primary);
     this.#credentials.replace(secrets);
     for (const [key, entry] of this.#entries) {
-      const settings = settingsOf(this.#config, entry.request, entry.identity);
+      const settings = this.#settingsOf(entry.request, entry.identity);
       const place = this.#placeOf(entry.request);
       const followed = entry.pool.settings.failoverTimeoutMs !== undefined;
       if (place === undefined) {
@@ -142,6 +155,7 @@ export class Pools {
   follow(primary: string | undefined, lost: Failure | undefined): void {
     this.#primary = primary;
     this.#budgets.reconfigure(this.#config, primary);
+    this.#seat?.onPrimary(primary);
     for (const { pool, request } of this.#entries.values()) {
       if (targetOf(this.#config, request)?.nodeName !== "") continue;
       pool.follow(primary !== undefined, lost);
@@ -159,6 +173,15 @@ export class Pools {
 
   #optionsOf(request: LoginRequest, user: string): ConnectOptions {
     return connectOptionsOf(this.#config, this.#credentials, request, user, this.#primary);
+  }
+
+  /** Each of several processes keeps its share of the minimum. */
+  #settingsOf(request: LoginRequest, identity: Identity): PoolSettings {
+    const settings = settingsOf(this.#config, request, identity);
+    if (this.#seat === undefined) return settings;
+    const { slot, count } = this.#seat;
+    const extra = slot < settings.sizeMin % count ? 1 : 0;
+    return { ...settings, sizeMin: Math.floor(settings.sizeMin / count) + extra };
   }
 
   /** What makes the pool of a client; undefined: the database is not known here. */
@@ -300,6 +323,7 @@ export class Pools {
       // The welcome of clients that log in during PAUSE is in it.
       if (!entry.pool.empty || this.#isPaused(entry.request.database)) continue;
       entry.pool.dispose();
+      entry.permits?.onPoolForgotten();
       this.#entries.delete(key);
       this.statistics.of(entry.request.database);
     }

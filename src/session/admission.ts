@@ -37,6 +37,18 @@ export interface AdmissionLimits {
   readonly ofUser?: (name: string) => number;
 }
 
+/** What a client that wants a place is told. */
+export type SessionVerdict = "ok" | "too_many" | "too_many_of_database" | "too_many_of_user";
+
+/** Who counts the clients of several processes together. */
+export interface SessionPlaces {
+  /** `leave` gives back the place, if one was given. */
+  ask(
+    owner: SessionOwner,
+    isAdministrator: boolean,
+  ): Promise<{ readonly verdict: SessionVerdict; readonly leave: () => void }>;
+}
+
 /** Connections in login may be this many times the sessions (postmaster.c MaxLivePostmasterChildren). */
 const loginFactor = 2;
 
@@ -48,8 +60,14 @@ export class Admission {
   readonly #ofDatabase = new Map<string, number>();
   readonly #ofUser = new Map<string, number>();
 
-  constructor(limits: AdmissionLimits) {
+  readonly #elsewhere: SessionPlaces | undefined;
+  /** How to give back the places that were given elsewhere. */
+  readonly #leave = new Map<object, () => void>();
+
+  /** `elsewhere`: the limits on sessions are kept there. */
+  constructor(limits: AdmissionLimits, elsewhere?: SessionPlaces) {
     this.limits = limits;
+    this.#elsewhere = elsewhere;
   }
 
   get loginCount(): number {
@@ -83,12 +101,37 @@ export class Admission {
     return counted ? "ok" : "too_many";
   }
 
-  /** A client has proved who it is: `ok`, or which limit leaves no place for it. */
-  beginSession(
+  /**
+   * A client has proved who it is and gets a place, now or, if others count as well, soon. Throws or rejects with OperationError
+   * `session.not_admitted` if there is none for it.
+   */
+  admit(session: object, owner: SessionOwner, isAdministrator: boolean): Promise<void> | undefined {
+    if (this.#elsewhere !== undefined)
+      return this.#admitElsewhere(session, owner, isAdministrator, this.#elsewhere);
+    const place = this.beginSession(session, owner, isAdministrator);
+    if (place !== "ok") throw admissionFailure(place);
+    return undefined;
+  }
+
+  async #admitElsewhere(
     session: object,
     owner: SessionOwner,
     isAdministrator: boolean,
-  ): "ok" | "too_many" | "too_many_of_database" | "too_many_of_user" {
+    elsewhere: SessionPlaces,
+  ): Promise<void> {
+    this.#sessions.set(session, owner);
+    const { verdict, leave } = await elsewhere.ask(owner, isAdministrator);
+    const gone = !this.#sessions.has(session);
+    if (verdict !== "ok") {
+      this.#sessions.delete(session);
+      throw admissionFailure(verdict);
+    }
+    if (gone) leave();
+    else this.#leave.set(session, leave);
+  }
+
+  /** A client has proved who it is: `ok`, or which limit leaves no place for it. */
+  beginSession(session: object, owner: SessionOwner, isAdministrator: boolean): SessionVerdict {
     assert(!this.#sessions.has(session), "a session begins once");
     const max = this.limits.sessionsMax + (isAdministrator ? this.limits.reserved : 0);
     if (this.#sessions.size >= max) return "too_many";
@@ -107,13 +150,18 @@ export class Admission {
     assert(owner !== undefined, "a session takes the place of its login");
     this.#sessions.delete(login);
     this.#sessions.set(session, owner);
+    const leave = this.#leave.get(login);
+    this.#leave.delete(login);
+    if (leave !== undefined) this.#leave.set(session, leave);
   }
 
   endSession(session: object): void {
     const owner = this.#sessions.get(session);
     if (owner === undefined) return;
     this.#sessions.delete(session);
-    this.#count(owner, -1);
+    this.#leave.get(session)?.();
+    this.#leave.delete(session);
+    if (this.#elsewhere === undefined) this.#count(owner, -1);
   }
 
   #count({ database, user }: SessionOwner, change: 1 | -1): void {

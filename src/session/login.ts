@@ -126,10 +126,8 @@ export class Login implements TransportListener, WelcomeListener {
 
   onClose(error: Error | undefined): void {
     if (this.#state === "securing" && error !== undefined) {
-      this.#context.logger.info(
-        { client: this.id, peer: this.#peer, reason: error.message },
-        "TLS handshake failed",
-      );
+      const client = { client: this.id, peer: this.#peer, reason: error.message };
+      this.#context.logger.info(client, "TLS handshake failed");
     }
     this.#end();
   }
@@ -149,18 +147,11 @@ export class Login implements TransportListener, WelcomeListener {
   /** Tells the client why (FATAL) and closes. */
   fail(failure: Failure): void {
     if (this.#state === "ended") return;
-    this.#context.logger.warn(
-      {
-        client: this.id,
-        peer: this.#peer,
-        user: this.#startup?.user,
-        database: this.#startup?.database,
-        sqlstate: failure.sqlstate,
-        reason: failure.message,
-        ageSeconds: Math.round((this.#context.clock.now() - this.#startedAtMs) / 1000),
-      },
-      "login failed",
-    );
+    const { user, database } = this.#startup ?? {};
+    const client = { client: this.id, peer: this.#peer, user, database };
+    const ageSeconds = Math.round((this.#context.clock.now() - this.#startedAtMs) / 1000);
+    const { sqlstate, message: reason } = failure;
+    this.#context.logger.warn({ ...client, sqlstate, reason, ageSeconds }, "login failed");
     this.#transport.end(errorReply("FATAL", failure, this.#context.asPgbouncer()));
     this.#end();
   }
@@ -188,10 +179,8 @@ export class Login implements TransportListener, WelcomeListener {
       } catch (error) {
         // PostgreSQL does not answer what is not even a startup packet of the right length.
         if (error instanceof PeerError && error.code === "peer.startup_length") {
-          this.#context.logger.info(
-            { client: this.id, peer: this.#peer, reason: error.message },
-            "invalid startup packet",
-          );
+          const client = { client: this.id, peer: this.#peer, reason: error.message };
+          this.#context.logger.info(client, "invalid startup packet");
           this.destroy();
           return;
         }
@@ -257,10 +246,8 @@ export class Login implements TransportListener, WelcomeListener {
 
   #refuseOldProtocol(version: string): void {
     const message = `unsupported frontend protocol ${version}: server supports 3.0 to 3.${minorMax}`;
-    this.#context.logger.info(
-      { client: this.id, peer: this.#peer, version },
-      "unsupported frontend protocol",
-    );
+    const client = { client: this.id, peer: this.#peer, version };
+    this.#context.logger.info(client, "unsupported frontend protocol");
     this.#transport.end(encodeV2Error(message));
     this.#end();
   }
@@ -391,13 +378,26 @@ export class Login implements TransportListener, WelcomeListener {
       this.#enterConsole(startup);
       return;
     }
+    const pool = this.#poolFor(startup);
+    const isAdministrator = this.#context.isAdministrator(startup.user);
+    const admitted = this.#context.admission.admit(this, startup, isAdministrator);
+    if (admitted === undefined) this.#beginWelcome(startup, pool);
+    else
+      admitted
+        .then(() => this.#beginWelcome(startup, this.#poolFor(startup)))
+        .catch((error: unknown) => this.#failBy(error));
+  }
+
+  /** Asked again after every wait: a pool that nobody uses is forgotten. */
+  #poolFor(startup: Startup): Pool {
     const pool = this.#context.poolFor(startup);
-    if (pool === undefined) {
-      throw noSuchDatabase(startup.database);
-    }
-    const { admission } = this.#context;
-    const place = admission.beginSession(this, startup, this.#context.isAdministrator(startup.user));
-    if (place !== "ok") throw admissionFailure(place);
+    if (pool === undefined) throw noSuchDatabase(startup.database);
+    return pool;
+  }
+
+  /** It has a place; or, if that took its time, the client may be gone. */
+  #beginWelcome(startup: Startup, pool: Pool): void {
+    if (this.#state !== "welcoming") return;
     this.#pool = pool;
     const { queryWaitMs } = this.#context.clientLimits(startup.user);
     const client = { id: this.id, queryWaitTimeoutMs: queryWaitMs };

@@ -67,16 +67,23 @@ port = ${port}
   }
 
   #crowds = 0;
+  readonly #present: Client[] = [];
+
+  /** Whoever came with {@link clients} leaves. */
+  sendAway(): void {
+    for (const client of this.#present.splice(0)) client.destroy();
+  }
 
   /** So many clients, by their worker, which the console knows. */
-  async clients(count: number): Promise<Map<number, Client[]>> {
+  async clients(count: number, user = "postgres"): Promise<Map<number, Client[]>> {
     using console = await this.console();
     const crowd = ++this.#crowds;
     const clients = await Promise.all(
       Array.from({ length: count }, (_, index) =>
-        this.connect({ parameters: [["application_name", `client ${crowd}.${index}`]] }),
+        this.connect({ user, parameters: [["application_name", `client ${crowd}.${index}`]] }),
       ),
     );
+    this.#present.push(...clients);
     const byWorker = new Map<number, Client[]>();
     for (const { application_name: name, worker } of await table(console, "show clients")) {
       const [, of, index] = /^client (\d+)\.(\d+)$/.exec(name ?? "") ?? [];

@@ -2,6 +2,7 @@
 import type { Answer } from "../../admin/command.ts";
 import type { ConsoleStatement, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import type { Config } from "../../config/schema.ts";
+import type { SessionOwner, SessionVerdict } from "../../session/admission.ts";
 import type { PauseState } from "../pools.ts";
 import type { ShutdownMode } from "../shutdown.ts";
 import type { PlainFailure } from "./link.ts";
@@ -40,6 +41,69 @@ export interface PlainAnswer {
   readonly failure?: PlainFailure;
 }
 
+/** Whose servers a pool has: those of a database, as clients call it, and a user on a node; empty: on the primary. */
+export interface PoolSubject {
+  readonly database: string;
+  readonly user: string;
+  readonly nodeName: string;
+}
+
+/** What one pool of a worker wants: `count` servers, for clients of which the first has waited so long. */
+export interface WantAsk extends PoolSubject {
+  /** The worker's number of the pool. */
+  readonly id: number;
+  readonly count: number;
+  readonly waitedMs: number;
+  /** Servers that it will hand out soon. */
+  readonly coming: number;
+}
+
+/** A connection that nobody waits for; `beside`: it is not of the pool's servers. */
+export interface SpareAsk extends PoolSubject {
+  readonly id: number;
+  readonly beside: boolean;
+}
+
+/** A limit, by its key and the setting that it comes from. */
+export interface LimitName {
+  readonly key: string;
+  readonly name: string;
+}
+
+/** Idle servers under these limits are to be closed. */
+export interface EvictAsk {
+  readonly limits: readonly LimitName[];
+  /** Also those that were used a moment ago. */
+  readonly urgent: boolean;
+  /** The worker's own pool that they are wanted for. */
+  readonly except: number | undefined;
+}
+
+/** A pool that has waited for a place in vain. */
+export interface HungryPool {
+  /** Those that leave no place for it. */
+  readonly limits: readonly LimitName[];
+  /** The key of its `pool_size`; how many servers all processes have under it, and how many its own has. */
+  readonly group: string;
+  readonly groupSize: number;
+  readonly size: number;
+  /** How long its first client has waited, and how long it has wanted a place. */
+  readonly waitedMs: number;
+  readonly hungryMs: number;
+  /** The worker's own pool, if it is that. */
+  readonly own: number | undefined;
+  /** It is no pool: there are more servers than there may be. */
+  readonly tooMany: boolean;
+}
+
+/** A client that has logged in and wants a place. */
+export interface AdmitAsk {
+  /** The worker's number of it. */
+  readonly id: number;
+  readonly owner: SessionOwner;
+  readonly isAdministrator: boolean;
+}
+
 /** A cancel request; the key in hexadecimal. */
 export interface CancelAsk {
   readonly pid: number;
@@ -58,6 +122,12 @@ export type ToWorker = {
   command: { ask: ConsoleStatement; answer: Answer };
   /** Answered when it is carried out; false: the key is none of this worker's. */
   cancel: { ask: CancelAsk; answer: boolean };
+  /** A server may be opened for this pool. */
+  grant: { ask: number; answer: void };
+  /** Answered with how many were closed. */
+  evict: { ask: EvictAsk; answer: number };
+  /** All that starve now. */
+  hungry: { ask: readonly HungryPool[]; answer: void };
   status: { ask: null; answer: WorkerStatus };
   /** What PAUSE and DISABLE have left while it was started. */
   assume: { ask: PoolerState; answer: void };
@@ -74,6 +144,19 @@ export type ToPrimary = {
   workers: { ask: null; answer: readonly WorkerView[] };
   /** Answered when it is carried out; false: nobody knows the key. */
   cancel: { ask: CancelAsk; answer: boolean };
+  want: { ask: WantAsk; answer: void };
+  /** Leave for one connection that nobody waits for; false: there is no place. */
+  spare: {
+    ask: SpareAsk;
+    answer: boolean;
+  };
+  /** The node that is the primary now; null: none is. */
+  primary: { ask: string | null; answer: void };
+  /** So many connections of a pool are gone, or were not opened. */
+  gone: { ask: Pick<WantAsk, "id" | "count">; answer: void };
+  admit: { ask: AdmitAsk; answer: SessionVerdict };
+  /** A client that was admitted has left. */
+  leave: { ask: number; answer: void };
   reload: { ask: null; answer: void };
   change: { ask: { readonly name: string; readonly value: string }; answer: void };
   beginShutdown: { ask: ShutdownWait; answer: void };

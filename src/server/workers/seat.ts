@@ -1,7 +1,10 @@
 /** What a pooler is given when it is one of several workers: where it sits among them, and the way to them. */
 import type { Fleet, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import type { CancelTarget } from "../../pool/cancel-registry.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { SessionPlaces } from "../../session/admission.ts";
 import type { Doors } from "../sockets.ts";
+import type { PermitsOfPool } from "./permits.ts";
 import type { PoolerState } from "./protocol.ts";
 
 export interface Seat extends Fleet {
@@ -12,6 +15,12 @@ export interface Seat extends Fleet {
   readonly mockKey: Buffer;
   /** What PAUSE and DISABLE had done when this worker was started. */
   readonly state: PoolerState;
+  /** The limits on clients. */
+  readonly sessions: SessionPlaces;
+  /** The limits on servers. */
+  permitsFor(database: string, user: string, nodeName: string, pool: () => Pool): PermitsOfPool;
+  /** The node that pools which follow the primary are on. */
+  onPrimary(nodeName: string | undefined): void;
   onState(state: PoolerState): void;
   /** Who hands a cancel request to the worker whose key it is; undefined: the key is of this one. `otherwise`: nobody has it. */
   cancelTarget(

@@ -9,9 +9,11 @@ import { prepare } from "../../admin/execution.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Config } from "../../config/schema.ts";
 import { type CancelTarget, slotOfKey } from "../../pool/cancel-registry.ts";
+import type { SessionOwner, SessionVerdict } from "../../session/admission.ts";
 import { Pooler } from "../app.ts";
 import type { Doors, SocketsListener } from "../sockets.ts";
 import { type Handlers, Link, type Port, unpackFailure } from "./link.ts";
+import { PermitDesks } from "./permits.ts";
 import type { PoolerState, ToPrimary, ToWorker, WorkerStart, WorkerStatus } from "./protocol.ts";
 import type { Seat } from "./seat.ts";
 
@@ -46,16 +48,19 @@ export function serveAsWorker(
 class Worker {
   readonly #surroundings: WorkerSurroundings;
   readonly #link: Link<ToPrimary, ToWorker>;
+  readonly #permits: PermitDesks;
   readonly #connections = new HandedConnections();
   #logs: WorkerLogs | undefined;
   #pooler: Pooler | undefined;
   #apply: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #ended = false;
+  #lastAdmitted = 0;
 
   constructor(port: Port, surroundings: WorkerSurroundings) {
     this.#surroundings = surroundings;
     this.#link = new Link(port, this.#handlers());
+    this.#permits = new PermitDesks(this.#link);
   }
 
   onPrimaryGone(): void {
@@ -80,6 +85,9 @@ class Worker {
         await target?.cancel();
         return target !== undefined;
       },
+      grant: (id) => this.#permits.grant(id),
+      evict: (ask) => this.#permits.evict(ask),
+      hungry: (pools) => this.#permits.hear(pools),
       status: () => this.#status(),
       assume: (state) => this.#own.console.assume(state),
       pause: () => this.#own.pauseServers(),
@@ -134,6 +142,10 @@ class Worker {
       doors: this.#connections,
       mockKey: Buffer.from(mockKey, "hex"),
       state,
+      sessions: { ask: (owner, isAdministrator) => this.#admit(owner, isAdministrator) },
+      permitsFor: (database, user, nodeName, pool) =>
+        this.#permits.forPool({ database, user, nodeName }, pool),
+      onPrimary: (nodeName) => link.tell("primary", nodeName ?? null),
       onState: (now: PoolerState) => link.tell("state", now),
       cancelTarget: (pid, secret, otherwise) =>
         slotOfKey(secret, count) === slot
@@ -153,6 +165,15 @@ class Worker {
     };
   }
 
+  async #admit(
+    owner: SessionOwner,
+    isAdministrator: boolean,
+  ): Promise<{ verdict: SessionVerdict; leave: () => void }> {
+    const id = ++this.#lastAdmitted;
+    const verdict = await this.#link.call("admit", { id, owner: plain(owner), isAdministrator });
+    return { verdict, leave: () => this.#link.tell("leave", id) };
+  }
+
   async #cancelElsewhere(
     pid: number,
     secret: Buffer,
@@ -166,6 +187,11 @@ class Worker {
     if (target === undefined) this.#logs?.logger.info({}, "failed cancel request");
     else await target.cancel();
   }
+}
+
+/** What is handed in may be much more. */
+function plain({ database, user }: SessionOwner): SessionOwner {
+  return { database, user };
 }
 
 /** The door of a worker: what the primary has accepted comes in by it. */

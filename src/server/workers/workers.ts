@@ -19,11 +19,13 @@ import type { PoolerCounts } from "../counts.ts";
 import type { InheritedSocket } from "../inherited.ts";
 import type { ShutdownMode } from "../shutdown.ts";
 import { Sockets, type SocketsListener } from "../sockets.ts";
+import { ClientPlaces } from "./client-places.ts";
 import { Dispatch } from "./dispatch.ts";
 import { type Handlers, packFailure } from "./link.ts";
 import { Member } from "./member.ts";
 import type { CancelAsk, PlainAnswer, PoolerState, ToPrimary, WorkerStatus } from "./protocol.ts";
 import { Replacement } from "./replacement.ts";
+import { ServerPlaces } from "./server-places.ts";
 
 export interface WorkersOptions {
   readonly count: number;
@@ -59,6 +61,8 @@ export class Workers implements SocketsListener {
   readonly #dispatch: Dispatch;
   /** By their slots. A slot is empty while its worker is being replaced. */
   readonly #members = new Map<number, Member>();
+  readonly #clientPlaces: ClientPlaces;
+  readonly #serverPlaces: ServerPlaces;
   readonly #replacement: Replacement;
   #changing: Promise<void> = Promise.resolve();
   #stopping = false;
@@ -72,6 +76,8 @@ export class Workers implements SocketsListener {
     this.#config = config;
     this.#sockets = new Sockets(() => this.#config.pgsluice, options.sockets);
     this.#dispatch = new Dispatch(() => this.#members.values(), this.#logger);
+    this.#clientPlaces = new ClientPlaces(config);
+    this.#serverPlaces = new ServerPlaces(config, () => this.#members.values(), this.#logger);
     this.#replacement = new Replacement({
       logger: this.#logger,
       begin: (slot) => void this.#begin(slot),
@@ -210,6 +216,8 @@ export class Workers implements SocketsListener {
 
   #onExit(member: Member, how: string): void {
     if (this.#members.get(member.slot) === member) this.#members.delete(member.slot);
+    this.#clientPlaces.onExit(member);
+    this.#serverPlaces.onExit(member);
     if (this.#stopping) {
       if (this.#members.size === 0) void this.#finish();
       return;
@@ -245,6 +253,7 @@ export class Workers implements SocketsListener {
   async #finish(): Promise<void> {
     clearTimeout(this.#killTimer);
     clearInterval(this.#statusTimer);
+    this.#serverPlaces.close();
     this.#dispatch.close();
     await this.#sockets.close();
     this.#onEnded();
@@ -274,6 +283,12 @@ export class Workers implements SocketsListener {
         ),
       workers: () => this.#views(),
       cancel: (ask) => this.#cancel(ask),
+      want: (ask) => this.#serverPlaces.want(member, ask),
+      spare: (ask) => this.#serverPlaces.spare(member, ask),
+      primary: (nodeName) => this.#serverPlaces.follow(nodeName ?? undefined),
+      gone: (ask) => this.#serverPlaces.gone(member, ask),
+      admit: (ask) => this.#clientPlaces.admit(member, ask),
+      leave: (id) => this.#clientPlaces.leave(member, id),
       reload: () => this.#options.onReload(),
       change: ({ name, value }) => this.#change((config) => withSetting(config, name, value)),
       beginShutdown: (wait) => this.beginShutdown(wait),
@@ -339,6 +354,8 @@ export class Workers implements SocketsListener {
     );
     // Those that are started from now on begin with it.
     this.#config = config;
+    this.#clientPlaces.reconfigure(config);
+    this.#serverPlaces.reconfigure(config);
     await Promise.all([...prepared].map(({ link }) => unlessGone(link.call("apply", null))));
     this.#options.onConfigured(config);
   }

@@ -1,0 +1,139 @@
+/** Limits on clients and servers hold over all workers together, and no worker starves while another has more than it needs. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { useLab } from "../kit/lab.ts";
+import { waitUntil, within } from "../kit/wait.ts";
+import { table } from "./console-client.ts";
+import { backends, type Client } from "./pooled.ts";
+import { WorkerProgram } from "./worker-program.ts";
+
+const place = useLab();
+let running: WorkerProgram;
+beforeAll(async () => {
+  await place.lab.primary.query("create role app login");
+  running = await WorkerProgram.start(place.lab, limits(4));
+});
+afterAll(async () => running[Symbol.asyncDispose]());
+/** Of the clients: the lab asks as somebody else. */
+const pooled = "usename = 'app'";
+
+function limits(poolSize: number): string {
+  return `default_pool_size = ${poolSize}\nmax_client_conn = 40\nsuperuser_reserved_connections = 0`;
+}
+
+beforeEach(async () => {
+  running.sendAway();
+  using console = await running.console();
+  await waitUntil(async () => {
+    const rows = await table(console, "show workers");
+    return rows.every(({ clients, waiting }) => clients === "0" && waiting === "0");
+  }, "nobody is left");
+});
+
+function all(clients: ReadonlyMap<number, readonly Client[]>): Client[] {
+  return [...clients.values()].flat();
+}
+
+/** Clients that run short statements until they are told to stop; how many each had answered. */
+function work(clients: readonly Client[]): { readonly answered: number[]; stop(): Promise<void> } {
+  let stopped = false;
+  const answered = clients.map(() => 0);
+  const done = clients.map(async (client, index) => {
+    while (!stopped) {
+      expect(await client.value("select pg_sleep(0.005), 'worked'")).toBe("");
+      answered[index] = (answered[index] ?? 0) + 1;
+    }
+  });
+  return {
+    answered,
+    async stop() {
+      stopped = true;
+      await Promise.all(done);
+    },
+  };
+}
+
+/** How many more servers PostgreSQL has than it may: one that has just been told to go is there a moment longer. */
+async function excess(max: number): Promise<number> {
+  let count = await backends(place.lab, pooled);
+  for (let again = 0; count > max && again < 5; again++) count = await backends(place.lab, pooled);
+  return Math.max(0, count - max);
+}
+
+describe("pool_size", () => {
+  test("is never exceeded, however many clients both workers have, and all are served", async () => {
+    const clients = all(await running.clients(24, "app"));
+    const working = work(clients);
+    while (working.answered.some((count) => count < 10)) expect(await excess(4)).toBe(0);
+    await working.stop();
+    expect(await backends(place.lab, pooled)).toBe(4);
+  });
+
+  test("idle servers of one worker make room for clients of the other", async () => {
+    const clients = await running.clients(16, "app");
+    const [first, second] = [1, 2].map((worker) => (clients.get(worker) ?? []).slice(0, 4)) as [
+      Client[],
+      Client[],
+    ];
+    for (const client of first) await client.run("begin");
+    for (const client of first) await client.run("commit");
+    using console = await running.console();
+    const servers = async (): Promise<unknown[]> =>
+      (await table(console, "show workers")).map((row) => row["servers"]);
+    expect(await servers()).toEqual(["4", "0"]);
+    for (const client of second)
+      expect((await within(client.run("begin"), "the other worker gets servers")).tags).toEqual(["BEGIN"]);
+    expect(await excess(4)).toBe(0);
+    await waitUntil(async () => (await servers()).join() === "0,4", "all servers have changed hands");
+    for (const client of second) await client.run("commit");
+  });
+
+  test("busy servers are shared out between workers: none has much less than the other", async () => {
+    const clients = await running.clients(16, "app");
+    const [first, second] = [clients.get(1) ?? [], clients.get(2) ?? []];
+    const before = work(first);
+    await waitUntil(() => before.answered.every((count) => count > 5), "one worker has all servers busy");
+    const after = work(second);
+    using console = await running.console();
+    const shares = async (): Promise<string> =>
+      (await table(console, "show workers")).map(({ servers }) => servers).join();
+    await waitUntil(async () => (await shares()) === "2,2", "each has half");
+    await before.stop();
+    await after.stop();
+  });
+
+  test("that a reload makes smaller is kept by all workers together, and that it makes larger used", async () => {
+    const clients = all(await running.clients(12, "app"));
+    const working = work(clients);
+    running.configure(limits(2));
+    running.program.signal("SIGHUP");
+    await waitUntil(async () => (await backends(place.lab, pooled)) === 2, "two servers are left");
+    running.configure(limits(6));
+    running.program.signal("SIGHUP");
+    await waitUntil(async () => (await backends(place.lab, pooled)) === 6, "there are six servers");
+    running.configure(limits(4));
+    running.program.signal("SIGHUP");
+    await waitUntil(async () => (await backends(place.lab, pooled)) === 4, "there are four again");
+    await working.stop();
+  });
+});
+
+test("max_client_conn counts the clients of all workers, and those of one that dies no more", async () => {
+  const clients = await running.clients(40, "app");
+  await expect(running.connect()).rejects.toThrow("no more connections allowed (max_client_conn)");
+  const [leaver] = clients.get(1) ?? [];
+  await leaver?.close();
+  using next = await running.connect();
+  await expect(running.connect()).rejects.toThrow("no more connections allowed (max_client_conn)");
+  using console = await running.console();
+  const pids = await running.pids(console);
+  const mine = (await table(console, "show clients")).find(({ database }) => database === "pgbouncer")?.[
+    "worker"
+  ];
+  const victim = mine === "1" ? 2 : 1;
+  process.kill(pids.get(victim) ?? 0, "SIGKILL");
+  await running.untilActive(console, 2);
+  const filled = await running.clients(15, "app");
+  expect(all(filled)).toHaveLength(15);
+  expect(await (all(filled)[0] as Client).value("select 'served'")).toBe("served");
+  next.destroy();
+});
