@@ -122,7 +122,7 @@ class NodeCheck {
     const options = connectOptionsOf(config, this.#credentials, request, user, this.#name);
     const connectTimeoutMs = Math.min(options.connectTimeoutMs ?? connectMsMax, connectMsMax);
     try {
-      const client = await SimpleClient.connect({ ...options, connectTimeoutMs });
+      const client = await SimpleClient.connect({ ...options, connectTimeoutMs, targetSessionAttrs: "any" });
       try {
         this.#facts ??= await factsOf(client);
       } finally {

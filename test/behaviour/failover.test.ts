@@ -4,7 +4,11 @@
  */
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import type { Finding } from "../../src/check/finding.ts";
+import { checkServers } from "../../src/check/servers.ts";
+import { checkConfig } from "../../src/config/load.ts";
 import type { LabNode } from "../../src/lab/index.ts";
+import { Credentials } from "../../src/server/credentials.ts";
 import { useLab } from "../kit/lab.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
@@ -199,6 +203,14 @@ describe("several nodes", () => {
       expect(await console.run(`${command} ${name}`)).toMatchObject({ error: undefined });
       await waitUntil(async () => (await stateOf(console, name)) === state, `the standby is ${state}`);
     }
+  });
+
+  test("pgsluice check finds nothing wrong with a standby whose role is to be found out", async () => {
+    const nodes = nodesOf(place.lab);
+    const config = checkConfig({ pgsluice: { health_check_user: "postgres" }, nodes }, process.cwd());
+    const findings: Finding[] = [];
+    await checkServers(config, new Credentials(), (finding) => findings.push(finding));
+    expect(findings.filter(({ code }) => code !== "servers.room")).toEqual([]);
   });
 
   test("nodes come and go by a reload, the primary among them, and so does following it", async () => {
