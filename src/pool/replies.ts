@@ -127,6 +127,11 @@ export class ReplyQueue {
     return !this.#batchOpen && !this.#copyIn && !this.#skipping;
   }
 
+  /** The server drops all it gets until a Sync. */
+  get skipping(): boolean {
+    return this.#skipping;
+  }
+
   /** The server reads COPY data now. */
   get copyIn(): boolean {
     return this.#copyIn;

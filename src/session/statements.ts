@@ -3,8 +3,8 @@
  * share, and the text of its unnamed statement.
  *
  * Before a Bind or Describe reaches a server that lacks the statement, the Parse that makes it is sent
- * first, in the same write, and its reply is swallowed. A Parse for a statement that the server has already,
- * and every Close of a statement, is answered here. A change of names is pending until its reply is in, and
+ * first, in the same write, and its reply is swallowed. A Parse for a statement that the server has already
+ * (outside of a transaction, which may have failed) and every Close of a statement is answered here. A change of names is pending until its reply is in, and
  * is dropped if the server refused the message or skipped it after an error: so client, pooler and server
  * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
  * succeeds; but a message of a later batch has to wait until it is known what its name means.
@@ -18,7 +18,7 @@ import {
 } from "../pool/prepared.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
 import { type Server, unnamedUnknown } from "../pool/server.ts";
-import { Frontend, headerBytes } from "../wire/constants.ts";
+import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
@@ -72,6 +72,8 @@ export class ClientStatements implements StatementNotes {
   rawChanges = 0;
   /** The name that was used last, for who has several for one statement. */
   #lastUsed = "";
+  /** The batch began outside of any transaction. */
+  #outside = false;
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
@@ -374,10 +376,24 @@ export class ClientStatements implements StatementNotes {
     const change = new NameChange(this, name, statement, this.#batch);
     this.#pending.set(name, change);
     if (server.prepared.get(statement.name) !== undefined) {
-      server.replies.push(Request.parse, Handling.synthesise, change);
-      return;
+      if (this.#parsesForSure(server)) {
+        server.replies.push(Request.parse, Handling.synthesise, change);
+        return;
+      }
+      server.replies.push(Request.close, Handling.swallow, this.#sending(server, statement.name, false));
+      appendWhole(output, server, encodeClose("statement", statement.name));
     }
     this.#make(server, output, statement, Handling.forward, change);
+  }
+
+  /**
+   * Whether the server would carry out a Parse that it has carried out before. In a transaction only it knows: the
+   * transaction may have failed, and may have changed what the text means.
+   */
+  #parsesForSure({ replies }: Server): boolean {
+    if (replies.betweenUnits) this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
+    // A server that skips it needs no Parse to do so.
+    return this.#outside || replies.skipping;
   }
 
   /**

@@ -170,9 +170,10 @@ const unequal: readonly Unequal[] = [
   },
   {
     scripts: [
-      /^prepared\/(alter-type-in|explain-|in-failed-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
+
       "timeouts/idle-session",
       /^temporary\//,
+      /^prepared\/(alter-type-in|explain-|list$|long-name|result-type-|sql-in-|sql-prepare|table-)/,
     ],
     modes: ["auto"],
     reason:
