@@ -7,15 +7,12 @@
  */
 import type { SharedStatement } from "../pool/prepared.ts";
 import type { RequestOutcome } from "../pool/replies.ts";
-import { type Server, unnamedUnknown } from "../pool/server.ts";
+import type { Server } from "../pool/server.ts";
 
 /** The client's own notes. */
 export interface StatementNotes {
   commit(change: NameChange): void;
   drop(change: NameChange): void;
-  /** `text` is what the unnamed statement is after this change. */
-  commitUnnamed(change: RequestOutcome, text: string | undefined): void;
-  dropUnnamed(change: RequestOutcome): void;
   /** Whether nothing has been sent since that changes the same statement. */
   isLast(sent: SentChange): boolean;
   /** It is known now whether the server holds the statement. */
@@ -118,54 +115,4 @@ export class SentChange implements RequestOutcome {
   #distrust(): void {
     this.#server.closeReason ??= "prepared statements are out of order";
   }
-}
-
-/** The client's Parse or Close of the unnamed statement. Of a Close the server never hears. */
-export class UnnamedChange implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #notes: StatementNotes;
-  readonly #server: Server;
-  readonly #text: string | undefined;
-
-  constructor(notes: StatementNotes, server: Server, text: string | undefined) {
-    this.#notes = notes;
-    this.#server = server;
-    this.#text = text;
-  }
-
-  onDone(): void {
-    this.#notes.commitUnnamed(this, this.#text);
-  }
-
-  onFailed(refused: boolean): void {
-    if (this.#text !== undefined) forgetOnServer(this.#server, this.#text);
-    // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
-    if (refused) this.#notes.commitUnnamed(this, undefined);
-    this.#notes.dropUnnamed(this);
-  }
-}
-
-/** Our own Parse or Close of the unnamed statement, which makes the server's the client's. */
-export class SentUnnamed implements RequestOutcome {
-  readonly errorReply: undefined;
-  readonly #server: Server;
-  readonly #text: string | undefined;
-
-  constructor(server: Server, text: string | undefined) {
-    this.#server = server;
-    this.#text = text;
-  }
-
-  onDone(): void {
-    // Noted when it was sent.
-  }
-
-  onFailed(): void {
-    forgetOnServer(this.#server, this.#text);
-  }
-}
-
-/** The server has none, or whatever was there before; or already what was sent next. */
-function forgetOnServer(server: Server, text: string | undefined): void {
-  if (server.unnamed === text) server.unnamed = unnamedUnknown;
 }

@@ -30,13 +30,8 @@ import {
   namesStatement,
   renamed,
 } from "./statement-messages.ts";
-import {
-  NameChange,
-  SentChange,
-  SentUnnamed,
-  type StatementNotes,
-  UnnamedChange,
-} from "./statement-outcomes.ts";
+import { NameChange, SentChange, type StatementNotes } from "./statement-outcomes.ts";
+import { UnnamedStatement } from "./unnamed-statement.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
 
@@ -53,11 +48,7 @@ export class ClientStatements implements StatementNotes {
   readonly #pending = new Map<string, NameChange>();
   /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
   readonly #sent = new Map<string, SentChange>();
-  /** Body of the Parse message that makes the unnamed statement, byte for byte in latin1. */
-  #unnamed: string | undefined;
-  /** What it is by the replies that are in, and the last change of it. */
-  #unnamedKnown: string | undefined;
-  #unnamedChange: RequestOutcome | undefined;
+  readonly #unnamed = new UnnamedStatement();
   /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
   #batch = 0;
   /** A Query that is not answered yet and may drop all statements. */
@@ -184,14 +175,6 @@ export class ClientStatements implements StatementNotes {
     this.#answered(sent);
   }
 
-  commitUnnamed(_change: RequestOutcome, text: string | undefined): void {
-    this.#unnamedKnown = text;
-  }
-
-  dropUnnamed(change: RequestOutcome): void {
-    if (this.#unnamedChange === change) this.#unnamed = this.#unnamedKnown;
-  }
-
   /** The server's error or notice for the client, in the client's names. */
   reword(message: Buffer): Buffer {
     return inNamesOfClient(message, (serverName) => {
@@ -212,9 +195,7 @@ export class ClientStatements implements StatementNotes {
   /** The client's Parse with this body is answered here, since no server need know of it. Returns false if it must. */
   adopt(name: string, body: Buffer): boolean {
     if (name === "") {
-      this.#unnamed = body.toString("latin1");
-      this.#unnamedKnown = this.#unnamed;
-      this.#unnamedChange = undefined;
+      this.#unnamed.set(body.toString("latin1"));
       return true;
     }
     if (this.find(name) !== undefined) return false;
@@ -225,9 +206,7 @@ export class ClientStatements implements StatementNotes {
 
   /** The client's Query is answered here: it drops the unnamed statement. */
   dropUnnamedStatement(): void {
-    this.#unnamed = undefined;
-    this.#unnamedKnown = undefined;
-    this.#unnamedChange = undefined;
+    this.#unnamed.set(undefined);
   }
 
   /**
@@ -279,7 +258,7 @@ export class ClientStatements implements StatementNotes {
 
   /** Body of the Parse that made the client's unnamed statement. */
   get unnamed(): string | undefined {
-    return this.#unnamed;
+    return this.#unnamed.body;
   }
 
   /** Forwards Parse. */
@@ -289,8 +268,11 @@ export class ClientStatements implements StatementNotes {
     const body = buffer.subarray(nameEnd + 1, end);
     const existing = this.find(name);
     if (name !== "") this.#registry.statistics.clientParseCount++;
-    if (name === "") this.#parseUnnamed(server, output, buffer, start, end, body);
-    else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);
+    if (name === "") {
+      const outcome = this.#unnamed.parse(server, body.toString("latin1"));
+      server.replies.push(Request.parse, Handling.forward, outcome);
+      output.append(buffer, start, end, server.transport);
+    } else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);
     else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
     else this.#parseNamed(server, output, name, body);
   }
@@ -322,9 +304,7 @@ export class ClientStatements implements StatementNotes {
     const name = buffer.toString("latin1", start + headerBytes + 1, nameEnd);
     let outcome: RequestOutcome | undefined;
     if (name === "") {
-      outcome = new UnnamedChange(this, server, undefined);
-      this.#unnamed = undefined;
-      this.#unnamedChange = outcome;
+      outcome = this.#unnamed.close(server);
     } else if (this.find(name) !== undefined) {
       const change = new NameChange(this, name, undefined, this.#batch);
       this.#pending.set(name, change);
@@ -336,23 +316,6 @@ export class ClientStatements implements StatementNotes {
       return;
     }
     server.replies.push(Request.close, Handling.synthesise, outcome);
-  }
-
-  #parseUnnamed(
-    server: Server,
-    output: Output,
-    buffer: Buffer,
-    start: number,
-    end: number,
-    body: Buffer,
-  ): void {
-    const text = body.toString("latin1");
-    const outcome = new UnnamedChange(this, server, text);
-    this.#unnamed = text;
-    this.#unnamedChange = outcome;
-    server.unnamed = text;
-    server.replies.push(Request.parse, Handling.forward, outcome);
-    output.append(buffer, start, end, server.transport);
   }
 
   #parseRaw(
@@ -391,7 +354,8 @@ export class ClientStatements implements StatementNotes {
    * transaction may have failed, and may have changed what the text means.
    */
   #parsesForSure({ replies }: Server): boolean {
-    if (replies.betweenUnits) this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
+    if (replies.betweenUnits)
+      this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
     // A server that skips it needs no Parse to do so.
     return this.#outside || replies.skipping;
   }
@@ -425,7 +389,7 @@ export class ClientStatements implements StatementNotes {
   ): void {
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
-      this.#ensureUnnamed(server, output);
+      this.#unnamed.ensure(server, output);
       server.replies.push(request, Handling.forward);
       output.append(buffer, start, end, server.transport);
       return;
@@ -480,18 +444,5 @@ export class ClientStatements implements StatementNotes {
     const sent = new SentChange(this, server, { name, makes, batch: this.#batch, before, change });
     this.#sent.set(name, sent);
     return sent;
-  }
-
-  #ensureUnnamed(server: Server, output: Output): void {
-    const text = this.#unnamed;
-    if (server.unnamed === text) return;
-    server.unnamed = text;
-    if (text === undefined) {
-      server.replies.push(Request.close, Handling.swallow, new SentUnnamed(server, undefined));
-      appendWhole(output, server, encodeClose("statement", ""));
-      return;
-    }
-    server.replies.push(Request.parse, Handling.swallow, new SentUnnamed(server, text));
-    appendWhole(output, server, parseMessage("", Buffer.from(text, "latin1")));
   }
 }

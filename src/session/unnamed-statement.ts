@@ -1,0 +1,117 @@
+/**
+ * One client's unnamed statement while its servers change: its text, and which server has it. What is sent is noted at
+ * once; the note is confirmed or taken back when the reply is in, as for named statements (statement-outcomes.ts).
+ */
+import { parseMessage } from "../pool/prepared.ts";
+import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import { type Server, unnamedUnknown } from "../pool/server.ts";
+import { encodeClose } from "../wire/encode-frontend.ts";
+import type { Output } from "./output.ts";
+import { appendWhole } from "./statement-messages.ts";
+
+export class UnnamedStatement {
+  /** Body of the Parse message that makes it, byte for byte in latin1; undefined: there is none. */
+  body: string | undefined;
+  /** What it is by the replies that are in, and the last change of it. */
+  #known: string | undefined;
+  #change: RequestOutcome | undefined;
+
+  /** It is this from now on, whatever the server says. */
+  set(body: string | undefined): void {
+    this.body = body;
+    this.#known = body;
+    this.#change = undefined;
+  }
+
+  /** The client's Parse is being sent. */
+  parse(server: Server, body: string): RequestOutcome {
+    server.unnamed = body;
+    return this.#changing(server, body);
+  }
+
+  /** The client's Close; no server hears of it. */
+  close(server: Server): RequestOutcome {
+    return this.#changing(server, undefined);
+  }
+
+  #changing(server: Server, body: string | undefined): RequestOutcome {
+    const change = new UnnamedChange(this, server, body);
+    this.body = body;
+    this.#change = change;
+    return change;
+  }
+
+  /** A change was carried out, or has dropped the old statement although it was refused. */
+  commit(body: string | undefined): void {
+    this.#known = body;
+  }
+
+  /** A change was refused, or skipped. */
+  drop(change: RequestOutcome): void {
+    if (this.#change === change) this.body = this.#known;
+  }
+
+  /** Makes the server's the client's, if it is not. */
+  ensure(server: Server, output: Output): void {
+    const { body } = this;
+    if (server.unnamed === body) return;
+    server.unnamed = body;
+    if (body === undefined) {
+      server.replies.push(Request.close, Handling.swallow, new SentUnnamed(server, undefined));
+      appendWhole(output, server, encodeClose("statement", ""));
+      return;
+    }
+    server.replies.push(Request.parse, Handling.swallow, new SentUnnamed(server, body));
+    appendWhole(output, server, parseMessage("", Buffer.from(body, "latin1")));
+  }
+}
+
+/** The client's Parse or Close of the unnamed statement. Of a Close the server never hears. */
+class UnnamedChange implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #statement: UnnamedStatement;
+  readonly #server: Server;
+  readonly #text: string | undefined;
+
+  constructor(statement: UnnamedStatement, server: Server, text: string | undefined) {
+    this.#statement = statement;
+    this.#server = server;
+    this.#text = text;
+  }
+
+  onDone(): void {
+    this.#statement.commit(this.#text);
+  }
+
+  onFailed(refused: boolean): void {
+    if (this.#text !== undefined) forgetOnServer(this.#server, this.#text);
+    // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
+    if (refused) this.#statement.commit(undefined);
+    this.#statement.drop(this);
+  }
+}
+
+/** Our own Parse or Close of the unnamed statement, which makes the server's the client's. */
+class SentUnnamed implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly #server: Server;
+  readonly #text: string | undefined;
+
+  constructor(server: Server, text: string | undefined) {
+    this.#server = server;
+    this.#text = text;
+  }
+
+  onDone(): void {
+    // Noted when it was sent.
+  }
+
+  onFailed(): void {
+    forgetOnServer(this.#server, this.#text);
+  }
+}
+
+/** The server has none, or whatever was there before; or already what was sent next. */
+function forgetOnServer(server: Server, text: string | undefined): void {
+  if (server.unnamed === text) server.unnamed = unnamedUnknown;
+}
