@@ -106,6 +106,12 @@ export class ReplyQueue {
   errorCount = 0;
   /** Status byte of the last ReadyForQuery. */
   status = 0x49;
+  /** Messages of clients that were sent and have replies, and those of them that are done; the last one that failed had this place among them. */
+  asked = 0;
+  #answered = 0;
+  failedAt = 0;
+  /** The parameters that the next Describe is answered with are known to the client. */
+  skipsParameters = false;
   /** What goes to the client when the verdict was `replace`. */
   replacement: Buffer | undefined;
 
@@ -125,6 +131,11 @@ export class ReplyQueue {
    */
   get betweenUnits(): boolean {
     return !this.#batchOpen && !this.#copyIn && !this.#skipping;
+  }
+
+  /** Nothing that clients have asked is without its answer. */
+  get answered(): boolean {
+    return this.#answered === this.asked;
   }
 
   /** The server drops all it gets until a Sync. */
@@ -197,6 +208,7 @@ export class ReplyQueue {
     const flags = (outcome === undefined ? 0 : hasOutcome) | (readySwapped ? swapsReady : 0);
     this.#ring[(this.#head + this.#length) & (this.#ring.length - 1)] = request | handling | flags;
     this.#length++;
+    if (handling !== Handling.swallow) this.asked++;
     if (outcome !== undefined) this.#outcomes.push(outcome);
     if (handling === Handling.synthesise && this.#length === 1) this.#drain();
   }
@@ -244,7 +256,9 @@ export class ReplyQueue {
         return this.#acceptComplete(type, request, Request.describe, verdict);
       case Backend.parameterDescription:
         if (request !== Request.describe) throw unexpected(type, request);
-        return verdict;
+        if (!this.skipsParameters) return verdict;
+        this.skipsParameters = false;
+        return Verdict.swallow;
       case Backend.functionCallResponse:
         if (request !== Request.functionCall) throw unexpected(type, request);
         return verdict;
@@ -273,6 +287,13 @@ export class ReplyQueue {
 
   #firstOutcome(entry: number): RequestOutcome | undefined {
     return (entry & hasOutcome) === 0 ? undefined : this.#outcomes.peekFirst();
+  }
+
+  /** The replies that are due next are for nobody. */
+  swallowFirst(): void {
+    const entry = this.#ring[this.#head] as number;
+    if ((entry & handlingMask) !== Handling.swallow) this.#answered++;
+    this.#ring[this.#head] = (entry & ~handlingMask) | Handling.swallow;
   }
 
   /** The server is gone: whatever was parsing never was parsed. */
@@ -350,6 +371,8 @@ export class ReplyQueue {
       return verdict;
     }
     const outcome = this.#firstOutcome(entry);
+    this.failedAt = this.#answered;
+    this.skipsParameters = false;
     this.#dropFirst(true);
     while (this.#length > 0 && ((this.#ring[this.#head] as number) & requestMask) !== Request.sync)
       this.#dropFirst(false);
@@ -388,8 +411,10 @@ export class ReplyQueue {
       const request = entry & requestMask;
       if (leading && !ended && request === Request.sync) {
         this.#ignoredSyncs++;
+        this.#count(entry);
       } else if (leading && !ended && request === Request.copyEnd) {
         ended = true;
+        this.#count(entry);
       } else {
         leading = false;
         following.push(entry);
@@ -407,6 +432,7 @@ export class ReplyQueue {
 
   #pop(): void {
     assert(this.#length > 0, "a reply ends a request");
+    this.#count(this.#ring[this.#head] as number);
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.#length--;
     if (this.#length > 0) this.#drain();
@@ -414,9 +440,15 @@ export class ReplyQueue {
 
   #dropFirst(refused: boolean): void {
     const entry = this.#ring[this.#head] as number;
+    this.#count(entry);
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.#length--;
     if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed(refused);
+  }
+
+  /** The entry leaves the queue. */
+  #count(entry: number): void {
+    if ((entry & handlingMask) !== Handling.swallow) this.#answered++;
   }
 
   /** Everything at the head that no server answers is done now. */
@@ -429,6 +461,7 @@ export class ReplyQueue {
         if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
         this.#synthesised.push((entry & requestMask) === Request.parse ? parseComplete : closeComplete);
       }
+      this.#count(entry);
       this.#head = (this.#head + 1) & (this.#ring.length - 1);
       this.#length--;
     }

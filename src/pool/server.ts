@@ -33,8 +33,8 @@ export interface ServerOwner {
    * returns goes to the client in front of the next ReadyForQuery.
    */
   readonly reportsDue?: ((names: readonly string[]) => Buffer | undefined) | undefined;
-  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets. */
-  onWords?(message: Buffer): Buffer;
+  /** An ErrorResponse or NoticeResponse for the client, whole: what the client gets; undefined: nothing. */
+  onWords?(message: Buffer): Buffer | undefined;
   /** What goes to the client in place of a notification; undefined: nothing does. Without it they are passed on. */
   readonly onNotification?: ((bytes: Buffer) => Buffer | undefined) | undefined;
   /** The server takes bytes again. */
@@ -91,8 +91,8 @@ export class Server implements TransportListener {
   readonly transport: Transport;
   readonly replies: ReplyQueue = new ReplyQueue();
   readonly parameters: ServerParameters;
-  /** Names of shared statements this server holds. */
-  readonly prepared: LruMap<string, true>;
+  /** Names of shared statements this server holds; false: it has to be parsed again. */
+  readonly prepared: LruMap<string, boolean>;
   readonly backendPid: number;
   readonly cancelKey: Buffer | undefined;
   readonly connection: OpenConnection;
@@ -391,6 +391,7 @@ export class Server implements TransportListener {
     const message = buffer.subarray(start, end);
     const words = this.owner.onWords(message);
     if (words === message) return verdict;
+    if (words === undefined) return Verdict.swallow;
     this.replies.replacement = words;
     return Verdict.replace;
   }

@@ -27,8 +27,8 @@ export interface Sharer {
   sendUnit(shared: SharedServer): void;
   /** Returns false if bytes of the buffer are still needed after the call. */
   onReplies(bytes: Buffer): boolean;
-  /** An error or notice of the server for the client: as the client has to read it. */
-  reword(message: Buffer): Buffer;
+  /** An error or notice of the server for the client: as the client has to read it; undefined: the unit has to run again. */
+  reword(message: Buffer): Buffer | undefined;
   /** The client's socket has more waiting in it than it should. */
   readonly congested: boolean;
   /** All is answered. */
@@ -51,6 +51,8 @@ interface Place {
   cancelAsked: boolean;
   /** A cancel request was on its way while it was in the pipeline: it may be hit by mistake. */
   endangered: boolean;
+  /** It has to run again, and what is still to come is for nobody. */
+  refused: boolean;
   /** Replies of an endangered unit, until it is known whether it was hit. */
   held: Buffer[] | undefined;
   heldBytes: number;
@@ -164,7 +166,7 @@ export class SharedServer implements ServerOwner {
   onReplies(bytes: Buffer): boolean {
     const place = this.#places.peekFirst();
     const sharer = place?.sharer;
-    if (place === undefined || sharer === undefined) return true;
+    if (place === undefined || sharer === undefined || place.refused) return true;
     place.bytes += bytes.length;
     // Last words are for whoever finds out that the connection is gone.
     if (this.server.dying && !place.relayed) return true;
@@ -172,8 +174,12 @@ export class SharedServer implements ServerOwner {
     return this.#relay(place, sharer, bytes);
   }
 
-  onWords(message: Buffer): Buffer {
-    return this.#places.peekFirst()?.sharer?.reword(message) ?? message;
+  onWords(message: Buffer): Buffer | undefined {
+    const place = this.#places.peekFirst();
+    if (place?.sharer === undefined) return message;
+    const words = place.sharer.reword(message);
+    place.refused = words === undefined;
+    return words;
   }
 
   /** A unit is answered, up to its ReadyForQuery. */
@@ -276,11 +282,12 @@ export class SharedServer implements ServerOwner {
   }
 
   #finish(place: Place, sharer: Sharer): void {
-    if (place.held !== undefined && wasCanceled(place.held)) {
+    const canceled = place.held !== undefined && wasCanceled(place.held);
+    if (!canceled) this.#relayHeld(place);
+    if (canceled || place.refused) {
       sharer.onUnitReturned();
       return;
     }
-    this.#relayHeld(place);
     if (this.#donePaces.length === 0) this.#doneSinceMs = this.#headSinceMs;
     this.#donePaces.push(sharer.pace);
     this.#doneBytes.push(place.bytes);
@@ -334,6 +341,7 @@ function newPlace(): Place {
     relayed: false,
     cancelAsked: false,
     endangered: false,
+    refused: false,
     held: undefined,
     heldBytes: 0,
   };

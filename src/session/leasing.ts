@@ -121,6 +121,7 @@ export class Leasing implements Waiter, SharingClient {
     const taken = this.#standby?.withdraw() === true || this.#sharing?.withdraw() === true;
     if (taken) this.#waiting = false;
     else this.#leaveQueue();
+    this.#parts.sender.reset();
   }
 
   /** Cancels the unit that runs on `sharedServer`. */

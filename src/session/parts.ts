@@ -14,6 +14,7 @@ import { Leasing, type LeasingClient } from "./leasing.ts";
 import { Output } from "./output.ts";
 import { Requests } from "./requests.ts";
 import { ClientStatements } from "./statements.ts";
+import { UnitSender } from "./unit-sender.ts";
 
 export interface SessionParts {
   readonly activity: Activity;
@@ -21,11 +22,11 @@ export interface SessionParts {
   readonly statements: ClientStatements | undefined;
   /** In auto mode. */
   readonly auto: AutoSession | undefined;
-  readonly requests: Requests;
   readonly inbox: Inbox;
   readonly output: Output;
   readonly flow: Flow;
   readonly gathering: Gathering;
+  readonly sender: UnitSender;
   readonly leasing: Leasing;
 }
 
@@ -47,10 +48,12 @@ export function sessionParts(
   const gathering = new Gathering(auto);
   const flow = new Flow(transport, inbox.framer);
   const requests = new Requests(output, statements, auto);
+  if (auto !== undefined && statements !== undefined) statements.parsesAgain = true;
+  const sender = new UnitSender({ gathering, requests, output, framer: inbox.framer, auto, statements });
   const queryWaitTimeoutMs = context.clientLimits(identity.user).queryWaitMs;
-  const shared = { auto, gathering, requests, output, activity, transport, clock, queryWaitTimeoutMs };
+  const shared = { auto, gathering, sender, output, activity, transport, clock, queryWaitTimeoutMs };
   const leasing = new Leasing(client, pool, context, shared);
-  return { activity, statements, auto, requests, inbox, output, flow, gathering, leasing };
+  return { activity, statements, auto, inbox, output, flow, gathering, sender, leasing };
 }
 
 function sharedStatements(client: LeasingClient, pool: Pool): ClientStatements | undefined {

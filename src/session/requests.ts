@@ -79,8 +79,8 @@ export class Requests {
   }
 
   /** An error or notice of the server for the client: as the client has to read it. */
-  reword(message: Buffer): Buffer {
-    return this.#statements?.reword(message) ?? message;
+  reword(server: Server, message: Buffer): Buffer {
+    return this.#statements?.reword(server, message) ?? message;
   }
 
   #forwardNaming(server: Server, type: NamingType, buffer: Buffer, start: number, end: number): void {

@@ -40,8 +40,8 @@ import {
   invalidServerParameter,
   transactionInStatementMode,
 } from "./replies.ts";
-import type { Requests } from "./requests.ts";
 import type { ClientStatements } from "./statements.ts";
+import type { UnitSender } from "./unit-sender.ts";
 
 export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient, ListeningClient {
   readonly identity: SessionIdentity;
@@ -57,7 +57,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** In auto mode reports of parameters wait for the end of the statement. */
   readonly reportsDue: ServerOwner["reportsDue"];
   readonly onNotification: ServerOwner["onNotification"];
-  readonly #requests: Requests;
+  readonly #sender: UnitSender;
   readonly #inbox: Inbox;
   readonly #output: Output;
   readonly #flow: Flow;
@@ -90,7 +90,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.activity = parts.activity;
     this.#statements = parts.statements;
     this.#auto = parts.auto;
-    this.#requests = parts.requests;
+    this.#sender = parts.sender;
     this.#inbox = parts.inbox;
     this.#output = parts.output;
     this.#flow = parts.flow;
@@ -227,6 +227,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.activity.settled(nowMs, server.replies.status);
     this.#leasing.onSettled(nowMs);
     this.#auto?.onSettled(server);
+    this.#sender.end();
     if (!this.#advancing) this.#releaseIfDone(nowMs);
     if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.advance();
   }
@@ -249,8 +250,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tag !== "DEALLOCATE ALL") this.#auto?.onDiscarded(tag);
   }
 
-  onWords(message: Buffer): Buffer {
-    return this.#requests.reword(message);
+  onWords(message: Buffer): Buffer | undefined {
+    return this.#server === undefined ? message : this.#sender.reword(this.#server, message);
   }
 
   onServerDrain(): void {
@@ -337,7 +338,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (this.#server !== undefined) {
       if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
       this.#auto?.note(type, framer.buffer, framer.start, framer.end, kind === Frame.whole, this.#server);
-      this.#requests.forward(this.#server, type, framer.buffer, framer.start, framer.end);
+      this.#sender.forward(this.#server, kind, framer);
       this.#flushSynthesised(this.#server);
       return;
     }
@@ -384,13 +385,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
         ? applySettings(server, this.parameters, this.#output)
         : this.#auto.prepare(server, this.#output);
     if (sends) this.#settingsPending = true;
-    const { unit } = this.#gathering;
-    if (unit === undefined) return;
+    if (this.#gathering.unit === undefined) return;
     this.#leasing.onSent();
-    for (let i = 0; i < unit.length; i++) {
-      this.#requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
-    }
-    this.#gathering.forget();
+    this.#sender.send(server);
     this.#flushSynthesised(server);
   }
 
@@ -430,6 +427,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   #detach(server: Server): void {
     this.#server = undefined;
+    this.#sender.end();
     server.owner = undefined;
     if (server.transport.paused) server.transport.resume();
   }

@@ -4,6 +4,7 @@ import { statementNamePrefix } from "../pool/prepared.ts";
 import type { Server } from "../pool/server.ts";
 import { Backend, Frontend, headerBytes } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
+import { sqlstateOf } from "../wire/fields.ts";
 import type { Output } from "./output.ts";
 
 const statementTarget = 0x53; // S, in Describe and Close
@@ -61,6 +62,19 @@ export function inNamesOfClient(message: Buffer, nameOf: (serverName: string) =>
     at = zero + 1;
   }
   return message;
+}
+
+const featureNotSupported = "0A000";
+
+/** Whether a statement was planned before something changed that it depends on (plancache.c). */
+export function saysPlanIsStale(message: Buffer): boolean {
+  if (
+    message[0] !== Backend.errorResponse ||
+    sqlstateOf(message, 0, message.length) !== featureNotSupported
+  ) {
+    return false;
+  }
+  return message.includes("RRevalidateCachedQuery\0", headerBytes, "latin1");
 }
 
 function reworded(text: string, naming: RegExp, nameOf: (serverName: string) => string | undefined): string {

@@ -29,6 +29,7 @@ import {
   nameStartOf,
   namesStatement,
   renamed,
+  saysPlanIsStale,
 } from "./statement-messages.ts";
 import { NameChange, SentChange, type StatementNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
@@ -65,6 +66,11 @@ export class ClientStatements implements StatementNotes {
   #lastUsed = "";
   /** The batch began outside of any transaction. */
   #outside = false;
+  /**
+   * What a server has parsed already it is made to parse again: nobody would take care if it turned out to be out of
+   * date (unit-sender.ts).
+   */
+  parsesAgain = false;
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
@@ -176,7 +182,13 @@ export class ClientStatements implements StatementNotes {
   }
 
   /** The server's error or notice for the client, in the client's names. */
-  reword(message: Buffer): Buffer {
+  reword(server: Server, message: Buffer): Buffer {
+    if (saysPlanIsStale(message)) {
+      // The client is told; who prepares the same text next is not.
+      const statement = this.find(this.#lastUsed);
+      if (statement !== undefined && server.prepared.has(statement.name))
+        server.prepared.set(statement.name, false);
+    }
     return inNamesOfClient(message, (serverName) => {
       if (this.find(this.#lastUsed)?.name === serverName) return this.#lastUsed;
       for (const name of [...this.#pending.keys(), ...this.#named.keys()]) {
@@ -236,6 +248,11 @@ export class ClientStatements implements StatementNotes {
     }
   }
 
+  /** The server it has, has its statements under its own names. */
+  get raw(): boolean {
+    return this.#raw;
+  }
+
   /** The client gives its server back. Returns whether there may be statements with names of the client's on it. */
   leaveRaw(): boolean {
     const left = this.#raw;
@@ -278,15 +295,34 @@ export class ClientStatements implements StatementNotes {
   }
 
   /** Forwards Bind. */
-  bind(server: Server, output: Output, buffer: Buffer, start: number, end: number): void {
+  bind(
+    server: Server,
+    output: Output,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    handling: Handling = Handling.forward,
+  ): void {
     const nameStart = endOfName(buffer, start + headerBytes, end) + 1;
-    this.#use(server, output, Request.bind, buffer, start, end, nameStart);
+    this.#use(server, output, Request.bind, buffer, start, end, nameStart, handling);
+  }
+
+  /** What a Bind or Describe names is to be parsed again on this server. Returns false if it names nothing of ours. */
+  distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
+    const nameStart = nameStartOf(type, buffer, start, end);
+    if (nameStart === undefined || this.#raw) return false;
+    const name = buffer.toString("latin1", nameStart, endOfName(buffer, nameStart, end));
+    const statement = name === "" ? undefined : this.find(name);
+    if (statement === undefined || !server.prepared.has(statement.name)) return false;
+    server.prepared.set(statement.name, false);
+    return true;
   }
 
   /** Forwards Describe. */
   describe(server: Server, output: Output, buffer: Buffer, start: number, end: number): void {
     if (namesStatement(buffer, start, end)) {
-      this.#use(server, output, Request.describe, buffer, start, end, start + headerBytes + 1);
+      const nameStart = start + headerBytes + 1;
+      this.#use(server, output, Request.describe, buffer, start, end, nameStart, Handling.forward);
       return;
     }
     server.replies.push(Request.describe, Handling.forward);
@@ -338,13 +374,10 @@ export class ClientStatements implements StatementNotes {
     const statement = this.#registry.acquire(body);
     const change = new NameChange(this, name, statement, this.#batch);
     this.#pending.set(name, change);
-    if (server.prepared.get(statement.name) !== undefined) {
-      if (this.#parsesForSure(server)) {
-        server.replies.push(Request.parse, Handling.synthesise, change);
-        return;
-      }
-      server.replies.push(Request.close, Handling.swallow, this.#sending(server, statement.name, false));
-      appendWhole(output, server, encodeClose("statement", statement.name));
+    const held = server.prepared.get(statement.name);
+    if (held === true && this.#parsesForSure(server)) {
+      server.replies.push(Request.parse, Handling.synthesise, change);
+      return;
     }
     this.#make(server, output, statement, Handling.forward, change);
   }
@@ -357,7 +390,7 @@ export class ClientStatements implements StatementNotes {
     if (replies.betweenUnits)
       this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
     // A server that skips it needs no Parse to do so.
-    return this.#outside || replies.skipping;
+    return (this.#outside && !this.parsesAgain) || replies.skipping;
   }
 
   /**
@@ -386,11 +419,12 @@ export class ClientStatements implements StatementNotes {
     start: number,
     end: number,
     nameStart: number,
+    handling: Handling,
   ): void {
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
       this.#unnamed.ensure(server, output);
-      server.replies.push(request, Handling.forward);
+      server.replies.push(request, handling);
       output.append(buffer, start, end, server.transport);
       return;
     }
@@ -409,18 +443,18 @@ export class ClientStatements implements StatementNotes {
       server.endsTransaction ||= statement.endsTransaction;
     }
     this.#ensure(server, output, statement);
-    server.replies.push(request, Handling.forward);
+    server.replies.push(request, handling);
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));
   }
 
   #ensure(server: Server, output: Output, statement: SharedStatement): void {
-    if (server.prepared.get(statement.name) !== undefined) return;
+    if (server.prepared.get(statement.name) === true) return;
     this.#make(server, output, statement, Handling.swallow, undefined);
   }
 
   /**
-   * Sends the Parse of a statement, then the Close of the one that has to go for it. In this order, because
-   * if both are skipped the first note is gone before the second is made again.
+   * Sends the Parse of a statement, after its Close if the server has it, then the Close of the one that has to go for
+   * it. In this order, because if both are skipped the first note is gone before the second is made again.
    */
   #make(
     server: Server,
@@ -430,6 +464,10 @@ export class ClientStatements implements StatementNotes {
     change: NameChange | undefined,
   ): void {
     this.#registry.statistics.serverParseCount++;
+    if (server.prepared.has(statement.name) && !server.replies.skipping) {
+      server.replies.push(Request.close, Handling.swallow, this.#sending(server, statement.name, false));
+      appendWhole(output, server, encodeClose("statement", statement.name));
+    }
     const evicted = server.prepared.set(statement.name, true);
     const sent = this.#sending(server, statement.name, true, change);
     server.replies.push(Request.parse, handling, sent);

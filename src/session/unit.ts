@@ -71,6 +71,25 @@ export function isShareable(unit: Unit): boolean {
   return true;
 }
 
+/** Whether a unit is one batch of the extended protocol up to its Sync, and short enough to be kept until it is answered. */
+export function isRepeatable(unit: Unit): boolean {
+  const last = unit.length - 1;
+  if (unit.bytes > shareableBytesMax || unit.type(last) !== Frontend.sync) return false;
+  for (let i = 0; i < last; i++) {
+    switch (unit.type(i)) {
+      case Frontend.parse:
+      case Frontend.bind:
+      case Frontend.describe:
+      case Frontend.execute:
+      case Frontend.close:
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
+}
+
 export class Unit {
   #length = 0;
   #bytes = 0;

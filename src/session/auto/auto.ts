@@ -94,6 +94,8 @@ export class AutoSession {
   #listsPrepared = false;
   /** The last statement that was seen is a COPY FROM STDIN: the server answers its Execute although nothing ends the batch. */
   copiesIn = false;
+  /** The server that the client has got was sent the client's BEGIN. */
+  begins = false;
   /** A BEGIN that no server knows of yet. */
   readonly #begin: HeldBegin;
 
@@ -373,6 +375,7 @@ export class AutoSession {
     this.#home.enter(server);
     if (this.#exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);
+    this.begins = this.#begin.status !== TransactionStatus.idle;
     this.#begin.send(server, output);
     return sends;
   }

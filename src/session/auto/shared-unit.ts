@@ -14,14 +14,14 @@ import { Backend, TransactionStatus } from "../../wire/constants.ts";
 import type { Activity } from "../activity.ts";
 import type { Gathering } from "../gathering.ts";
 import type { Output } from "../output.ts";
-import type { Requests } from "../requests.ts";
+import type { UnitSender } from "../unit-sender.ts";
 import type { AutoSession } from "./auto.ts";
 
 /** The parts of the client's session that send and account for its unit. */
 export interface SharingParts {
   readonly auto: AutoSession;
   readonly gathering: Gathering;
-  readonly requests: Requests;
+  readonly sender: UnitSender;
   readonly output: Output;
   readonly activity: Activity;
   readonly transport: Transport;
@@ -185,14 +185,11 @@ export class SharedUnit implements Candidate {
     this.#shared = shared;
     // There may be settings on it that nobody knows of, which only this client may see.
     if (shared.server.taintedBy !== undefined) this.#dismissFollowers();
-    const { activity, clock, gathering, output, requests } = this.#parts;
+    const { activity, clock, gathering, output, sender } = this.#parts;
     const { server } = shared;
     activity.assigned(clock, server);
-    const { unit } = gathering;
-    assert(unit !== undefined, "the unit is kept until it is answered");
-    for (let i = 0; i < unit.length; i++) {
-      requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
-    }
+    assert(gathering.unit !== undefined, "the unit is kept until it is answered");
+    sender.sendShared(server);
     output.flush(server.transport);
   }
 
@@ -201,8 +198,9 @@ export class SharedUnit implements Candidate {
     return this.#parts.transport.write(bytes);
   }
 
-  reword(message: Buffer): Buffer {
-    return this.#parts.requests.reword(message);
+  reword(message: Buffer): Buffer | undefined {
+    const server = this.#shared?.server;
+    return server === undefined ? message : this.#parts.sender.rewordShared(server, message);
   }
 
   onUnitDone(): void {
@@ -212,8 +210,9 @@ export class SharedUnit implements Candidate {
   }
 
   #finish(): void {
-    const { activity, clock, gathering } = this.#parts;
+    const { activity, clock, gathering, sender } = this.#parts;
     activity.settled(clock.now(), TransactionStatus.idle);
+    sender.end();
     gathering.forget();
     this.#client.onSharedDone();
   }
@@ -222,7 +221,8 @@ export class SharedUnit implements Candidate {
     this.#shared = undefined;
     this.#multiplexer.counts.returned++;
     this.#dismissFollowers();
-    if (++this.#returns > returnsMax || !this.#submit()) this.#client.leaseAlone(undefined);
+    const shares = !this.#parts.sender.partlyAnswered && ++this.#returns <= returnsMax;
+    if (!shares || !this.#submit()) this.#client.leaseAlone(undefined);
   }
 
   onUnitLost(failure: Failure): void {

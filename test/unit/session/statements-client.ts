@@ -25,6 +25,7 @@ export class StatementsClient extends RecordingOwner {
   certain = 0;
   readonly #output = new Output();
   readonly #requests: Requests;
+  #server: Server | undefined;
 
   constructor(registry: StatementRegistry = new StatementRegistry()) {
     super();
@@ -34,7 +35,7 @@ export class StatementsClient extends RecordingOwner {
   }
 
   onWords(message: Buffer): Buffer {
-    return this.statements.reword(message);
+    return this.statements.reword(this.#server as Server, message);
   }
 
   override onDropped(): void {
@@ -44,6 +45,7 @@ export class StatementsClient extends RecordingOwner {
   /** Sends messages as a session does; synthesised replies that are due go to the client. */
   send(server: Server, ...messages: Buffer[]): void {
     server.owner = this;
+    this.#server = server;
     for (const message of messages) {
       this.#requests.forward(server, message[0] as number, message, 0, message.length);
       if (server.replies.hasSynthesised) this.replies.push(server.replies.takeSynthesised());
