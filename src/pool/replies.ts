@@ -19,6 +19,7 @@ import { Deque } from "../base/deque.ts";
 import { type PeerError, protocolViolation } from "../base/errors.ts";
 import { Backend } from "../wire/constants.ts";
 import { closeComplete, parseComplete } from "../wire/encode-backend.ts";
+import { sqlstateOf } from "../wire/fields.ts";
 
 /** What was asked of the server. */
 export const Request = {
@@ -80,8 +81,6 @@ const handlingMask = 0x30;
 const hasOutcome = 0x40;
 /** Its ReadyForQuery has the opposite fate of its other replies. */
 const swapsReady = 0x80;
-
-const sqlstateField = 0x43; // C
 
 export class ReplyQueue {
   /** Ring of entries; the size is a power of two. */
@@ -385,7 +384,7 @@ export class ReplyQueue {
       return Verdict.swallow;
     }
     const errorReply = outcome?.errorReply;
-    if (errorReply !== undefined && hasSqlstate(buffer, start, end, errorReply.sqlstate)) {
+    if (errorReply !== undefined && sqlstateOf(buffer, start, end) === errorReply.sqlstate) {
       this.replacement = errorReply.inPlaceOf(buffer.subarray(start, end));
       return Verdict.replace;
     }
@@ -487,16 +486,4 @@ function unexpected(type: number, request: number): PeerError {
     code: "peer.unexpected_reply",
     source: "server",
   });
-}
-
-/** Whether an ErrorResponse carries this SQLSTATE, without decoding the rest. */
-function hasSqlstate(buffer: Buffer, start: number, end: number, sqlstate: string): boolean {
-  let position = start + 5;
-  while (position < end) {
-    const zero = buffer.indexOf(0, position);
-    if (zero < 0 || zero >= end) return false;
-    if (buffer[position] === sqlstateField) return buffer.toString("latin1", position + 1, zero) === sqlstate;
-    position = zero + 1;
-  }
-  return false;
 }
