@@ -47,6 +47,12 @@ export interface ServerOwner {
   onServerLost(error: Failure, relayed: boolean): void;
 }
 
+/** Prepared statements under a client's own names: whose, and which state of them. */
+export interface ForeignNames {
+  readonly owner: object;
+  readonly version: number;
+}
+
 /** Why a server is in the list it is in. The pool's one door moves it between them. */
 export type ServerState =
   | "idle"
@@ -128,7 +134,7 @@ export class Server implements TransportListener {
   /** The pid of the client whose statement was the last that may have notified, as that client was told it. */
   notifierPid: number | undefined;
   /** It holds prepared statements under a client's own names. */
-  hasForeignNames = false;
+  foreignNames: ForeignNames | undefined;
   sequencesOf: number | undefined;
   /** In auto mode: the client whose home it is, by its id. */
   homeOf: number | undefined;
@@ -433,7 +439,7 @@ export class Server implements TransportListener {
     if (!droppingTags.has(tag)) return;
     if (tag !== "DISCARD SEQUENCES") {
       this.prepared.clear();
-      this.hasForeignNames = false;
+      this.foreignNames = undefined;
       this.statementsDropped++;
     }
     if (tag === "DISCARD ALL") this.#noteDiscarded();

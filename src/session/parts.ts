@@ -48,10 +48,20 @@ export function sessionParts(
   const gathering = new Gathering(auto);
   const flow = new Flow(transport, inbox.framer);
   const requests = new Requests(output, statements, auto);
-  if (auto !== undefined && statements !== undefined) statements.parsesAgain = true;
+  if (auto !== undefined && statements !== undefined) statements.made.parsesAgain = true;
   const sender = new UnitSender({ gathering, requests, output, framer: inbox.framer, auto, statements });
   const queryWaitTimeoutMs = context.clientLimits(identity.user).queryWaitMs;
-  const shared = { auto, gathering, sender, output, activity, transport, clock, queryWaitTimeoutMs };
+  const shared = {
+    auto,
+    gathering,
+    sender,
+    requests,
+    output,
+    activity,
+    transport,
+    clock,
+    queryWaitTimeoutMs,
+  };
   const leasing = new Leasing(client, pool, context, shared);
   return { activity, statements, auto, inbox, output, flow, gathering, sender, leasing };
 }

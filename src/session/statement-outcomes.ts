@@ -9,10 +9,14 @@ import type { SharedStatement } from "../pool/prepared.ts";
 import type { RequestOutcome } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
 
-/** The client's own notes. */
-export interface StatementNotes {
+/** The client's own notes of its names. */
+export interface NameNotes {
   commit(change: NameChange): void;
   drop(change: NameChange): void;
+}
+
+/** Notes of what is on its way to servers. */
+export interface SentNotes {
   /** Whether nothing has been sent since that changes the same statement. */
   isLast(sent: SentChange): boolean;
   /** It is known now whether the server holds the statement. */
@@ -27,9 +31,9 @@ export class NameChange implements RequestOutcome {
   readonly statement: SharedStatement | undefined;
   /** The batch it was sent in. */
   readonly batch: number;
-  readonly #notes: StatementNotes;
+  readonly #notes: NameNotes;
 
-  constructor(notes: StatementNotes, name: string, statement: SharedStatement | undefined, batch: number) {
+  constructor(notes: NameNotes, name: string, statement: SharedStatement | undefined, batch: number) {
     this.#notes = notes;
     this.name = name;
     this.statement = statement;
@@ -57,7 +61,7 @@ export class SentChange implements RequestOutcome {
   /** Whether the server holds the statement after this; once the reply is in. */
   #holds = false;
   readonly #makes: boolean;
-  readonly #notes: StatementNotes;
+  readonly #notes: SentNotes;
   readonly #server: Server;
   /** The change of the same statement before, which was not answered when this one was sent. */
   readonly #before: SentChange | undefined;
@@ -65,7 +69,7 @@ export class SentChange implements RequestOutcome {
   readonly #droppedBefore: number;
 
   constructor(
-    notes: StatementNotes,
+    notes: SentNotes,
     server: Server,
     sent: {
       readonly name: string;

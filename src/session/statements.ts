@@ -17,11 +17,14 @@ import {
   withName,
 } from "../pool/prepared.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
-import { type Server, unnamedUnknown } from "../pool/server.ts";
+import { type ForeignNames, type Server, unnamedUnknown } from "../pool/server.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
+import type { FoundStatements } from "./auto/ledger.ts";
+import { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
+import { SqlStatements } from "./sql-statements.ts";
 import {
   appendWhole,
   endOfName,
@@ -31,7 +34,7 @@ import {
   renamed,
   saysPlanIsStale,
 } from "./statement-messages.ts";
-import { NameChange, SentChange, type StatementNotes } from "./statement-outcomes.ts";
+import { NameChange, type NameNotes, type SentChange } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
@@ -41,14 +44,14 @@ const droppingSql = /deallocate|discard/i;
 /** Longer queries are not searched for it to their end. */
 const searchedBytesMax = 4096;
 
-export class ClientStatements implements StatementNotes {
+export class ClientStatements implements NameNotes {
   readonly #registry: StatementRegistry;
   /** As it is by the replies that are in. Holds one reference to each statement. */
   readonly #named = new Map<string, SharedStatement>();
   /** The last change of a name that is not answered yet. */
   readonly #pending = new Map<string, NameChange>();
-  /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
-  readonly #sent = new Map<string, SentChange>();
+  /** What servers have of the shared statements. */
+  readonly made: MadeStatements;
   readonly #unnamed = new UnnamedStatement();
   /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
   #batch = 0;
@@ -62,19 +65,16 @@ export class ClientStatements implements StatementNotes {
   #raw = false;
   /** How often something was sent that makes one there. */
   rawChanges = 0;
+  readonly #sql = new SqlStatements();
+  /** Counts the changes of what the client's names mean. */
+  #version = 0;
   /** The name that was used last, for who has several for one statement. */
   #lastUsed = "";
-  /** The batch began outside of any transaction. */
-  #outside = false;
-  /**
-   * What a server has parsed already it is made to parse again: nobody would take care if it turned out to be out of
-   * date (unit-sender.ts).
-   */
-  parsesAgain = false;
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
     this.#registry = registry;
+    this.made = new MadeStatements(registry.statistics, (change) => this.#answered(change));
     this.#onCertain = onCertain;
   }
 
@@ -111,7 +111,7 @@ export class ClientStatements implements StatementNotes {
    * no end.
    */
   mustWait(message: Framer): boolean {
-    if (this.#pending.size === 0 && this.#sent.size === 0 && this.#dropping === undefined) return false;
+    if (this.#pending.size === 0 && !this.made.pending && this.#dropping === undefined) return false;
     const { type, buffer, start, end } = message;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return false;
@@ -121,7 +121,7 @@ export class ClientStatements implements StatementNotes {
     const statement =
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
-    const sent = statement === undefined ? undefined : this.#sent.get(statement.name);
+    const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
     this.#awaited = this.#earlier(this.#pending.get(name)) ?? this.#earlier(sent) ?? this.#dropping;
     return this.#awaited !== undefined;
   }
@@ -145,6 +145,8 @@ export class ClientStatements implements StatementNotes {
   clear(): void {
     for (const statement of this.#named.values()) this.#registry.release(statement);
     this.#named.clear();
+    this.#sql.clear();
+    this.#version++;
   }
 
   /** The client is gone: replies that are still to come change nothing any more. */
@@ -157,6 +159,7 @@ export class ClientStatements implements StatementNotes {
   commit(change: NameChange): void {
     if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
     this.#answered(change);
+    this.#version++;
     const before = this.#named.get(change.name);
     if (before !== undefined) this.#registry.release(before);
     this.#named.delete(change.name);
@@ -170,15 +173,6 @@ export class ClientStatements implements StatementNotes {
     if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
     this.#answered(change);
     if (change.statement !== undefined) this.#registry.release(change.statement);
-  }
-
-  isLast(sent: SentChange): boolean {
-    return this.#sent.get(sent.name) === sent;
-  }
-
-  settle(sent: SentChange): void {
-    if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
-    this.#answered(sent);
   }
 
   /** The server's error or notice for the client, in the client's names. */
@@ -206,6 +200,7 @@ export class ClientStatements implements StatementNotes {
 
   /** The client's Parse with this body is answered here, since no server need know of it. Returns false if it must. */
   adopt(name: string, body: Buffer): boolean {
+    if (this.#sql.has(name)) return false;
     if (name === "") {
       this.#unnamed.set(body.toString("latin1"));
       return true;
@@ -213,6 +208,7 @@ export class ClientStatements implements StatementNotes {
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
     this.#named.set(name, this.#registry.acquire(body));
+    this.#version++;
     return true;
   }
 
@@ -226,6 +222,8 @@ export class ClientStatements implements StatementNotes {
    * the client gives it back. `alone`: and nobody else's. To be called between batches.
    */
   enterRaw(server: Server, output: Output, alone: boolean): void {
+    // Whatever it is, it fails, and so would what is sent here.
+    if (server.replies.status === TransactionStatus.failed) return;
     const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
       server.replies.push(request, Handling.swallow, outcome);
       appendWhole(output, server, message);
@@ -238,6 +236,8 @@ export class ClientStatements implements StatementNotes {
     if (this.#raw) return;
     this.#raw = true;
     this.rawChanges++;
+    const { foreignNames } = server;
+    if (foreignNames !== undefined && this.left(foreignNames)) return;
     const names = new Set([...this.#named.keys(), ...this.#pending.keys()]);
     for (const name of names) {
       const statement = this.find(name);
@@ -246,6 +246,10 @@ export class ClientStatements implements StatementNotes {
       // One that cannot be made any more must not keep the others from being made.
       send(Request.sync, syncMessage);
     }
+    for (const query of this.#sql.queries()) {
+      send(Request.query, query, unheard);
+      server.unnamed = undefined;
+    }
   }
 
   /** The server it has, has its statements under its own names. */
@@ -253,24 +257,59 @@ export class ClientStatements implements StatementNotes {
     return this.#raw;
   }
 
-  /** The client gives its server back. Returns whether there may be statements with names of the client's on it. */
-  leaveRaw(): boolean {
-    const left = this.#raw;
+  /** SQL has prepared something. */
+  preparedBySql(): boolean {
+    return this.#sql.size > 0;
+  }
+
+  /** Whether a message names something that SQL has prepared. */
+  namesSql(type: number, buffer: Buffer, start: number, end: number): boolean {
+    if (this.#sql.size === 0) return false;
+    const nameStart = nameStartOf(type, buffer, start, end);
+    const nameEnd = nameStart === undefined ? -1 : buffer.indexOf(0, nameStart);
+    if (nameStart === undefined || nameEnd < 0 || nameEnd >= end) return false;
+    return this.#sql.has(buffer.toString("latin1", nameStart, nameEnd));
+  }
+
+  /** Whether the names on a server are this client's, as they are now. */
+  left({ owner, version }: ForeignNames): boolean {
+    return owner === this && version === this.#version;
+  }
+
+  /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
+  leaveRaw(server: Server, known: boolean): void {
+    if (!this.#raw) return;
     this.#raw = false;
-    return left;
+    const empty = this.#named.size === 0 && this.#sql.size === 0;
+    if (known && empty) server.foreignNames = undefined;
+    else server.foreignNames = { owner: this, version: known ? this.#version : -1 };
   }
 
   /**
-   * What the server had of what the protocol made, when `rawChanges` was as it is told here: SQL may have dropped the
-   * rest.
+   * What the server had that is not shared, when `rawChanges` was as it is told here: SQL may have dropped the rest.
+   * Returns whether all of it can be made on another server.
    */
-  retain(names: ReadonlySet<string>, rawChanges: number): void {
-    if (!this.#raw || this.#pending.size > 0 || rawChanges !== this.rawChanges) return;
-    for (const [name, statement] of this.#named) {
-      if (names.has(name)) continue;
-      this.#named.delete(name);
-      this.#registry.release(statement);
+  found(
+    server: Server,
+    statements: FoundStatements,
+    { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
+  ): boolean {
+    const whole = this.#raw && this.#pending.size === 0 && rawChanges === this.rawChanges;
+    this.#version++;
+    if (whole) {
+      this.#sql.clear();
+      for (const [name, statement] of this.#named) {
+        if (statements.has(name)) continue;
+        this.#named.delete(name);
+        this.#registry.release(statement);
+      }
     }
+    for (const [name, text] of statements) {
+      if (text !== undefined && !this.#sql.has(name)) this.#sql.add(name, text, preparesOne);
+    }
+    // Code that nobody has seen has prepared something; what else the client has is not there.
+    if (!this.#raw && statements.size > 0) server.foreignNames = { owner: this, version: -1 };
+    return this.#sql.portable;
   }
 
   /** Body of the Parse that made the client's unnamed statement. */
@@ -374,23 +413,7 @@ export class ClientStatements implements StatementNotes {
     const statement = this.#registry.acquire(body);
     const change = new NameChange(this, name, statement, this.#batch);
     this.#pending.set(name, change);
-    const held = server.prepared.get(statement.name);
-    if (held === true && this.#parsesForSure(server)) {
-      server.replies.push(Request.parse, Handling.synthesise, change);
-      return;
-    }
-    this.#make(server, output, statement, Handling.forward, change);
-  }
-
-  /**
-   * Whether the server would carry out a Parse that it has carried out before. In a transaction only it knows: the
-   * transaction may have failed, and may have changed what the text means.
-   */
-  #parsesForSure({ replies }: Server): boolean {
-    if (replies.betweenUnits)
-      this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
-    // A server that skips it needs no Parse to do so.
-    return (this.#outside && !this.parsesAgain) || replies.skipping;
+    this.made.parse(server, output, statement, change, this.#batch);
   }
 
   /**
@@ -398,7 +421,7 @@ export class ClientStatements implements StatementNotes {
    * made to prepare a statement that it has, and its answer is told with the client's name.
    */
   #parseAgain(server: Server, output: Output, name: string, existing: SharedStatement, body: Buffer): void {
-    this.#ensure(server, output, existing);
+    this.made.ensure(server, output, existing, this.#batch);
     this.#registry.statistics.serverParseCount++;
     server.replies.push(Request.parse, Handling.forward, {
       errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, name) },
@@ -442,45 +465,8 @@ export class ClientStatements implements StatementNotes {
       this.#registry.statistics.bindCount++;
       server.endsTransaction ||= statement.endsTransaction;
     }
-    this.#ensure(server, output, statement);
+    this.made.ensure(server, output, statement, this.#batch);
     server.replies.push(request, handling);
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));
-  }
-
-  #ensure(server: Server, output: Output, statement: SharedStatement): void {
-    if (server.prepared.get(statement.name) === true) return;
-    this.#make(server, output, statement, Handling.swallow, undefined);
-  }
-
-  /**
-   * Sends the Parse of a statement, after its Close if the server has it, then the Close of the one that has to go for
-   * it. In this order, because if both are skipped the first note is gone before the second is made again.
-   */
-  #make(
-    server: Server,
-    output: Output,
-    statement: SharedStatement,
-    handling: Handling,
-    change: NameChange | undefined,
-  ): void {
-    this.#registry.statistics.serverParseCount++;
-    if (server.prepared.has(statement.name) && !server.replies.skipping) {
-      server.replies.push(Request.close, Handling.swallow, this.#sending(server, statement.name, false));
-      appendWhole(output, server, encodeClose("statement", statement.name));
-    }
-    const evicted = server.prepared.set(statement.name, true);
-    const sent = this.#sending(server, statement.name, true, change);
-    server.replies.push(Request.parse, handling, sent);
-    appendWhole(output, server, statement.parseMessage);
-    if (evicted === undefined) return;
-    server.replies.push(Request.close, Handling.swallow, this.#sending(server, evicted[0], false));
-    appendWhole(output, server, encodeClose("statement", evicted[0]));
-  }
-
-  #sending(server: Server, name: string, makes: boolean, change?: NameChange): SentChange {
-    const before = this.#sent.get(name);
-    const sent = new SentChange(this, server, { name, makes, batch: this.#batch, before, change });
-    this.#sent.set(name, sent);
-    return sent;
   }
 }

@@ -117,12 +117,12 @@ export class UnitSender {
     }
     this.#askedBefore = server.replies.asked - this.#answered;
     server.replies.skipsParameters = this.#described;
-    statements.parsesAgain = false;
+    statements.made.parsesAgain = false;
     for (let i = 0; i < unit.length; i++) {
       if (i >= this.#answered) this.#forward(server, unit, i);
       else if (unit.type(i) === Frontend.bind) this.#bindAgain(server, unit, i);
     }
-    statements.parsesAgain = true;
+    statements.made.parsesAgain = true;
   }
 
   /** The unit is answered. */

@@ -9,12 +9,14 @@ import { type Client, execute, Pooled, parse, sync } from "./pooled.ts";
 const place = useLab();
 let pooled: Pooled;
 
-/** What a function does to its session, how the session shows it, and what ends it; without an end it is a setting, and follows its client. */
+/** What a function does to its session, how the session shows it, and what ends it; without an end it follows its client. */
 interface Deed {
   readonly body: string;
   readonly shows: string;
   readonly as: string;
   readonly end?: string;
+  /** Takes it away, where no reservation has to end. */
+  readonly drop?: string;
 }
 
 const deeds: Readonly<Record<string, Deed>> = {
@@ -50,7 +52,7 @@ const deeds: Readonly<Record<string, Deed>> = {
     shows:
       "select coalesce(string_agg(name, ','), 'none') from pg_prepared_statements where not name like 'pgsluice_%'",
     as: "left_over",
-    end: "deallocate left_over",
+    drop: "deallocate left_over",
   },
   temporary: {
     body: "create temp table left_over (a int);",
@@ -115,7 +117,7 @@ async function run(client: Client, sql: string): Promise<void> {
 }
 
 describe.each(Object.keys(deeds))("%s", (name) => {
-  const { shows, as, end } = deeds[name] as Deed;
+  const { shows, as, end, drop } = deeds[name] as Deed;
 
   test.each(Object.keys(ways))("in the code of a %s", async (way) => {
     using hostile = await pooled.connect();
@@ -158,7 +160,7 @@ describe.each(Object.keys(deeds))("%s", (name) => {
     await run(hostile, `select do_${name}()`);
     await run(hostile, "rollback");
     // These two outlive it.
-    if (name === "lock" || name === "prepare") await run(hostile, end ?? "");
+    if (name === "lock" || name === "prepare") await run(hostile, end ?? drop ?? "");
     expect(await hostile.value(shows)).toBe(before);
     using other = await pooled.connect();
     expect(await other.value(shows)).toBe(before);

@@ -16,7 +16,7 @@ import { WriteFloor } from "../../cluster/floor.ts";
 import type { RouteHint } from "../../cluster/need.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
-import { setConfig, settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
+import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
@@ -37,7 +37,7 @@ import type { ListeningPeer } from "./listening/peer.ts";
 import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
-import { afterResetAll, lexicalSettings, untrackedOf } from "./settings.ts";
+import { afterResetAll, lexicalSettings, queryBehindResets, untrackedOf } from "./settings.ts";
 import { Signals } from "./signals.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
@@ -141,8 +141,9 @@ export class AutoSession {
 
   /** Whether a server has what the client has, and nothing that others have left. */
   fits(server: Server): boolean {
-    const { taintedBy, parameters } = server;
-    if (server.hasForeignNames || (taintedBy !== undefined && taintedBy !== this.#client.id)) return false;
+    const { foreignNames, taintedBy, parameters } = server;
+    if (foreignNames !== undefined && foreignNames.owner !== this.#statements) return false;
+    if (taintedBy !== undefined && taintedBy !== this.#client.id) return false;
     return parameters.tracked.equals(this.#client.parameters);
   }
 
@@ -180,6 +181,8 @@ export class AutoSession {
 
   /** A message of the client, as it comes. `whole`: it is not only the first part. `server`: the one it is sent to, if there is one. */
   note(type: number, buffer: Buffer, start: number, end: number, whole: boolean, server?: Server): void {
+    const bySql = this.#statements.namesSql(type, buffer, start, end);
+    if (bySql) this.#see(unknownStatement, server, nothing, 0, 0);
     this.keepsLoosely = false;
     switch (type) {
       case Frontend.query:
@@ -239,7 +242,7 @@ export class AutoSession {
     if (statement !== undefined) {
       const { body } = statement;
       this.#see(this.#database.ofStatement(statement, this.#lexical()), server, body, 0, body.indexOf(0));
-    } else if (this.#holdings.has(Reservation.prepare)) this.#see(unknownStatement, server, nothing, 0, 0);
+    } else if (this.#statements.preparedBySql()) this.#see(unknownStatement, server, nothing, 0, 0);
   }
 
   #lexical(): LexicalSettings | undefined {
@@ -281,7 +284,8 @@ export class AutoSession {
     }
     if (knowledge.asksPids) this.#home.ask(server);
     this.signals.due ||= knowledge.signals;
-    if (knowledge.namesPrepared || knowledge.listsPrepared) {
+    const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
+    if (uses || knowledge.listsPrepared) {
       this.#namesPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
       if (server?.replies.betweenUnits === true) this.#enterRaw(server, this.#output);
@@ -353,8 +357,8 @@ export class AutoSession {
     const { tracked } = server.parameters;
     let from: ParameterVector = tracked;
     let sends = false;
-    if (server.hasForeignNames) {
-      server.hasForeignNames = false;
+    if (server.foreignNames !== undefined && !this.#statements.left(server.foreignNames)) {
+      server.foreignNames = undefined;
       server.prepared.clear();
       this.#send(server, output, deallocateAll);
     }
@@ -392,15 +396,8 @@ export class AutoSession {
    */
   takeResets(server: Server): Buffer | undefined {
     const resets = this.#resets;
-    if (resets === undefined) return undefined;
     this.#resets = undefined;
-    const calls: string[] = [];
-    for (const [name, value] of this.#initial.entries()) {
-      if (server.connection.parameters.get(name) === value) continue;
-      const reset = resets.find((one) => one.name === undefined || one.name === name.toLowerCase());
-      if (reset !== undefined) calls.push(setConfig(name, value, reset.local));
-    }
-    return calls.length === 0 ? undefined : encodeQuery(`SELECT ${calls.join(", ")}`);
+    return resets && queryBehindResets(resets, this.#initial, server);
   }
 
   /** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */
@@ -465,13 +462,13 @@ export class AutoSession {
       return true;
     }
     pool.looseHolders.remove(this.#client.peer);
-    this.leave(server);
+    this.#statements.leaveRaw(server, true);
     return false;
   }
 
   /** The client has the server no more, be it that it gives it back or that it is gone. */
   leave(server: Server): void {
-    if (this.#statements.leaveRaw()) server.hasForeignNames = true;
+    this.#statements.leaveRaw(server, false);
   }
 
   /** What this client has done concerns others. */

@@ -103,6 +103,12 @@ export class AutoDatabase {
     return hidden ? hiding(knowledge) : knowledge;
   }
 
+  /** Whether a text is one PREPARE and nothing else. */
+  preparesOne(text: string): boolean {
+    const { effects, multiStatement } = this.classification.classify(Buffer.from(text), 0, text.length);
+    return effects[0]?.kind === "prepare" && !multiStatement;
+  }
+
   /** The class of a shared statement is kept with it. */
   ofStatement(statement: SharedStatement, settings?: LexicalSettings): Knowledge {
     const kept = statement.kept as Kept | undefined;

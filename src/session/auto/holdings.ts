@@ -202,7 +202,11 @@ export class Holdings {
     }
     if (this.#namesHidden) found |= Reservation.opaque_setting;
     if (findings.channels !== undefined) this.#listening.found(findings.channels);
-    if (findings.prepared !== undefined) this.#statements.retain(findings.prepared, rawChanges);
+    if (findings.prepared !== undefined) {
+      const preparesOne = (text: string): boolean => this.#database.preparesOne(text);
+      const portable = this.#statements.found(server, findings.prepared, { rawChanges, preparesOne });
+      if (!portable) found |= Reservation.prepare;
+    }
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
     this.#setReservations(kept | found);

@@ -16,12 +16,15 @@ const rowsBytesMax = 1024 * 1024;
 const equals = "OPERATOR(pg_catalog.=)";
 /** Those of transactions, `transaction_isolation` and its kin, end with one, although they are listed as the session's. */
 const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND NOT pg_catalog.starts_with(name, 'transaction_') UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
-const preparedPart = `SELECT 'p', name, '', from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_')`;
+const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '' END, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_')`;
 /** Everything in a schema depends on it. */
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
 const cursorsPart = "(SELECT 'h', '', '', '' FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1)";
 const channelsPart = "SELECT 'n', channel, '', '' FROM pg_catalog.pg_listening_channels() AS channel";
+
+/** The text of what SQL prepared; undefined for what the protocol prepared. */
+export type FoundStatements = ReadonlyMap<string, string | undefined>;
 
 /** What the ledger found. */
 export interface Findings {
@@ -33,8 +36,8 @@ export interface Findings {
   readonly settings: ReadonlyMap<string, string> | undefined;
   /** Among the settings are some that only a superuser may set. */
   readonly privileged: boolean;
-  /** Names of statements that the protocol prepared, other than shared ones; undefined if they were not looked at. */
-  readonly prepared: ReadonlySet<string> | undefined;
+  /** Prepared statements other than shared ones, by their names (latin1, byte for byte); undefined if they were not looked at. */
+  readonly prepared: FoundStatements | undefined;
   /** What the session listens to; undefined: not looked at. */
   readonly channels: readonly string[] | undefined;
 }
@@ -111,7 +114,7 @@ export class LedgerReader {
   findings(): Findings | undefined {
     if (this.#bytes > rowsBytesMax) return undefined;
     const settings = new Map<string, string>();
-    const prepared = new Set<string>();
+    const prepared = new Map<string, string | undefined>();
     const channels: string[] = [];
     let reservations = 0;
     let privileged = false;
@@ -123,8 +126,10 @@ export class LedgerReader {
           if (detail !== "user") privileged = true;
           break;
         case "p":
-          if (detail === "true") reservations |= Reservation.prepare;
-          else prepared.add(name ?? "");
+          prepared.set(
+            Buffer.from(name ?? "").toString("latin1"),
+            detail === "true" ? (value ?? "") : undefined,
+          );
           break;
         case "t":
           reservations |= Reservation.temp_object;

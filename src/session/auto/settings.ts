@@ -1,7 +1,9 @@
 /** Vectors of settings, as auto mode needs them. */
-import { isFollowed, ParameterVector } from "../../pool/parameters.ts";
+import { isFollowed, ParameterVector, setConfig } from "../../pool/parameters.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
+import { encodeQuery } from "../../wire/encode-frontend.ts";
+import type { Reset } from "./knowledge.ts";
 
 /** What a server has after RESET ALL, which leaves alone as whom it acts. */
 export function afterResetAll(server: Server): ParameterVector {
@@ -38,4 +40,19 @@ export function lexicalSettings(parameters: ParameterVector): LexicalSettings | 
   const conformingStrings = parameters.get("standard_conforming_strings") !== "off";
   const asciiSafe = !unsafeEncodings.has(parameters.get("client_encoding") ?? "");
   return conformingStrings && asciiSafe ? undefined : { conformingStrings, asciiSafe };
+}
+
+/** What sets those settings again with which the client began, but the server did not, when they have been reset. */
+export function queryBehindResets(
+  resets: readonly Reset[],
+  initial: ParameterVector,
+  server: Server,
+): Buffer | undefined {
+  const calls: string[] = [];
+  for (const [name, value] of initial.entries()) {
+    if (server.connection.parameters.get(name) === value) continue;
+    const reset = resets.find((one) => one.name === undefined || one.name === name.toLowerCase());
+    if (reset !== undefined) calls.push(setConfig(name, value, reset.local));
+  }
+  return calls.length === 0 ? undefined : encodeQuery(`SELECT ${calls.join(", ")}`);
 }

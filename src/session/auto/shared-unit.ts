@@ -14,6 +14,7 @@ import { Backend, TransactionStatus } from "../../wire/constants.ts";
 import type { Activity } from "../activity.ts";
 import type { Gathering } from "../gathering.ts";
 import type { Output } from "../output.ts";
+import type { Requests } from "../requests.ts";
 import type { UnitSender } from "../unit-sender.ts";
 import type { AutoSession } from "./auto.ts";
 
@@ -22,6 +23,7 @@ export interface SharingParts {
   readonly auto: AutoSession;
   readonly gathering: Gathering;
   readonly sender: UnitSender;
+  readonly requests: Requests;
   readonly output: Output;
   readonly activity: Activity;
   readonly transport: Transport;

@@ -12,6 +12,7 @@ import type { Waiter } from "../../pool/waiters.ts";
 import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import { decodeBackend } from "../../wire/decode-backend.ts";
 import { leaveServer } from "../handover.ts";
+import { saysPlanIsStale } from "../statement-messages.ts";
 import type { SharingClient, SharingParts } from "./shared-unit.ts";
 
 /**
@@ -164,6 +165,8 @@ export class StandbyRead implements Waiter, ServerOwner {
   #isOwn(bytes: Buffer, at: number): boolean {
     const end = at + 1 + bytes.readInt32BE(at + 1);
     if (end > bytes.length) return false;
+    // On the primary the statement is parsed anew.
+    if (saysPlanIsStale(bytes.subarray(at, end))) return true;
     const message = decodeBackend(bytes, at, end);
     return message.kind === "ErrorResponse" && standbysOwn.test(message.fields.code);
   }
@@ -179,7 +182,7 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   onWords(message: Buffer): Buffer {
-    return this.#parts.requests.reword(message);
+    return this.#server === undefined ? message : this.#parts.requests.reword(this.#server, message);
   }
 
   /** What a standby reports is about itself. */

@@ -1,0 +1,116 @@
+/**
+ * Makes shared statements on servers for one client, and follows what becomes of it. What is sent is noted at once;
+ * the note is confirmed or taken back when the reply is in (statement-outcomes.ts).
+ */
+import type { SharedStatement } from "../pool/prepared.ts";
+import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import type { Server } from "../pool/server.ts";
+import type { Statistics } from "../pool/statistics.ts";
+import { TransactionStatus } from "../wire/constants.ts";
+import { encodeClose } from "../wire/encode-frontend.ts";
+import type { Output } from "./output.ts";
+import { appendWhole } from "./statement-messages.ts";
+import { type NameChange, SentChange, type SentNotes } from "./statement-outcomes.ts";
+
+export class MadeStatements implements SentNotes {
+  /**
+   * What a server has parsed already it is made to parse again: nobody would take care if it turned out to be out of
+   * date (unit-sender.ts).
+   */
+  parsesAgain = false;
+  /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
+  readonly #sent = new Map<string, SentChange>();
+  readonly #statistics: Statistics;
+  readonly #onAnswered: (change: RequestOutcome) => void;
+  /** The batch began outside of any transaction. */
+  #outside = false;
+
+  constructor(statistics: Statistics, onAnswered: (change: RequestOutcome) => void) {
+    this.#statistics = statistics;
+    this.#onAnswered = onAnswered;
+  }
+
+  /** Something is not answered yet. */
+  get pending(): boolean {
+    return this.#sent.size > 0;
+  }
+
+  /** The last change of the statement called so on servers, if it is not answered yet. */
+  pendingChange(serverName: string): SentChange | undefined {
+    return this.#sent.get(serverName);
+  }
+
+  /** The client's Parse of a statement, sent in the client's batch `batch`: forwarded, or answered if the server has the statement. */
+  parse(server: Server, output: Output, statement: SharedStatement, change: NameChange, batch: number): void {
+    if (server.prepared.get(statement.name) === true && this.#parsesForSure(server)) {
+      server.replies.push(Request.parse, Handling.synthesise, change);
+      return;
+    }
+    this.#make(server, output, statement, batch, change);
+  }
+
+  /** The server has the statement for what follows. */
+  ensure(server: Server, output: Output, statement: SharedStatement, batch: number): void {
+    if (server.prepared.get(statement.name) !== true) this.#make(server, output, statement, batch, undefined);
+  }
+
+  isLast(sent: SentChange): boolean {
+    return this.#sent.get(sent.name) === sent;
+  }
+
+  settle(sent: SentChange): void {
+    if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
+    this.#onAnswered(sent);
+  }
+
+  /**
+   * Whether the server would carry out a Parse that it has carried out before. In a transaction only it knows: the
+   * transaction may have failed, and may have changed what the text means.
+   */
+  #parsesForSure({ replies }: Server): boolean {
+    if (replies.betweenUnits) {
+      this.#outside = replies.length === 0 && replies.status === TransactionStatus.idle;
+    }
+    // A server that skips it needs no Parse to do so.
+    return (this.#outside && !this.parsesAgain) || replies.skipping;
+  }
+
+  /**
+   * Sends the Parse of a statement, after its Close if the server has it, then the Close of the one that has to go for
+   * it. In this order, because if both are skipped the first note is gone before the second is made again.
+   */
+  #make(
+    server: Server,
+    output: Output,
+    statement: SharedStatement,
+    batch: number,
+    change: NameChange | undefined,
+  ): void {
+    const { name } = statement;
+    this.#statistics.serverParseCount++;
+    if (server.prepared.has(name) && !server.replies.skipping) this.#close(server, output, name, batch);
+    const evicted = server.prepared.set(name, true);
+    const sent = this.#sending(server, { name, makes: true, batch, change });
+    server.replies.push(Request.parse, change === undefined ? Handling.swallow : Handling.forward, sent);
+    appendWhole(output, server, statement.parseMessage);
+    if (evicted !== undefined) this.#close(server, output, evicted[0], batch);
+  }
+
+  #close(server: Server, output: Output, name: string, batch: number): void {
+    server.replies.push(
+      Request.close,
+      Handling.swallow,
+      this.#sending(server, { name, makes: false, batch }),
+    );
+    appendWhole(output, server, encodeClose("statement", name));
+  }
+
+  #sending(
+    server: Server,
+    change: { name: string; makes: boolean; batch: number; change?: NameChange | undefined },
+  ): SentChange {
+    const sent = new SentChange(this, server, { ...change, before: this.#sent.get(change.name) });
+    this.#sent.set(change.name, sent);
+    return sent;
+  }
+}
