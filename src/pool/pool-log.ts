@@ -23,11 +23,8 @@ export class PoolLog {
     this.#logger.info({ ...this.#labels(server), reason }, "closing server");
   }
 
-  /** Its connection is gone: by our own doing if it is closed already. A mistake of ours is told in any case. */
-  lost(server: Server, error: Failure): void {
-    if (error.source === "internal") this.mistake(server, error.cause);
-    if (server.closed) return;
-    this.#logger.warn({ ...this.#labels(server), reason: error.message }, "server lost");
+  lost(server: Server, reason: string): void {
+    this.#logger.warn({ ...this.#labels(server), reason }, "server lost");
   }
 
   connectQueryFailed(server: Server, reason: string): void {

@@ -39,7 +39,6 @@ import { type Accepted, Listener } from "./listener.ts";
 import { Nodes } from "./nodes.ts";
 import type { PoolerOptions } from "./pooler-options.ts";
 import { Pools } from "./pools.ts";
-import { ReadRouting } from "./read-routing.ts";
 import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { Sockets } from "./sockets.ts";
@@ -173,7 +172,6 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly #credentials = new Credentials();
   readonly pools: Pools;
   readonly nodes: Nodes;
-  readonly #reads: ReadRouting;
   readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
   readonly consoles: Consoles;
@@ -207,7 +205,6 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
-    this.#reads = new ReadRouting(this);
     this.consoles = new Consoles(this);
     if (seat !== undefined) this.consoles.assume(seat.state);
     this.#onReload = options.onReload;
@@ -362,10 +359,6 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   cancelsForLostClients(): boolean {
     return this.#config.pgsluice.cancel_on_client_disconnect;
-  }
-
-  reading(): ReadRouting | undefined {
-    return this.#reads.active;
   }
 
   autoDatabase(pool: Pool): AutoDatabase {
