@@ -32,10 +32,14 @@ async function connectAll(pooled: Pooled, count: number): Promise<Client[]> {
   return await Promise.all(Array.from({ length: count }, () => pooled.connect()));
 }
 
-/** Runs the statement until it is known to be brief, and shares. */
-async function warm(pooled: Pooled, client: Client, sql: string): Promise<void> {
+/**
+ * Runs the statement until it is known to be brief, and shares. By a client of its own each time: whoever has run something before
+ * the catalogs were read keeps its server for a while, if nobody wants it.
+ */
+async function warm(pooled: Pooled, sql: string): Promise<void> {
   const before = (await counts(pooled))["units"] ?? 0;
   await waitUntil(async () => {
+    using client = await pooled.connect();
     await client.value(sql);
     return ((await counts(pooled))["units"] ?? 0) > before;
   }, `shared: ${sql}`);
@@ -53,7 +57,7 @@ describe("a pipeline", () => {
   test("serves many clients at once, each with its own answers, over few servers", async () => {
     await using pooled = await multiplexed(2);
     const clients = await connectAll(pooled, 40);
-    await warm(pooled, clients[0] as Client, "select 1");
+    await warm(pooled, "select 1");
     await Promise.all(
       clients.map(async (client, index) => {
         for (let round = 0; round < 25; round++) {
@@ -72,7 +76,7 @@ describe("a pipeline", () => {
   test("runs prepared and unnamed statements of the extended protocol between others", async () => {
     await using pooled = await multiplexed(1);
     const clients = await connectAll(pooled, 12);
-    await warm(pooled, clients[0] as Client, "select 0");
+    await warm(pooled, "select 0");
     const bound = (statement: string, value: number) =>
       [
         {
@@ -111,7 +115,7 @@ describe("a pipeline", () => {
   test("an error is its own client's only", async () => {
     await using pooled = await multiplexed(1);
     const clients = await connectAll(pooled, 10);
-    await warm(pooled, clients[0] as Client, "select 1/1");
+    await warm(pooled, "select 1/1");
     await Promise.all(
       clients.map(async (client, index) => {
         for (let round = 0; round < 20; round++) {
@@ -130,7 +134,7 @@ describe("a pipeline", () => {
     const clients = await connectAll(pooled, 12);
     for (const [index, client] of clients.entries())
       await client.run(`set work_mem = '${1000 + (index % 3)}kB'`);
-    await warm(pooled, clients[0] as Client, "select current_setting('work_mem')");
+    await warm(pooled, "select current_setting('work_mem')");
     await Promise.all(
       clients.map(async (client, index) => {
         for (let round = 0; round < 20; round++) {
@@ -146,7 +150,7 @@ describe("a pipeline", () => {
     const readers = await connectAll(pooled, 20);
     const writer = await pooled.connect();
     await writer.run("create table if not exists written (a int)");
-    await warm(pooled, readers[0] as Client, "select 2");
+    await warm(pooled, "select 2");
     let written = false;
     const reading = readers.map(async (client) => {
       let answers = 0;
@@ -172,7 +176,7 @@ describe("in front of a pipeline", () => {
     await place.lab.primary.query("create table if not exists locked (a int)");
     const pooled = await multiplexed(1);
     const clients = await connectAll(pooled, count);
-    await warm(pooled, clients[0] as Client, counting);
+    await warm(pooled, counting);
     return {
       pooled,
       clients,
@@ -252,7 +256,7 @@ describe("in front of a pipeline", () => {
     );
     await using pooled = await multiplexed(2);
     const [slow, ...others] = (await connectAll(pooled, 6)) as [Client, ...Client[]];
-    await warm(pooled, slow, "select text from texts where id = 1");
+    await warm(pooled, "select text from texts where id = 1");
     slow.raw.stream.pause();
     slow.send(query("select text from texts where id = 2"));
     for (const client of others) client.send(query("select text from texts where id = 1"));
@@ -271,7 +275,7 @@ test("cancel requests at random hit only those who asked", async () => {
   await using pooled = await multiplexed(2);
   const sql = "select count(*) from generate_series(1, 1000)";
   const clients = await connectAll(pooled, 12);
-  await warm(pooled, clients[0] as Client, sql);
+  await warm(pooled, sql);
   let cancelled = 0;
   await Promise.all(
     clients.map(async (client, index) => {
@@ -296,7 +300,7 @@ test("cancel requests at random hit only those who asked", async () => {
 test("a pool that is paused gets everything back, and goes on where it was", async () => {
   await using pooled = await multiplexed(1);
   const clients = await connectAll(pooled, 10);
-  await warm(pooled, clients[0] as Client, "select 3");
+  await warm(pooled, "select 3");
   pooled.pooler.pauseServers();
   await pooled.untilServers(0);
   for (const client of clients) client.send(query("select 3"));
@@ -315,7 +319,7 @@ test("multiplex = false switches it off, for one database too", async () => {
 test("a statement that says so in a comment has its server for itself", async () => {
   await using pooled = await multiplexed(1);
   using client = await pooled.connect();
-  await warm(pooled, client, "select 1");
+  await warm(pooled, "select 1");
   const { units } = await counts(pooled);
   // As often as is enough for others to be called brief.
   for (let round = 0; round < 10; round++)
@@ -348,8 +352,8 @@ describe("multiplex_coalesce", () => {
   test("runs what is the same and waits only once, and answers everybody", async () => {
     await using pooled = await multiplexed(1, { multiplex_coalesce: true });
     const clients = await connectAll(pooled, 8);
-    await warm(pooled, clients[0] as Client, "select 1 as a");
-    await warm(pooled, clients[0] as Client, "select now()");
+    await warm(pooled, "select 1 as a");
+    await warm(pooled, "select now()");
     const before = await counts(pooled);
     const same = await waiting(pooled, clients, Array(8).fill("select now()"));
     expect(new Set(same).size).toBe(1);
@@ -367,7 +371,7 @@ describe("multiplex_coalesce", () => {
     await using pooled = await multiplexed(1, { multiplex_coalesce: true });
     const clients = await connectAll(pooled, 4);
     const sql = "select current_setting('TimeZone')";
-    await warm(pooled, clients[0] as Client, sql);
+    await warm(pooled, sql);
     await clients[1]?.run("set timezone = 'Asia/Tokyo'");
     await clients[3]?.run("set timezone = 'Asia/Tokyo'");
     const [first, second, third, fourth] = await waiting(pooled, clients, Array(4).fill(sql));
@@ -381,7 +385,7 @@ describe("multiplex_coalesce", () => {
     await using pooled = await multiplexed(1, { multiplex_coalesce: true });
     const clients = await connectAll(pooled, 5);
     const sql = "select 1 as a";
-    await warm(pooled, clients[0] as Client, sql);
+    await warm(pooled, sql);
     const canceled = await waiting(pooled, clients, Array(5).fill(sql), async () => {
       // The first in the queue is the one that would have run for all, the second one of those it would have run for.
       await clients[0]?.cancel();
@@ -404,7 +408,7 @@ describe("multiplex_coalesce", () => {
   test("an error is everyone's own", async () => {
     await using pooled = await multiplexed(1, { multiplex_coalesce: true });
     const clients = await connectAll(pooled, 3);
-    await warm(pooled, clients[0] as Client, "select 1 / 1");
+    await warm(pooled, "select 1 / 1");
     expect(await waiting(pooled, clients, Array(3).fill("select 1 / 0"))).toEqual(Array(3).fill("22012"));
     for (const client of clients) client.destroy();
   });

@@ -78,16 +78,24 @@ async function runAll(
   for (const [index, sql] of statements.entries()) {
     client.send({ kind: "Query", sql });
     const { error } = await outcomeOrEnd(client);
+    if (error === "closed") return { sqlstate: error, commits: index === statements.length - 1 };
     if (error !== undefined) return { sqlstate: error.code, commits: index === statements.length - 1 };
   }
   return { sqlstate: undefined, commits: true };
 }
 
-/** Up to ReadyForQuery, or to the end of the session. */
-async function outcomeOrEnd(client: Client): Promise<Outcome> {
+/**
+ * Up to ReadyForQuery, or to the end of the session. That comes without a word ("closed") where half an answer has
+ * reached the client already: a text would be taken for the rest of it.
+ */
+async function outcomeOrEnd(client: Client): Promise<Pick<Outcome, "error"> | { readonly error: "closed" }> {
   const messages = [];
   for (;;) {
-    const message = await client.raw.next("an answer");
+    const message = await client.raw.next("an answer").catch((error: unknown) => {
+      if (client.raw.isClosed) return undefined;
+      throw error;
+    });
+    if (message === undefined) return { error: "closed" };
     messages.push(message);
     const fatal = message.kind === "ErrorResponse" && message.fields.severity === "FATAL";
     if (fatal || message.kind === "ReadyForQuery") return outcomeOf(messages);
