@@ -34,7 +34,7 @@ import {
   renamed,
   saysPlanIsStale,
 } from "./statement-messages.ts";
-import { NameChange, type NameNotes, type SentChange } from "./statement-outcomes.ts";
+import { NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
@@ -52,7 +52,7 @@ export class ClientStatements implements NameNotes {
   readonly #pending = new Map<string, NameChange>();
   /** What servers have of the shared statements. */
   readonly made: MadeStatements;
-  readonly #unnamed = new UnnamedStatement();
+  readonly #unnamed = new UnnamedStatement((change) => this.#answered(change));
   /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
   #batch = 0;
   /** A Query that is not answered yet and may drop all statements. */
@@ -111,12 +111,18 @@ export class ClientStatements implements NameNotes {
    * no end.
    */
   mustWait(message: Framer): boolean {
-    if (this.#pending.size === 0 && !this.made.pending && this.#dropping === undefined) return false;
+    const { closing } = this.#unnamed;
+    const certain = this.#pending.size === 0 && !this.made.pending && this.#dropping === undefined;
+    if (certain && closing === undefined) return false;
     const { type, buffer, start, end } = message;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return false;
     const nameEnd = endOfName(buffer, nameStart, end);
-    if (nameEnd === nameStart) return false;
+    if (nameEnd === nameStart) {
+      const asks = type === Frontend.bind || type === Frontend.describe;
+      this.#awaited = asks ? this.#earlier(closing) : undefined;
+      return this.#awaited !== undefined;
+    }
     const name = buffer.toString("latin1", nameStart, nameEnd);
     const statement =
       this.find(name) ??
@@ -126,7 +132,7 @@ export class ClientStatements implements NameNotes {
     return this.#awaited !== undefined;
   }
 
-  #earlier(outcome: NameChange | SentChange | undefined): RequestOutcome | undefined {
+  #earlier(outcome: (RequestOutcome & { readonly batch: number }) | undefined): RequestOutcome | undefined {
     return outcome !== undefined && outcome.batch !== this.#batch ? outcome : undefined;
   }
 
@@ -379,7 +385,7 @@ export class ClientStatements implements NameNotes {
     const name = buffer.toString("latin1", start + headerBytes + 1, nameEnd);
     let outcome: RequestOutcome | undefined;
     if (name === "") {
-      outcome = this.#unnamed.close(server);
+      outcome = this.#unnamed.close(this.#batch);
     } else if (this.find(name) !== undefined) {
       const change = new NameChange(this, name, undefined, this.#batch);
       this.#pending.set(name, change);

@@ -15,6 +15,20 @@ export class UnnamedStatement {
   /** What it is by the replies that are in, and the last change of it. */
   #known: string | undefined;
   #change: RequestOutcome | undefined;
+  readonly #onAnswered: (change: RequestOutcome) => void;
+
+  /** `onAnswered`: a Close is answered. */
+  constructor(onAnswered: (change: RequestOutcome) => void) {
+    this.#onAnswered = onAnswered;
+  }
+
+  /**
+   * The client's Close, if it is not answered yet: until then nobody knows whether there is a statement, because no server
+   * hears of it. (What a Parse has become is known to the server, to which the message that asks is sent as well.)
+   */
+  get closing(): UnnamedClose | undefined {
+    return this.#change instanceof UnnamedClose ? this.#change : undefined;
+  }
 
   /** It is this from now on, whatever the server says. */
   set(body: string | undefined): void {
@@ -26,19 +40,24 @@ export class UnnamedStatement {
   /** The client's Parse is being sent. */
   parse(server: Server, body: string): RequestOutcome {
     server.unnamed = body;
-    return this.#changing(server, body);
+    return this.#changing(body, new UnnamedParse(this, server, body));
   }
 
   /** The client's Close; no server hears of it. */
-  close(server: Server): RequestOutcome {
-    return this.#changing(server, undefined);
+  close(batch: number): RequestOutcome {
+    return this.#changing(undefined, new UnnamedClose(this, batch));
   }
 
-  #changing(server: Server, body: string | undefined): RequestOutcome {
-    const change = new UnnamedChange(this, server, body);
+  #changing(body: string | undefined, change: UnnamedParse | UnnamedClose): RequestOutcome {
     this.body = body;
     this.#change = change;
     return change;
+  }
+
+  /** The reply to the Close is in, or it was skipped. */
+  closed(change: UnnamedClose): void {
+    if (this.#change === change) this.#change = undefined;
+    this.#onAnswered(change);
   }
 
   /** A change was carried out, or has dropped the old statement although it was refused. */
@@ -66,14 +85,38 @@ export class UnnamedStatement {
   }
 }
 
-/** The client's Parse or Close of the unnamed statement. Of a Close the server never hears. */
-class UnnamedChange implements RequestOutcome {
+/** The client's Close of the unnamed statement, of which the server never hears. */
+class UnnamedClose implements RequestOutcome {
+  readonly errorReply: undefined;
+  /** The number of the client's batch. */
+  readonly batch: number;
+  readonly #statement: UnnamedStatement;
+
+  constructor(statement: UnnamedStatement, batch: number) {
+    this.#statement = statement;
+    this.batch = batch;
+  }
+
+  onDone(): void {
+    this.#statement.commit(undefined);
+    this.#statement.closed(this);
+  }
+
+  onFailed(refused: boolean): void {
+    if (refused) this.#statement.commit(undefined);
+    this.#statement.drop(this);
+    this.#statement.closed(this);
+  }
+}
+
+/** The client's Parse of the unnamed statement. */
+class UnnamedParse implements RequestOutcome {
   readonly errorReply: undefined;
   readonly #statement: UnnamedStatement;
   readonly #server: Server;
-  readonly #text: string | undefined;
+  readonly #text: string;
 
-  constructor(statement: UnnamedStatement, server: Server, text: string | undefined) {
+  constructor(statement: UnnamedStatement, server: Server, text: string) {
     this.#statement = statement;
     this.#server = server;
     this.#text = text;
@@ -84,7 +127,7 @@ class UnnamedChange implements RequestOutcome {
   }
 
   onFailed(refused: boolean): void {
-    if (this.#text !== undefined) forgetOnServer(this.#server, this.#text);
+    forgetOnServer(this.#server, this.#text);
     // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
     if (refused) this.#statement.commit(undefined);
     this.#statement.drop(this);
