@@ -11,6 +11,7 @@
  * The rules are those of PostgreSQL's scan.l; positions are bytes. Bytes above 127 are letters, as there.
  */
 import { isUtf8 } from "node:buffer";
+import { byteTable } from "./byte-table.ts";
 
 export interface Lexed {
   /** Whether the text is UTF-8 without a zero byte. */
@@ -50,7 +51,12 @@ const space = 1;
 const letter = 2;
 const digit = 3;
 const operator = 4;
-const kinds: Uint8Array = byteKinds();
+const kinds: Uint8Array = byteTable(other, letter, [
+  [" \t\n\r\f\v", space],
+  ["0123456789", digit],
+  ["+-*/<>=~!@#%^&|`?", operator],
+  ["ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_", letter],
+]);
 
 export function lex(text: Buffer, bounds: LexBounds): Lexed {
   return new Lexer(text, bounds).run();
@@ -443,17 +449,4 @@ function isWordByte(byte: number): boolean {
 function isTagByte(byte: number): boolean {
   const kind = kinds[byte];
   return kind === letter || kind === digit;
-}
-
-function byteKinds(): Uint8Array {
-  const table = new Uint8Array(256).fill(other);
-  const set = (characters: string, kind: number): void => {
-    for (const character of characters) table[character.charCodeAt(0)] = kind;
-  };
-  set(" \t\n\r\f\v", space);
-  set("0123456789", digit);
-  set("+-*/<>=~!@#%^&|`?", operator);
-  set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_", letter);
-  table.fill(letter, 128);
-  return table;
 }

@@ -8,6 +8,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import { assert } from "../base/assert.ts";
+import { byteTable } from "./byte-table.ts";
 import { GenerationCache } from "./cache.ts";
 import { floatMark, integerDigitsMax, integerMark, stringMark } from "./lex.ts";
 
@@ -30,7 +31,18 @@ const slash = 9;
 const ampersand = 10;
 /** Only within quotes. */
 const high = 11;
-const kinds: Uint8Array = byteKinds();
+const kinds: Uint8Array = byteTable(foreign, high, [
+  [" \t\n\r\f\v+*<>=~!@#%^|`?()[],;:", plain],
+  ["ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_", letter],
+  ["0123456789", digit],
+  ["'", quote],
+  ['"', doubleQuote],
+  ["$", dollar],
+  [".", dot],
+  ["-", dash],
+  ["/", slash],
+  ["&", ampersand],
+]);
 
 interface Known<V> {
   readonly shape: Buffer;
@@ -261,23 +273,4 @@ function isText(text: Buffer, start: number, end: number): boolean {
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
-}
-
-function byteKinds(): Uint8Array {
-  const table = new Uint8Array(256).fill(foreign);
-  const set = (characters: string, kind: number): void => {
-    for (const character of characters) table[character.charCodeAt(0)] = kind;
-  };
-  set(" \t\n\r\f\v+*<>=~!@#%^|`?()[],;:", plain);
-  set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_", letter);
-  set("0123456789", digit);
-  set("'", quote);
-  set('"', doubleQuote);
-  set("$", dollar);
-  set(".", dot);
-  set("-", dash);
-  set("/", slash);
-  set("&", ampersand);
-  table.fill(high, 128);
-  return table;
 }
