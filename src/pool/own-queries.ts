@@ -8,9 +8,10 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
 import { Handling, Request } from "./replies.ts";
-import type { Server, ServerOwner } from "./server.ts";
+import type { Server } from "./server.ts";
 import type { ServerSet } from "./server-set.ts";
 import type { PoolSettings } from "./settings.ts";
+import { unseenOwner } from "./unseen.ts";
 
 /** A query is answered. If the connection breaks the pool hears of it from the server itself. */
 export type OnAnswered = (server: Server, error: string | undefined) => void;
@@ -52,21 +53,13 @@ export class OwnQueries {
     onAnswered: OnAnswered,
   ): void {
     this.#servers.moveUntil(server, state, this.#clock.now() + limitMs);
-    const owner: ServerOwner = {
-      onReplies: () => true,
-      onSettled: () => {
-        if (server.closed) return;
-        this.#servers.ownQueryDone(server);
-        server.lastUsedAtMs = this.#clock.now();
-        server.owner = undefined;
-        onAnswered(server, errorText(server));
-      },
-      onParameter: () => undefined,
-      onDropped: () => undefined,
-      onServerDrain: () => undefined,
-      onServerLost: () => undefined,
-    };
-    server.owner = owner;
+    server.owner = unseenOwner(() => {
+      if (server.closed) return;
+      this.#servers.ownQueryDone(server);
+      server.lastUsedAtMs = this.#clock.now();
+      server.owner = undefined;
+      onAnswered(server, errorText(server));
+    });
     server.unnamed = undefined;
     server.replies.push(Request.query, Handling.swallow);
     server.transport.write(encodeQuery(query));

@@ -3,6 +3,7 @@ import { type ParameterVector, settingsQueries } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
+import { unseenOwner } from "../pool/unseen.ts";
 import type { Output } from "./output.ts";
 
 /** Brings the server's settings to the client's, in the same write as what follows. Returns whether that takes anything. */
@@ -48,15 +49,8 @@ export function leaveServer(
 
 /** The client of `server` is gone, and all that it owes is an answer of our own: then it is reset and shared again. */
 export function releaseWhenSettled(pool: Pool, server: Server): void {
-  server.owner = {
-    onReplies: () => true,
-    onSettled: () => {
-      server.owner = undefined;
-      pool.release(server, true);
-    },
-    onParameter: () => undefined,
-    onDropped: () => undefined,
-    onServerDrain: () => undefined,
-    onServerLost: () => undefined,
-  };
+  server.owner = unseenOwner(() => {
+    server.owner = undefined;
+    pool.release(server, true);
+  });
 }

@@ -10,8 +10,8 @@ import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { ParameterVector, settingsQueries } from "../../pool/parameters.ts";
 import type { Pool } from "../../pool/pool.ts";
-import { Handling, Request } from "../../pool/replies.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
+import { askUnseen } from "../../pool/unseen.ts";
 import type { Waiter } from "../../pool/waiters.ts";
 import {
   Catalog,
@@ -133,19 +133,10 @@ export class Classification implements Waiter, ServerOwner {
   #send(query: Buffer): void {
     const server = this.#server;
     assert(server !== undefined, "a query needs a server");
-    server.replies.push(Request.query, Handling.swallow, {
-      errorReply: undefined,
-      onRow: (bytes) => {
-        this.#rows.push(Buffer.from(bytes));
-      },
-      onError: () => {
-        this.#failed = true;
-      },
-      onDone: () => undefined,
-      onFailed: () => undefined,
-    });
-    server.unnamed = undefined;
-    server.transport.write(query);
+    const onAnswered = (failed: boolean): void => {
+      this.#failed ||= failed;
+    };
+    askUnseen(server, query, onAnswered, (bytes) => this.#rows.push(Buffer.from(bytes)));
   }
 
   onLeaseFailed(): void {

@@ -6,8 +6,8 @@
  */
 import type { Transport } from "../../base/transport.ts";
 import { isFollowed } from "../../pool/parameters.ts";
-import { Handling, Request } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
+import { askUnseen } from "../../pool/unseen.ts";
 import { reservedNotice } from "../replies.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { AutoClient } from "./auto.ts";
@@ -163,23 +163,13 @@ export class Holdings {
     this.#asked = touches;
     const reader = new LedgerReader(touches);
     const { rawChanges } = this.#statements;
-    let failed = false;
-    server.replies.push(Request.query, Handling.swallow, {
-      errorReply: undefined,
-      onRow: (bytes) => reader.take(bytes),
-      onError: () => {
-        failed = true;
-      },
-      onDone: () => {
-        this.#asked = 0;
-        const findings = failed ? undefined : reader.findings();
-        if (findings === undefined) this.#ledgerFailed(server, touches);
-        else this.#apply(server, findings, rawChanges);
-      },
-      onFailed: () => undefined,
-    });
-    server.unnamed = undefined;
-    server.transport.write(this.#database.ledgerQueries.get(touches));
+    const onAnswered = (failed: boolean): void => {
+      this.#asked = 0;
+      const findings = failed ? undefined : reader.findings();
+      if (findings === undefined) this.#ledgerFailed(server, touches);
+      else this.#apply(server, findings, rawChanges);
+    };
+    askUnseen(server, this.#database.ledgerQueries.get(touches), onAnswered, (bytes) => reader.take(bytes));
   }
 
   /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */

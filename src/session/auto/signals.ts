@@ -10,6 +10,7 @@
 
 import { Handling, Request } from "../../pool/replies.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
+import { unseenOwner } from "../../pool/unseen.ts";
 import { encodeBackend } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import { administratorShutdown } from "../replies.ts";
@@ -123,17 +124,11 @@ function letGo(kept: Kept): void {
 
 /** Ends the client when its server, or the one that stands in for it, is ended. */
 function watcher(kept: Kept, onAnswered: () => void): ServerOwner {
-  return {
-    onReplies: () => true,
-    onSettled: () => {
-      kept.server.owner = undefined;
-      onAnswered();
-    },
-    onParameter: () => undefined,
-    onDropped: () => undefined,
-    onServerDrain: () => undefined,
-    onServerLost: () => endBy(kept),
+  const onSettled = (): void => {
+    kept.server.owner = undefined;
+    onAnswered();
   };
+  return unseenOwner(onSettled, () => endBy(kept));
 }
 
 function endBy({ server: { lastWords }, target, terminates }: Kept): void {

@@ -14,8 +14,8 @@
  * the unit is sent, as by an idle session of PostgreSQL.
  */
 import type { Failure } from "../../../base/errors.ts";
-import { Handling, Request, unheard } from "../../../pool/replies.ts";
 import type { Server } from "../../../pool/server.ts";
+import { askUnseen } from "../../../pool/unseen.ts";
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
 import { Entry } from "./entry.ts";
 import { listeningLost, tooManyNotifications } from "./failures.ts";
@@ -234,7 +234,7 @@ export class ClientListening implements Subscriber {
       if (this.#steps.serverLeft) this.#peer.onListeningChanged();
     });
     const query = [listen(listener.marker), notifyMarker(listener.marker, this.#marker)];
-    this.#run(server, inOneTransaction(query), (failed) => {
+    askUnseen(server, inOneTransaction(query), (failed) => {
       if (failed || !this.#steps.serverSaw) this.#stay();
     });
   }
@@ -265,7 +265,7 @@ export class ClientListening implements Subscriber {
     const steps = this.#steps;
     if (!steps.asked) {
       steps.asked = true;
-      this.#run(server, unlistenAll, (failed) => {
+      askUnseen(server, unlistenAll, (failed) => {
         if (failed) server.closeReason ??= "it does not stop listening";
         steps.serverLeft = true;
       });
@@ -275,19 +275,6 @@ export class ClientListening implements Subscriber {
     this.#state = "shared";
     this.#attempts = 0;
     this.#flush();
-  }
-
-  #run(server: Server, query: Buffer, then: (failed: boolean) => void): void {
-    let failed = false;
-    server.replies.push(Request.query, Handling.swallow, {
-      ...unheard,
-      onError: () => {
-        failed = true;
-      },
-      onDone: () => then(failed),
-    });
-    server.unnamed = undefined;
-    server.transport.write(query);
   }
 
   #setReserved(reserved: boolean): void {

@@ -1,5 +1,6 @@
 /** NotificationResponse as bytes, and the statements about channels. */
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
+import { isAscii } from "../settings.ts";
 
 /** Header, then the process id of whoever notified (docs 54.7). */
 const pidAt = 5;
@@ -62,9 +63,4 @@ function identifier(name: string): string {
 
 function escapeOf(char: string): string {
   return `\\+${(char.codePointAt(0) ?? 0).toString(16).padStart(6, "0")}`;
-}
-
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return false;
-  return true;
 }

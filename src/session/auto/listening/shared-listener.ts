@@ -15,8 +15,8 @@ import { randomBytes } from "node:crypto";
 import type { Clock } from "../../../base/clock.ts";
 import { type Failure, OperationError } from "../../../base/errors.ts";
 import type { ListeningServers } from "../../../pool/listening.ts";
-import { Handling, Request, unheard } from "../../../pool/replies.ts";
 import type { Server, ServerOwner } from "../../../pool/server.ts";
+import { askUnseen } from "../../../pool/unseen.ts";
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
 import { channelOf, inOneTransaction, listen, payloadOf, pidOf, unlisten, withPid } from "./notification.ts";
 
@@ -86,9 +86,13 @@ export class SharedListener implements ServerOwner {
   }
 
   get subscriberCount(): number {
+    return this.#subscribers().size;
+  }
+
+  #subscribers(): Set<Subscriber> {
     const all = new Set<Subscriber>();
     for (const { subscribers } of this.#channels.values()) for (const one of subscribers) all.add(one);
-    return all.size;
+    return all;
   }
 
   /**
@@ -183,8 +187,7 @@ export class SharedListener implements ServerOwner {
 
   onServerLost(failure: Failure): void {
     this.#state = "over";
-    const lost = new Set<Subscriber>();
-    for (const { subscribers } of this.#channels.values()) for (const one of subscribers) lost.add(one);
+    const lost = this.#subscribers();
     this.#channels.clear();
     this.#markers.clear();
     this.#questions = [];
@@ -271,16 +274,7 @@ export class SharedListener implements ServerOwner {
 
   #run(query: Buffer, then: (failed: boolean) => void): void {
     const server = this.#server;
-    if (server === undefined || server.closed) return;
-    let failed = false;
-    server.replies.push(Request.query, Handling.swallow, {
-      ...unheard,
-      onError: () => {
-        failed = true;
-      },
-      onDone: () => then(failed),
-    });
-    server.transport.write(query);
+    if (server !== undefined && !server.closed) askUnseen(server, query, then);
   }
 }
 
