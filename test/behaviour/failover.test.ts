@@ -116,7 +116,7 @@ describe("the primary is killed under writing clients", () => {
 });
 
 describe("several nodes", () => {
-  test("acceptance 23: without a primary clients wait for failover_timeout, and hear 57P03", async () => {
+  test("without a primary clients wait for failover_timeout, and hear 57P03", async () => {
     await using pooled = await startPooled(
       place.lab,
       watched(place.lab, {

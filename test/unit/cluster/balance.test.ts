@@ -40,24 +40,24 @@ function counts(policy: BalancePolicy, weights: readonly number[], load: NodeLoa
 
 describe("by weight", () => {
   // 99.9 % of fair draws stay below these (tables of the chi-square distribution, 2 and 4 degrees of freedom).
-  test("acceptance 80, acceptance 81: 1:2:1 over 100,000 draws", () => {
+  test("1:2:1 over 100,000 draws", () => {
     for (const seed of [1, 2, 3])
       expect(chiSquare(counts("weighted", [1, 2, 1], idle, seed), [1, 2, 1])).toBeLessThan(13.82);
   });
 
-  test("acceptance 81: weights are any positive reals, and relative", () => {
+  test("weights are any positive reals, and relative", () => {
     const weights = [0.3, 17, 4.25, 1e-3, 9];
     expect(chiSquare(counts("weighted", weights, idle, 4), weights)).toBeLessThan(18.47);
     expect(counts("weighted", [1, 2, 1], idle, 5)).toEqual(counts("weighted", [100, 200, 100], idle, 5));
   });
 
-  test("acceptance 80: a node without weight is never drawn, and without any weight there is nobody", () => {
+  test("a node without weight is never drawn, and without any weight there is nobody", () => {
     expect(counts("weighted", [1, 0, 1], idle, 6)[1]).toBe(0);
     expect(makeBalancer("weighted", nodes(0, 0), undefined, idle)).toBeUndefined();
     expect(makeBalancer("weighted", [], undefined, idle)).toBeUndefined();
   });
 
-  test("acceptance 81: a seed repeats the draws", () => {
+  test("a seed repeats the draws", () => {
     const drawn = (seed: number) => {
       const random = seeded(seed);
       const table = new AliasTable([3, 1, 2]);
