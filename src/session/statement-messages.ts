@@ -105,6 +105,30 @@ export function nameStartOf(type: number, buffer: Buffer, start: number, end: nu
   }
 }
 
+/**
+ * PostgreSQL tells statements apart by so many bytes of their names, wherever that cuts a character: they are keys of
+ * NAMEDATALEN bytes (prepare.c InitQueryHashTable, dynahash.c).
+ */
+const nameBytesMax = 63;
+/** More of a name is not repeated in errors. */
+const spelledBytesMax = 1024;
+
+/** The name of a statement whose NUL is at `end`, latin1, byte for byte: all that PostgreSQL knows it by. */
+export function nameAt(buffer: Buffer, start: number, end: number): string {
+  return buffer.toString("latin1", start, Math.min(end, start + nameBytesMax));
+}
+
+/** The same as its client spells it, and PostgreSQL in errors: `name` is the part that counts. */
+export function spelledAt(buffer: Buffer, start: number, end: number, name: string): string {
+  if (end - start <= nameBytesMax) return name;
+  return buffer.toString("latin1", start, Math.min(end, start + spelledBytesMax));
+}
+
+/** What counts of a name that was spelled so. */
+export function nameOf(spelled: string): string {
+  return spelled.length <= nameBytesMax ? spelled : spelled.slice(0, nameBytesMax);
+}
+
 /** Whether a Describe or Close is about a statement. One without a body is about nothing. */
 export function namesStatement(buffer: Buffer, start: number, end: number): boolean {
   return start + headerBytes < end && buffer[start + headerBytes] === statementTarget;

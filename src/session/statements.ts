@@ -29,10 +29,13 @@ import {
   appendWhole,
   endOfName,
   inNamesOfClient,
+  nameAt,
+  nameOf,
   nameStartOf,
   namesStatement,
   renamed,
   saysPlanIsStale,
+  spelledAt,
 } from "./statement-messages.ts";
 import { NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
@@ -68,7 +71,7 @@ export class ClientStatements implements NameNotes {
   readonly #sql = new SqlStatements();
   /** Counts the changes of what the client's names mean. */
   #version = 0;
-  /** The name that was used last, for who has several for one statement. */
+  /** The name that was used last, as it was spelled, for who has several for one statement. */
   #lastUsed = "";
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
@@ -123,7 +126,7 @@ export class ClientStatements implements NameNotes {
       this.#awaited = asks ? this.#earlier(closing) : undefined;
       return this.#awaited !== undefined;
     }
-    const name = buffer.toString("latin1", nameStart, nameEnd);
+    const name = nameAt(buffer, nameStart, nameEnd);
     const statement =
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
@@ -185,12 +188,12 @@ export class ClientStatements implements NameNotes {
   reword(server: Server, message: Buffer): Buffer {
     if (saysPlanIsStale(message)) {
       // The client is told; who prepares the same text next is not.
-      const statement = this.find(this.#lastUsed);
+      const statement = this.find(nameOf(this.#lastUsed));
       if (statement !== undefined && server.prepared.has(statement.name))
         server.prepared.set(statement.name, false);
     }
     return inNamesOfClient(message, (serverName) => {
-      if (this.find(this.#lastUsed)?.name === serverName) return this.#lastUsed;
+      if (this.find(nameOf(this.#lastUsed))?.name === serverName) return this.#lastUsed;
       for (const name of [...this.#pending.keys(), ...this.#named.keys()]) {
         if (this.find(name)?.name === serverName) return name;
       }
@@ -274,7 +277,7 @@ export class ClientStatements implements NameNotes {
     const nameStart = nameStartOf(type, buffer, start, end);
     const nameEnd = nameStart === undefined ? -1 : buffer.indexOf(0, nameStart);
     if (nameStart === undefined || nameEnd < 0 || nameEnd >= end) return false;
-    return this.#sql.has(buffer.toString("latin1", nameStart, nameEnd));
+    return this.#sql.has(nameAt(buffer, nameStart, nameEnd));
   }
 
   /** Whether the names on a server are this client's, as they are now. */
@@ -326,7 +329,7 @@ export class ClientStatements implements NameNotes {
   /** Forwards Parse. */
   parse(server: Server, output: Output, buffer: Buffer, start: number, end: number): void {
     const nameEnd = endOfName(buffer, start + headerBytes, end);
-    const name = buffer.toString("latin1", start + headerBytes, nameEnd);
+    const name = nameAt(buffer, start + headerBytes, nameEnd);
     const body = buffer.subarray(nameEnd + 1, end);
     const existing = this.find(name);
     if (name !== "") this.#registry.statistics.clientParseCount++;
@@ -335,8 +338,9 @@ export class ClientStatements implements NameNotes {
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
     } else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);
-    else if (existing !== undefined) this.#parseAgain(server, output, name, existing, body);
-    else this.#parseNamed(server, output, name, body);
+    else if (existing !== undefined) {
+      this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
+    } else this.#parseNamed(server, output, name, body);
   }
 
   /** Forwards Bind. */
@@ -356,7 +360,7 @@ export class ClientStatements implements NameNotes {
   distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined || this.#raw) return false;
-    const name = buffer.toString("latin1", nameStart, endOfName(buffer, nameStart, end));
+    const name = nameAt(buffer, nameStart, endOfName(buffer, nameStart, end));
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined || !server.prepared.has(statement.name)) return false;
     server.prepared.set(statement.name, false);
@@ -382,7 +386,7 @@ export class ClientStatements implements NameNotes {
       return;
     }
     const nameEnd = endOfName(buffer, start + headerBytes + 1, end);
-    const name = buffer.toString("latin1", start + headerBytes + 1, nameEnd);
+    const name = nameAt(buffer, start + headerBytes + 1, nameEnd);
     let outcome: RequestOutcome | undefined;
     if (name === "") {
       outcome = this.#unnamed.close(this.#batch);
@@ -426,11 +430,17 @@ export class ClientStatements implements NameNotes {
    * The name is taken: PostgreSQL says 42P05, and fails the transaction. So that the server does both, it is
    * made to prepare a statement that it has, and its answer is told with the client's name.
    */
-  #parseAgain(server: Server, output: Output, name: string, existing: SharedStatement, body: Buffer): void {
+  #parseAgain(
+    server: Server,
+    output: Output,
+    spelled: string,
+    existing: SharedStatement,
+    body: Buffer,
+  ): void {
     this.made.ensure(server, output, existing, this.#batch);
     this.#registry.statistics.serverParseCount++;
     server.replies.push(Request.parse, Handling.forward, {
-      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, name) },
+      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, spelled) },
       onDone: () => {
         server.closeReason ??= "prepared statement was lost";
       },
@@ -457,16 +467,19 @@ export class ClientStatements implements NameNotes {
       output.append(buffer, start, end, server.transport);
       return;
     }
-    const name = buffer.toString("latin1", nameStart, nameEnd);
+    const name = nameAt(buffer, nameStart, nameEnd);
     const statement = this.#raw ? undefined : this.find(name);
     if (statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);
       if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
-      else appendWhole(output, server, withName(buffer, start, end, nameStart, `"${name}"`));
+      else {
+        const quoted = `"${buffer.toString("latin1", nameStart, nameEnd)}"`;
+        appendWhole(output, server, withName(buffer, start, end, nameStart, quoted));
+      }
       return;
     }
-    this.#lastUsed = name;
+    this.#lastUsed = spelledAt(buffer, nameStart, nameEnd, name);
     if (request === Request.bind) {
       this.#registry.statistics.bindCount++;
       server.endsTransaction ||= statement.endsTransaction;

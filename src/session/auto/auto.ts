@@ -22,6 +22,7 @@ import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.t
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
+import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import { isShareable, type Unit } from "../unit.ts";
 import type { HeldFor } from "./causes.ts";
@@ -221,7 +222,7 @@ export class AutoSession {
       );
       return;
     }
-    const statement = this.#statements.find(buffer.toString("latin1", name, nameEnd));
+    const statement = this.#statements.find(nameAt(buffer, name, nameEnd));
     // A name that is not ours may be one of SQL's PREPARE.
     if (statement !== undefined) {
       const { body } = statement;

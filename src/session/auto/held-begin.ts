@@ -18,6 +18,7 @@ import {
 } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
+import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { Unit } from "../unit.ts";
 
@@ -197,7 +198,7 @@ function loneOf(unit: Unit): Lone | undefined {
         const nameEnd = buffer.indexOf(0, start);
         const textEnd = buffer.indexOf(0, nameEnd + 1);
         if (textEnd !== end - 3 || buffer.readUInt16BE(textEnd + 1) !== 0) return undefined;
-        const name = buffer.toString("latin1", start, nameEnd);
+        const name = nameAt(buffer, start, nameEnd);
         parse = { name, body: buffer.subarray(nameEnd + 1, end) };
         text = buffer.toString("utf8", nameEnd + 1, textEnd);
         break;
@@ -207,7 +208,7 @@ function loneOf(unit: Unit): Lone | undefined {
         const nameEnd = buffer.indexOf(0, nameStart);
         if (bound !== undefined || nameStart !== start + 1 || !bindsNothing(buffer, nameEnd + 1, end))
           return undefined;
-        bound = buffer.toString("latin1", nameStart, nameEnd);
+        bound = nameAt(buffer, nameStart, nameEnd);
         if (parse !== undefined && parse.name !== bound) return undefined;
         break;
       }
@@ -215,7 +216,7 @@ function loneOf(unit: Unit): Lone | undefined {
         const isStatement = buffer[start] === target.statement;
         if (isStatement !== (bound === undefined)) return undefined;
         const nameEnd = buffer.indexOf(0, start + 1);
-        const name = buffer.toString("latin1", start + 1, nameEnd);
+        const name = nameAt(buffer, start + 1, nameEnd);
         if (name !== (isStatement ? parse?.name : "")) return undefined;
         break;
       }

@@ -126,10 +126,7 @@ export class LedgerReader {
           if (detail !== "user") privileged = true;
           break;
         case "p":
-          prepared.set(
-            Buffer.from(name ?? "").toString("latin1"),
-            detail === "true" ? (value ?? "") : undefined,
-          );
+          prepared.set(name ?? "", detail === "true" ? (value ?? "") : undefined);
           break;
         case "t":
           reservations |= Reservation.temp_object;
@@ -162,7 +159,12 @@ function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
   for (let start = 0; start < bytes.length; ) {
     const end = start + 1 + bytes.readUInt32BE(start + 1);
     const message = decodeBackend(bytes, start, end);
-    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
+    if (message.kind === "DataRow") {
+      // Names of statements may end within a character.
+      const byBytes = message.values[0]?.toString() === "p";
+      const encodingOf = (at: number): BufferEncoding => (byBytes && at === 1 ? "latin1" : "utf8");
+      yield message.values.map((value, at) => value?.toString(encodingOf(at)) ?? null);
+    }
     start = end;
   }
 }
