@@ -215,8 +215,9 @@ describe("sequences", () => {
   test("a server that is held loosely can be lost, and closed by PAUSE", async () => {
     using client = await pooled.connect();
     const pid = await client.backendPid();
-    await runAll(client, "insert into kept (a) values (1)");
-    await place.lab.primary.query(`select pg_terminate_backend(${pid}, 5000)`);
+    // Behind the second statement the ledger has answered for the first: until then nobody knows what the client holds.
+    await runAll(client, "insert into kept (a) values (1)", "select 1");
+    await pooled.losingServer(() => place.lab.primary.query(`select pg_terminate_backend(${pid}, 5000)`));
     await runAll(client, "insert into kept (a) values (1)");
     using console = await pooled.connect({ database: "pgbouncer" });
     await runAll(console, "pause", "resume");

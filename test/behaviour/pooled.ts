@@ -108,6 +108,13 @@ export class Pooled implements AsyncDisposable {
     await waitUntil(() => this.closeReasons.includes(reason), `a server is closed because of: ${reason}`);
   }
 
+  /** Runs `action`, which ends a server, and waits until the pooler knows that it is gone. */
+  async losingServer(action: () => Promise<unknown>): Promise<void> {
+    const before = this.closeReasons.length;
+    await action();
+    await waitUntil(() => this.closeReasons.length > before, "the pooler notices that a server is gone");
+  }
+
   async untilWaiting(count: number): Promise<void> {
     await waitUntil(() => this.pooler.counts.waiting === count, `${count} clients wait for a server`);
   }

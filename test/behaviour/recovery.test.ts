@@ -97,6 +97,7 @@ describe("a server that PostgreSQL ends", () => {
     await place.lab.primary.query(
       "select pg_terminate_backend(pid, 10000) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()",
     );
+    await pooled.untilServers(0);
     const values = await Promise.all(clients.map((client) => client.value("select 1")));
     expect(values).toEqual(["1", "1", "1", "1"]);
     expect(pooled.pooler.counts.sessions).toBe(4);
