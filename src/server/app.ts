@@ -25,7 +25,7 @@ import type {
   SessionIdentity,
 } from "../session/context.ts";
 import { pqexecDisallowed } from "../session/limits.ts";
-import { Login } from "../session/login.ts";
+import type { Login } from "../session/login.ts";
 import { loginNotice } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
@@ -35,7 +35,8 @@ import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { uselessRules } from "./hba.ts";
-import { type Accepted, Listener } from "./listener.ts";
+import { Listener } from "./listener.ts";
+import { Logins } from "./logins.ts";
 import { Nodes } from "./nodes.ts";
 import type { PoolerOptions } from "./pooler-options.ts";
 import { Pools } from "./pools.ts";
@@ -52,8 +53,6 @@ export type { ShutdownMode } from "./shutdown.ts";
 
 /** All time limits are checked this often: they are right to a tick. */
 const tickIntervalMs = 250;
-/** Dead ends have less time than those who may become sessions. */
-const deadEndMs = 10_000;
 
 export class Pooler {
   readonly #core: PoolerCore;
@@ -179,9 +178,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly #onConfigured: ((config: Config) => void) | undefined;
   #reloading: Promise<void> = Promise.resolve();
   readonly listener: Listener;
-  readonly #logins = new Set<Login>();
-  /** Those of them that will be refused unless they turn out to be cancel requests. */
-  readonly #deadEnds = new Set<Login>();
+  readonly #logins = new Logins();
   readonly #ticker: NodeJS.Timeout;
   readonly #shutdown: Shutdown;
 
@@ -212,15 +209,18 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.listener = new Listener(
       () => this.#config.pgsluice,
       this.logger,
-      (accepted) => this.#onAccept(accepted),
-      () => this.#makeRoom(),
+      (accepted) => {
+        const { id } = this.#logins.begin(this, accepted);
+        this.clientLog.connected(id, accepted.peer);
+      },
+      () => this.#logins.makeRoom(),
       seat?.doors ?? new Sockets(() => this.#config.pgsluice, options.sockets),
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
     this.#shutdown = new Shutdown({
       admission: this.admission,
       listener: this.listener,
-      logins: this.#logins,
+      logins: this.#logins.all,
       sessions: this.sessions,
       pools: this.pools,
       peers: this.peers,
@@ -245,7 +245,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   get counts(): PoolerCounts {
-    return { sessions: this.sessions.size, logins: this.#logins.size, ...countPools(this.pools) };
+    return { sessions: this.sessions.size, logins: this.#logins.all.size, ...countPools(this.pools) };
   }
 
   async open(): Promise<void> {
@@ -269,7 +269,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   get loginCount(): number {
-    return this.#logins.size;
+    return this.#logins.all.size;
   }
 
   get userNames(): readonly string[] {
@@ -405,8 +405,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   }
 
   onLoginEnd(login: object): void {
-    this.#logins.delete(login as Login);
-    this.#deadEnds.delete(login as Login);
+    this.#logins.end(login as Login);
   }
 
   onSessionStart(session: Session): void {
@@ -443,31 +442,9 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       this.logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
   }
 
-  #onAccept({ transport, peer }: Accepted): void {
-    const login = new Login(this, transport, peer);
-    this.#logins.add(login);
-    if (login.deadEnd) this.#deadEnds.add(login);
-    this.clientLog.connected(login.id, peer);
-  }
-
-  /** The dead end that is there longest gives way, so that a flood of them keeps no cancel request out. */
-  #makeRoom(): boolean {
-    for (const login of this.#deadEnds) {
-      this.#deadEnds.delete(login);
-      if (login.ended) continue;
-      login.destroy();
-      return true;
-    }
-    return false;
-  }
-
   #tick(): void {
     this.#tickMs = this.clock.now();
-    const loginMs = this.#config.pgsluice.client_login_timeout * 1000;
-    for (const login of this.#logins) {
-      const limitMs = login.deadEnd ? Math.min(deadEndMs, loginMs === 0 ? deadEndMs : loginMs) : loginMs;
-      if (limitMs > 0 && this.#tickMs - login.startedAtMs >= limitMs) login.expire();
-    }
+    this.#logins.tick(this.#tickMs, this.#config.pgsluice.client_login_timeout * 1000);
     if (this.#limits.any) {
       for (const session of this.sessions) session.tick(this.#tickMs);
     }
