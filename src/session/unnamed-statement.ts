@@ -15,6 +15,8 @@ export class UnnamedStatement {
   /** What it is by the replies that are in, and the last change of it. */
   #known: string | undefined;
   #change: RequestOutcome | undefined;
+  /** Counts what is true whatever the replies say to changes that were sent before. */
+  #settled = 0;
   readonly #onAnswered: (change: RequestOutcome) => void;
 
   /** `onAnswered`: a Close is answered. */
@@ -35,6 +37,12 @@ export class UnnamedStatement {
     this.body = body;
     this.#known = body;
     this.#change = undefined;
+    this.#settled++;
+  }
+
+  /** To be given to `commit` by a change that is sent now. */
+  get settled(): number {
+    return this.#settled;
   }
 
   /** The client's Parse is being sent. */
@@ -60,9 +68,9 @@ export class UnnamedStatement {
     this.#onAnswered(change);
   }
 
-  /** A change was carried out, or has dropped the old statement although it was refused. */
-  commit(body: string | undefined): void {
-    this.#known = body;
+  /** A change was carried out, or has dropped the old statement although it was refused; `settled`: as it was when it was sent. */
+  commit(body: string | undefined, settled: number): void {
+    if (settled === this.#settled) this.#known = body;
   }
 
   /** A change was refused, or skipped. */
@@ -91,19 +99,21 @@ class UnnamedClose implements RequestOutcome {
   /** The number of the client's batch. */
   readonly batch: number;
   readonly #statement: UnnamedStatement;
+  readonly #settled: number;
 
   constructor(statement: UnnamedStatement, batch: number) {
     this.#statement = statement;
+    this.#settled = statement.settled;
     this.batch = batch;
   }
 
   onDone(): void {
-    this.#statement.commit(undefined);
+    this.#statement.commit(undefined, this.#settled);
     this.#statement.closed(this);
   }
 
   onFailed(refused: boolean): void {
-    if (refused) this.#statement.commit(undefined);
+    if (refused) this.#statement.commit(undefined, this.#settled);
     this.#statement.drop(this);
     this.#statement.closed(this);
   }
@@ -115,21 +125,23 @@ class UnnamedParse implements RequestOutcome {
   readonly #statement: UnnamedStatement;
   readonly #server: Server;
   readonly #text: string;
+  readonly #settled: number;
 
   constructor(statement: UnnamedStatement, server: Server, text: string) {
     this.#statement = statement;
+    this.#settled = statement.settled;
     this.#server = server;
     this.#text = text;
   }
 
   onDone(): void {
-    this.#statement.commit(this.#text);
+    this.#statement.commit(this.#text, this.#settled);
   }
 
   onFailed(refused: boolean): void {
     forgetOnServer(this.#server, this.#text);
     // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
-    if (refused) this.#statement.commit(undefined);
+    if (refused) this.#statement.commit(undefined, this.#settled);
     this.#statement.drop(this);
   }
 }

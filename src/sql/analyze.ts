@@ -111,8 +111,17 @@ function analyzeStatement(raw: JsonObject, textBytes: number, innerStatement: In
 
 function effectsOf(tag: string, fields: JsonObject, walk: Walk, inner: () => TextRange): SessionEffect[] {
   const effects = statementEffects(tag, fields, inner);
+  const executed = executedWithin(fields);
+  if (executed !== undefined) effects.push(...statementEffects("ExecuteStmt", executed, inner));
   if (walk.into !== undefined) effects.push(...creation("table", objectAt(walk.into, "rel")));
   return effects;
+}
+
+/** The EXECUTE in EXPLAIN and CREATE TABLE AS, or in one within the other. */
+function executedWithin(fields: JsonObject): JsonObject | undefined {
+  const [tag, inner] = unwrap(fields["query"]) ?? [""];
+  if (tag === "ExecuteStmt") return inner;
+  return tag === "CreateTableAsStmt" && inner !== undefined ? executedWithin(inner) : undefined;
 }
 
 /** What a statement's parts make of it. */

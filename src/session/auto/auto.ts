@@ -83,6 +83,8 @@ export class AutoSession {
   /** Reports of parameters that are not tracked, for the client. */
   #reports: Buffer[] | undefined;
   #namesPrepared = false;
+  /** SQL has named prepared statements before, and will again. */
+  #hasNamedPrepared = false;
   #listsPrepared = false;
   /** The last statement that was seen is a COPY FROM STDIN: the server answers its Execute although nothing ends the batch. */
   copiesIn = false;
@@ -169,6 +171,11 @@ export class AutoSession {
     const bySql = this.#statements.namesSql(type, buffer, start, end);
     if (bySql) this.#see(unknownStatement, server, nothing, 0, 0);
     this.keepsLoosely = false;
+    // What comes later in the batch may name statements in SQL, and then it is too late.
+    if (this.#hasNamedPrepared && type !== Frontend.query && server?.replies.betweenUnits === true) {
+      this.#namesPrepared = true;
+      this.#enterRaw(server, this.#output);
+    }
     switch (type) {
       case Frontend.query:
         this.#see(
@@ -269,6 +276,7 @@ export class AutoSession {
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
     if (uses || knowledge.listsPrepared) {
       this.#namesPrepared = true;
+      this.#hasNamedPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
       if (server?.replies.betweenUnits === true) this.#enterRaw(server, this.#output);
     }

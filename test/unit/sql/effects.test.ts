@@ -78,6 +78,7 @@ const effects: readonly (readonly [string, ...SessionEffect[]])[] = [
     },
   ],
   ["EXECUTE p(1)", { kind: "execute", name: "p" }],
+  ["EXPLAIN EXECUTE p", { kind: "execute", name: "p" }],
   ["DEALLOCATE p", { kind: "deallocate", name: "p" }],
   ["DEALLOCATE ALL", { kind: "deallocate", name: null }],
   ["LISTEN c", { kind: "listen", channel: "c" }],
