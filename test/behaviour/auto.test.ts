@@ -155,6 +155,23 @@ describe("a reservation", () => {
   });
 });
 
+test("what the ledger could not read keeps the server, whatever it reads later", async () => {
+  const { primary } = place.lab;
+  await primary.query("create database unreadable");
+  await primary.query("create role reader login");
+  const direct = await primary.connect("unreadable");
+  await direct.query("revoke execute on function pg_my_temp_schema() from public");
+  await direct.close();
+  using client = await pooled.connect({ user: "reader", database: "unreadable" });
+  using other = await pooled.connect({ user: "reader", database: "unreadable" });
+  await runAll(client, "create temp table x as select 1 as a", "set work_mem = '5MB'");
+  const answer = other.value("select 1");
+  await pooled.untilWaiting(1);
+  expect(await client.value("select a from x")).toBe("1");
+  await client.close();
+  expect(await answer).toBe("1");
+});
+
 describe("sequences", () => {
   test("a first lastval finds what its own insert took, unless somebody else took one since", async () => {
     using client = await pooled.connect();

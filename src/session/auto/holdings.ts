@@ -27,6 +27,8 @@ export class Holdings {
   readonly #statements: ClientStatements;
   /** Parts of the state that may have changed since the ledger looked. */
   #touched = 0;
+  /** Parts that the ledger could not read when it looked last: each time it looks, it looks there as well. */
+  #unread = 0;
   /** Code has run that may have set parameters of any name. */
   #opaque = false;
   /** A statement has set a parameter whose name cannot be known. */
@@ -156,7 +158,7 @@ export class Holdings {
   }
 
   #askLedger(server: Server): void {
-    const touches = this.#touched;
+    const touches = this.#touched | this.#unread;
     this.#touched = 0;
     if (this.#opaque) server.taintedBy = this.#client.id;
     this.#opaque = false;
@@ -174,6 +176,7 @@ export class Holdings {
 
   /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */
   #ledgerFailed(server: Server, touches: number): void {
+    this.#unread = touches;
     if (++this.#ledgerFailures < ledgerAttemptsMax) {
       this.#touched |= touches;
       return;
@@ -185,6 +188,7 @@ export class Holdings {
 
   #apply(server: Server, findings: Findings, rawChanges: number): void {
     this.#ledgerFailures = 0;
+    this.#unread = 0;
     let found = findings.reservations;
     if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
       found |= Reservation.opaque_setting;
@@ -239,6 +243,7 @@ export class Holdings {
     this.#listening.end();
     this.#setReservations(0);
     this.#touched = 0;
+    this.#unread = 0;
     this.#reserving = 0;
   }
 }
