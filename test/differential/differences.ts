@@ -176,7 +176,7 @@ const unequal: readonly Unequal[] = [
       "had never parsed it before the change, no such error comes in a transaction either.",
   },
   {
-    scripts: ["timeouts/idle-session", /^temporary\//],
+    scripts: ["timeouts/idle-session"],
     modes: ["auto"],
     reason:
       "Not equal yet, or not behind every other script: auto mode is younger than these. Whoever makes an area equal takes it out of " +

@@ -436,7 +436,13 @@ export class AutoSession {
    * answered.
    */
   keeps(server: Server, client: Transport): boolean {
-    if (this.#catalogChanged || this.#defaultsAltered) this.#spread();
+    const kept = this.#keeps(server, client);
+    // Who reads the catalogs may ask for a server, also this client for its own: so all is decided by now.
+    if (kept) this.#spread();
+    return kept;
+  }
+
+  #keeps(server: Server, client: Transport): boolean {
     const { clock, pool } = this.#database;
     const hold = this.#sequences.hold(server, pool.looseHolders.wants(server), () => clock.now());
     if (hold === Hold.reserved) this.#holdings.reserve(Reservation.sequence);
@@ -459,16 +465,20 @@ export class AutoSession {
     this.#statements.leaveRaw(server, false);
   }
 
-  /** What this client has done concerns others. */
+  /** What this client has done may concern others. */
   #spread(): void {
-    if (this.#catalogChanged) this.#database.classification.refresh();
-    if (this.#defaultsAltered) this.#database.defaultsAltered();
+    const { classification } = this.#database;
+    const catalog = this.#catalogChanged;
+    const defaults = this.#defaultsAltered;
     this.#catalogChanged = false;
     this.#defaultsAltered = false;
+    if (catalog) classification.refresh();
+    if (defaults) this.#database.defaultsAltered();
   }
 
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
+    this.#spread();
     this.listening.flush();
     this.#database.classification.load();
   }
