@@ -19,10 +19,10 @@ export interface NodeView {
 
 export function nodeViews(context: AdminContext): NodeView[] {
   const pools = context.pools();
-  return Object.entries(context.config().nodes).map(([name, { host, port, role }], id) => ({
+  return Object.entries(context.config().nodes).map(([name, { host, hostaddr, port, role }], id) => ({
     id,
     name,
-    host,
+    host: hostaddr ?? host,
     port,
     role,
     pools: pools.filter((view) => view.node === name),

@@ -5,8 +5,10 @@
  * files that others can read, certificates that run out, settings that do nothing; then, unless `offline`, what the
  * servers say: whether they can be reached, let us in, are what the file says they are, and have room for the pools.
  */
-import { ConfigError } from "../config/errors.ts";
+import { ConfigError, reasonOf } from "../config/errors.ts";
 import { type LoadedConfig, loadConfigFile } from "../config/file.ts";
+import type { Config } from "../config/schema.ts";
+import { findOnce } from "../server/discovery/discovery.ts";
 import { checkCertificates } from "./certificates.ts";
 import { checkFiles, readUsers } from "./files.ts";
 import { type Finding, failed, type Report, warned } from "./finding.ts";
@@ -58,7 +60,22 @@ async function checkLoaded(
   await checkFiles(file, loaded, report);
   await checkCertificates(config, options.nowMs, report);
   checkSettings(config, credentials, report);
-  if (!options.offline) await checkServers(config, credentials, report);
+  if (options.offline) return;
+  const found = await findNodes(config, report);
+  if (found !== undefined) await checkServers(found, credentials, report);
+}
+
+/** The configuration with the nodes that `discovery` finds. */
+async function findNodes(config: Config, report: Report): Promise<Config | undefined> {
+  try {
+    return await findOnce(config);
+  } catch (error) {
+    const { discovery } = config.pgsluice;
+    const place = discovery === "dns" ? "pgsluice.discovery_host" : "pgsluice.patroni_urls";
+    const cure = "Correct it, or find out why there is no answer: without one there are no nodes.";
+    report(failed("servers.discovery", place, reasonOf(error), cure));
+    return undefined;
+  }
 }
 
 function split(notice: string): [string, string] {

@@ -6,6 +6,7 @@
 import { assert } from "../base/assert.ts";
 import { type HealthSettings, NodeHealth } from "./health.ts";
 import { isLagging, type Lag, PrimaryProgress } from "./lag.ts";
+import { chosenBy, type ManagerWord, objection, withoutEndedFences } from "./manager.ts";
 import { type AdministrativeState, type ClusterMemory, noMemory } from "./memory.ts";
 import { type Detection, type Observation, PrimaryDetector } from "./primary.ts";
 import type { ProbeResult } from "./probe-report.ts";
@@ -57,6 +58,9 @@ export class Cluster {
   readonly #detector = new PrimaryDetector();
   readonly #progress = new PrimaryProgress();
   #written: WrittenPrimary | undefined;
+  #word: ManagerWord | undefined;
+  /** When the conflict of the memory came up. */
+  #conflictSince = Number.NEGATIVE_INFINITY;
 
   constructor(
     nodes: readonly NodeSettings[],
@@ -124,6 +128,12 @@ export class Cluster {
     return undefined;
   }
 
+  /** What the cluster manager has answered; undefined: it is not reached, or there is none. */
+  managed(word: ManagerWord | undefined, now: number): void {
+    this.#word = word;
+    this.#update(now);
+  }
+
   /** Brings in what changes by time alone: call it when {@link Cluster.nextChangeAt} has come. */
   tick(now: number): void {
     this.#update(now);
@@ -162,7 +172,7 @@ export class Cluster {
         return this.#administer(name, "quarantined");
       case "fence": {
         const timeline = health.answer?.report.timeline ?? memory.timeline;
-        const fence = { timeline, reason: "an administrator fenced it" };
+        const fence = { timeline, reason: "an administrator fenced it", administrative: true };
         this.memory = { ...memory, fenced: { ...memory.fenced, [name]: fence } };
         return undefined;
       }
@@ -179,10 +189,14 @@ export class Cluster {
         const { answer, fresh } = health;
         if (answer === undefined || !fresh) return `node "${name}" does not answer`;
         if (answer.report.inRecovery) return `node "${name}" is a standby`;
-        this.memory = this.#detector.accept(name, this.#observations(), memory, now);
+        this.#accept(name, now);
         return undefined;
       }
     }
+  }
+
+  #accept(name: string, now: number): void {
+    this.memory = this.#detector.accept(name, this.#observations(), this.memory, now);
   }
 
   #administer(name: string, state: AdministrativeState): undefined {
@@ -202,22 +216,45 @@ export class Cluster {
 
   /** Everything that follows from what is known now. */
   #update(now: number): void {
+    this.#followManager(now);
     const detection = this.#detector.detect(this.#observations(), this.memory, now);
+    if (this.memory.conflict === undefined) this.#conflictSince = now;
     this.memory = detection.memory;
     for (const name of detection.checking) this.#recheck(name, now);
     this.#measureLag(detection.primary);
     const nodes = [...this.#nodes].map(([name, node]) => this.#show(name, node, detection, now));
     const found = nodes.find(({ name }) => name === detection.primary);
-    const writable = found?.state === "up";
-    const held = found !== undefined && !writable;
+    const held = found === undefined ? undefined : this.#heldBack(found);
+    const primary = held === undefined ? found?.name : undefined;
     this.snapshot = makeSnapshot(this.snapshot, this.#written, {
       nodes,
-      primary: writable ? detection.primary : undefined,
-      noPrimary: held ? heldBack(found.state) : writable ? undefined : (detection.noPrimary ?? "none_found"),
-      noPrimaryDetail: held ? `node "${found.name}" is ${found.state}: ${found.reason}` : detection.detail,
+      primary,
+      noPrimary: primary === undefined ? (held?.reason ?? detection.noPrimary ?? "none_found") : undefined,
+      noPrimaryDetail: held?.detail ?? detection.detail,
       timeline: this.memory.timeline,
-      position: this.#position(writable ? detection.primary : undefined),
+      position: this.#position(primary),
     });
+    this.#noteWritten();
+  }
+
+  /** What the cluster manager decides in place of a person. */
+  #followManager(now: number): void {
+    const word = this.#word;
+    if (word === undefined) return;
+    const observations = this.#observations();
+    const chosen = chosenBy(word, this.memory, this.#conflictSince, observations);
+    if (chosen !== undefined) this.#accept(chosen, now);
+    this.memory = withoutEndedFences(word, this.memory, observations);
+  }
+
+  /** Why the node that was found to be the primary is not written to; undefined: it is. */
+  #heldBack({ name, state, reason }: TopologyNode): { reason: NoPrimaryReason; detail: string } | undefined {
+    if (state !== "up") return { reason: heldBack(state), detail: `node "${name}" is ${state}: ${reason}` };
+    const detail = objection(this.#word, name, this.memory.timeline);
+    return detail === undefined ? undefined : { reason: "checking", detail };
+  }
+
+  #noteWritten(): void {
     const { primary } = this.snapshot;
     if (primary?.timeline !== undefined) this.#written = { name: primary.name, timeline: primary.timeline };
   }

@@ -3,6 +3,7 @@ export { type BalancePolicy, LatencyAverage, type NodeLoad, type RandomNumber } 
 export { Cluster, type ClusterSettings, type NodeCommand } from "./cluster.ts";
 export { type ReadYourWrites, requiredFloor, WriteFloor } from "./floor.ts";
 export { formatLsn, parseLsn } from "./lsn.ts";
+export { leaderOf, type ManagerAnswer, type ManagerWord } from "./manager.ts";
 export { type ClusterMemory, memoryFromText, memoryToText } from "./memory.ts";
 export {
   hintOf,
@@ -13,6 +14,7 @@ export {
   routeHint,
   type TransactionStart,
 } from "./need.ts";
+export { patroniAnswer } from "./patroni.ts";
 export { type ProbeReport, type ProbeResult, probeQuery, probeReport } from "./probe-report.ts";
 export { type Redirect, redirectFor, type SessionNames } from "./redirects.ts";
 export { type Decision, type RouteError, type RouteRequest, Router, type RouteSettings } from "./route.ts";

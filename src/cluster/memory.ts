@@ -20,6 +20,8 @@ export interface Fence {
   /** The highest timeline of this node that is known to be over; what it reports beyond is news. */
   readonly timeline: number;
   readonly reason: string;
+  /** A person said so: no cluster manager ends it. */
+  readonly administrative?: boolean;
 }
 
 export interface Conflict {

@@ -7,7 +7,8 @@
  *   counts: before, it may have been right, and a planned switchover must not leave it fenced.
  * - Two primaries of one timeline stop all writes until a person decides, even if one of them goes away. They too
  *   have to say so after each other: a claim that is older than the other's is checked first.
- * - Nobody is chosen before every node was tried once, else the old primary might win by answering first.
+ * - Nobody is chosen before every node was tried once, else the old primary might win by answering first. Who was chosen
+ *   stays so while nodes that have joined since are tried.
  * - Nodes that administrators took out, and nodes whose configured role forbids what they are, have no say.
  *
  * Lowering any of this is left to `accept` and `unfence`, which a person or a cluster manager asks for.
@@ -47,6 +48,7 @@ interface Claim {
 export class PrimaryDetector {
   readonly #claims = new Map<string, Claim>();
   readonly #diverged = new Set<string>();
+  #chosen: Claim | undefined;
   /** When the answer that told of the highest timeline was there; from a file: always. */
   #timelineSince = Number.NEGATIVE_INFINITY;
   /** Whether a node has answered as one of the remembered database cluster since this process began. */
@@ -237,10 +239,14 @@ export class PrimaryDetector {
     const [claim] = claims;
     if (claim === undefined) return withoutClaim(observations, next, quarantined);
     const untried = observations.filter(({ heard, name }) => !heard && !quarantined.has(name));
-    if (untried.length > 0) {
+    const stays = claims.length === 1 && claim === this.#chosen;
+    if (untried.length > 0 && !stays) {
       return none(next, "checking", `nothing is known yet of ${names(untried.map(({ name }) => name))}`);
     }
-    if (claims.length === 1) return { primary: claim.name, noPrimary: undefined, detail: "", memory: next };
+    if (claims.length === 1) {
+      this.#chosen = claim;
+      return { primary: claim.name, noPrimary: undefined, detail: "", memory: next };
+    }
     const answers = new Map(
       observations.map(({ name, answer, fresh }) => [name, fresh ? answer : undefined]),
     );

@@ -116,6 +116,7 @@ function nodeProblems(config: Config): ConfigProblem[] {
   const names = Object.keys(config.nodes);
   // Only a pgbouncer.ini can be without any database: it then serves nobody, until a reload brings some.
   if (Object.keys(config.databases).length === 0) return [];
+  if (config.pgsluice.discovery !== "static") return discoveryProblems(config);
   if (names.length === 0) {
     return [
       { key: "nodes", problem: 'at least one is needed, for example [nodes.main] with host = "127.0.0.1"' },
@@ -126,7 +127,7 @@ function nodeProblems(config: Config): ConfigProblem[] {
     const problem = databaseNodeProblem(database, config);
     if (problem !== undefined) problems.push({ key: `databases.${JSON.stringify(name)}.node`, problem });
   }
-  if (!watchesNodes(config.nodes)) return problems;
+  if (!watchesNodes(config)) return problems;
   if (config.pgsluice.health_check_user === "") {
     const problem = 'must be given, because nodes have the role "auto": as whom are they asked?';
     problems.push({ key: "pgsluice.health_check_user", problem });
@@ -137,6 +138,52 @@ function nodeProblems(config: Config): ConfigProblem[] {
     problems.push({ key: `nodes.${JSON.stringify(name)}.host`, problem });
   }
   return problems;
+}
+
+/** Of nodes that are not in the file. */
+function discoveryProblems({ pgsluice: settings, databases }: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const wrong = (name: keyof Settings, problem: string): void => {
+    problems.push({ key: `pgsluice.${name}`, problem });
+  };
+  const { discovery, health_check_user: user, patroni_urls: urls } = settings;
+  if (user === "")
+    wrong(
+      "health_check_user",
+      `must be given, because discovery is "${discovery}": as whom are nodes asked?`,
+    );
+  if (discovery === "dns" && settings.discovery_host === "")
+    wrong("discovery_host", "must be given: the name whose addresses are the nodes");
+  if (discovery === "patroni" && urls.length === 0)
+    wrong("patroni_urls", 'must be given, for example ["http://10.0.0.1:8008"]');
+  for (const url of urls) {
+    const problem = urlProblem(url);
+    if (problem !== undefined) wrong("patroni_urls", problem);
+  }
+  if (settings.patroni_user === "" && settings.patroni_password !== "")
+    wrong("patroni_password", "needs patroni_user beside it");
+  const { patroni_tls_cert_file: certificate, patroni_tls_key_file: key } = settings;
+  if ((certificate === "") !== (key === "")) {
+    const missing = certificate === "" ? "patroni_tls_cert_file" : "patroni_tls_key_file";
+    wrong(missing, "certificate and key belong together, and this one is missing");
+  }
+  for (const [name, { node }] of Object.entries(databases)) {
+    if (node === "") continue;
+    const problem = `must not be given, because discovery is "${discovery}": every database follows the primary`;
+    problems.push({ key: `databases.${JSON.stringify(name)}.node`, problem });
+  }
+  return problems;
+}
+
+/** Does not repeat what may hold a password. */
+function urlProblem(text: string): string | undefined {
+  if (!URL.canParse(text)) return "has something that is no URL; they look like http://10.0.0.1:8008";
+  const { protocol, username, password, search, hash, host } = new URL(text);
+  if (username !== "" || password !== "")
+    return `the URL of ${host} holds a user or a password: use patroni_user and patroni_password`;
+  if ((protocol !== "http:" && protocol !== "https:") || search !== "" || hash !== "")
+    return `"${text}" is not the address of a REST API, like http://10.0.0.1:8008`;
+  return undefined;
 }
 
 /** PgBouncer takes ids up to this in [peers] (loader.c parse_peer). */
@@ -156,7 +203,7 @@ function peerProblems(config: Config): ConfigProblem[] {
 
 function databaseNodeProblem(database: DatabaseConfig, config: Config): string | undefined {
   if (database.node === "") {
-    if (watchesNodes(config.nodes)) return undefined;
+    if (watchesNodes(config)) return undefined;
     const primaries = Object.values(config.nodes).filter((node) => node.role === "primary");
     return primaries.length === 0
       ? "must be given, because no node has the role primary"

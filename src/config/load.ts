@@ -103,12 +103,13 @@ function checkTables(
   if (problems.length > 0) throw new ConfigError(file, problems);
 
   const nodes = checked["nodes"] as Record<string, NodeConfig>;
+  const pgsluice = checked["pgsluice"] as unknown as Settings;
   const config: Config = {
-    pgsluice: checked["pgsluice"] as unknown as Settings,
+    pgsluice,
     nodes,
     databases: withNodes(
       checked["databases"] as Record<string, Partial<DatabaseConfig>>,
-      nodes,
+      { nodes, pgsluice },
       onlyNamedDatabases,
     ),
     users: checked["users"] as Record<string, UserConfig>,
@@ -307,11 +308,12 @@ function resolveSecrets(
 /** Gives every database its node: the one it names, or the primary; none if that is to be found out. Without any database, all can be reached. */
 function withNodes(
   databases: Readonly<Record<string, Partial<DatabaseConfig>>>,
-  nodes: Readonly<Record<string, NodeConfig>>,
+  config: Pick<Config, "nodes" | "pgsluice">,
   onlyNamed: boolean,
 ): Record<string, DatabaseConfig> {
+  const { nodes } = config;
   const primaries = Object.keys(nodes).filter((name) => nodes[name]?.role !== "standby");
-  const [primary = ""] = primaries.length === 1 && !watchesNodes(nodes) ? primaries : [];
+  const [primary = ""] = primaries.length === 1 && !watchesNodes(config) ? primaries : [];
   const given = Object.entries(databases);
   const all: [string, Partial<DatabaseConfig>][] = given.length === 0 && !onlyNamed ? [["*", {}]] : given;
   const result: Record<string, DatabaseConfig> = Object.create(null) as Record<string, DatabaseConfig>;

@@ -9,8 +9,8 @@ import { databaseSettings, nodeSettings, peerSettings, userSettings } from "./ta
 
 /** [pgsluice]. */
 export type Settings = ValuesOf<typeof settings>;
-/** [nodes.NAME]: one PostgreSQL instance. */
-export type NodeConfig = ValuesOf<typeof nodeSettings>;
+/** [nodes.NAME]: one PostgreSQL instance; `hostaddr` of one that was found: its address, where `host` is only a name for TLS. */
+export type NodeConfig = ValuesOf<typeof nodeSettings> & { readonly hostaddr?: string };
 /** [databases.NAME], with `node` filled in: one of [nodes.NAME], or empty for whichever is the primary ({@link watchesNodes}). */
 export type DatabaseConfig = ValuesOf<typeof databaseSettings> & { readonly node: string };
 /** [users.NAME]. */
@@ -33,8 +33,12 @@ export interface Config {
   readonly peers: Readonly<Record<string, PeerConfig>>;
 }
 
-/** Whether nodes are watched, so that databases may follow the primary: there are several, and the role of one is to be found out. */
-export function watchesNodes(nodes: Config["nodes"]): boolean {
+/**
+ * Whether nodes are watched, so that databases may follow the primary: they are found by `discovery`, or there are
+ * several and the role of one is to be found out.
+ */
+export function watchesNodes({ nodes, pgsluice }: Pick<Config, "nodes" | "pgsluice">): boolean {
+  if (pgsluice.discovery !== "static") return true;
   const all = Object.values(nodes);
   return all.length > 1 && all.some(({ role }) => role === "auto");
 }
@@ -62,7 +66,7 @@ export const tableKinds: readonly TableKind[] = [
     named: true,
     declarations: nodeSettings,
     schema: schemaOfTable(nodeSettings),
-    doc: "One PostgreSQL instance each, under a name of your choice. At least one is needed.",
+    doc: "One PostgreSQL instance each, under a name of your choice. At least one is needed, unless `discovery` finds them.",
   },
   {
     name: "databases",

@@ -7,6 +7,7 @@
 import type { DeclarationTable } from "./declare.ts";
 import { authentication } from "./settings/authentication.ts";
 import { clients } from "./settings/clients.ts";
+import { discovery } from "./settings/discovery.ts";
 import { encryption } from "./settings/encryption.ts";
 import { listening } from "./settings/listening.ts";
 import { logging } from "./settings/logging.ts";
@@ -20,6 +21,7 @@ export const settings: typeof listening &
   typeof pooling &
   typeof servers &
   typeof nodes &
+  typeof discovery &
   typeof clients &
   typeof authentication &
   typeof encryption &
@@ -29,6 +31,7 @@ export const settings: typeof listening &
   ...pooling,
   ...servers,
   ...nodes,
+  ...discovery,
   ...clients,
   ...authentication,
   ...encryption,
@@ -42,6 +45,7 @@ export const settingGroups: readonly { readonly title: string; readonly table: D
   { title: "Pools", table: pooling },
   { title: "Connections to PostgreSQL", table: servers },
   { title: "Several nodes", table: nodes },
+  { title: "Nodes that are found", table: discovery },
   { title: "Time limits of clients", table: clients },
   { title: "Logging in", table: authentication },
   { title: "TLS", table: encryption },

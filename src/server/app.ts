@@ -8,6 +8,7 @@ import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
+import type { ManagerWord } from "../cluster/index.ts";
 import { consoleDatabase, isConsoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
 import { CancelRegistry, type CancelTarget } from "../pool/cancel-registry.ts";
@@ -34,6 +35,7 @@ import { ClientLog } from "./client-log.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
+import { Discovery, type DiscoveryOwner } from "./discovery/discovery.ts";
 import { uselessRules } from "./hba.ts";
 import { Listener } from "./listener.ts";
 import { Logins } from "./logins.ts";
@@ -154,7 +156,7 @@ export class Pooler {
   }
 }
 
-class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
+class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, DiscoveryOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels: CancelRegistry;
@@ -171,6 +173,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
   readonly #credentials = new Credentials();
   readonly pools: Pools;
   readonly nodes: Nodes;
+  readonly discovery: Discovery;
   readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
   readonly consoles: Consoles;
@@ -189,14 +192,15 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
     this.seat = seat;
     if (seat !== undefined) shareConnectionIds(seat.slot, seat.count);
     this.cancels = new CancelRegistry(seat);
-    this.#config = config;
+    this.discovery = new Discovery(this, config, options.lookUp);
+    this.#config = this.discovery.config;
     this.clientLog = new ClientLog(this.logger, () => this.#config.pgsluice);
     this.#tls = files.tls;
     this.#limits = new LimitTable(config);
     this.#tickMs = this.clock.now();
     this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config), seat?.sessions);
-    this.pools = new Pools(config, this.#credentials, this.clock, this.logger, seat);
+    this.pools = new Pools(this.#config, this.#credentials, this.clock, this.logger, seat);
     this.nodes = new Nodes(this, this.#credentials);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
@@ -231,6 +235,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       onBegun: options.onShutdown ?? (() => undefined),
       onClosed: () => {
         clearInterval(this.#ticker);
+        this.discovery.close();
         return this.nodes.close();
       },
     });
@@ -258,6 +263,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
       throw error;
     }
     this.nodes.configure();
+    this.discovery.open();
     this.admission.state = "running";
     const { addresses, address } = this.listener;
     if (this.seat === undefined) this.logger.info({ addresses, address }, "listening");
@@ -294,20 +300,34 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner {
 
   reloadFromSource(): Promise<void> {
     if (this.seat !== undefined) return this.seat.reload();
-    return this.#onReload === undefined ? this.reload(this.#config) : this.#onReload();
+    return this.#onReload === undefined ? this.reload(this.discovery.given) : this.#onReload();
   }
 
   #apply(config: Config, files: Files): void {
-    this.#config = config;
+    this.#config = this.discovery.configure(config);
     this.#tls = files.tls;
     this.authentication.reconfigure(files);
     this.#limits = new LimitTable(config);
     this.admission.limits = admissionLimitsOf(config);
-    this.pools.reconfigure(config, files.secrets);
+    this.pools.reconfigure(this.#config, files.secrets);
     this.nodes.configure();
     this.#configurePeers();
     this.#warnOfUselessRules();
     this.#onConfigured?.(config);
+  }
+
+  get primaryName(): string | undefined {
+    return this.nodes.snapshot?.primary?.name;
+  }
+
+  onMembers(): void {
+    this.#config = this.discovery.config;
+    this.pools.reconfigure(this.#config);
+    this.nodes.configure(false);
+  }
+
+  onWord(word: ManagerWord | undefined): void {
+    this.nodes.managed(word);
   }
 
   closeIdleServers(): void {

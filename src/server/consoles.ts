@@ -47,6 +47,8 @@ export interface ConsoleOwner {
   readonly cancels: CancelRegistry;
   readonly peers: Peers;
   readonly config: Config;
+  /** The configuration without the nodes that were found. */
+  readonly discovery: { readonly given: Config };
   readonly pools: Pools;
   readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
@@ -370,7 +372,7 @@ export class Consoles implements ConsoleHost {
   async change(name: string, value: string): Promise<void> {
     const { seat } = this.#owner;
     if (seat !== undefined) await seat.change(name, value);
-    else await this.#owner.reload(withSetting(this.#owner.config, name, value));
+    else await this.#owner.reload(withSetting(this.#owner.discovery.given, name, value));
   }
 
   shutdown(wait: ShutdownWait): void {

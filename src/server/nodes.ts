@@ -13,6 +13,7 @@ import {
   Cluster,
   type ClusterMemory,
   type ClusterSettings,
+  type ManagerWord,
   memoryFromText,
   memoryToText,
   type NodeCommand,
@@ -34,6 +35,7 @@ export interface NodesOwner {
   readonly pools: Pools;
   /** Commands there wait for nodes to change. */
   readonly consoles: { lookAgain(): void };
+  readonly discovery: { hasten(): void };
 }
 
 interface Watched {
@@ -67,6 +69,8 @@ export class Nodes {
   #told = nobody;
   /** While the primary changes by our own doing, nobody gets a server. */
   #switching = false;
+  /** The word of a cluster manager counts. */
+  #managed = false;
   #closed = false;
 
   constructor(owner: NodesOwner, credentials: Credentials) {
@@ -95,16 +99,20 @@ export class Nodes {
     if (this.#memory === undefined) throw unusable(file, "is not a state file of pgsluice");
   }
 
-  /** Begins to watch, or goes on by the configuration as it is now. */
-  configure(): void {
+  /**
+   * Begins to watch, or goes on by the configuration as it is now. `anew`: all that says how nodes are asked may be
+   * different, not only which nodes there are.
+   */
+  configure(anew: boolean = true): void {
     const { config, clock } = this.#owner;
     const now = clock.now();
-    const nodes = watchesNodes(config.nodes) ? config.nodes : {};
+    const watches = watchesNodes(config);
+    const nodes = watches ? config.nodes : {};
     for (const [name, { address }] of this.#watched) {
       const node = nodes[name];
       if (node === undefined || addressOf(node) !== address) this.#forget(name);
     }
-    if (!watchesNodes(nodes)) {
+    if (!watches) {
       this.#cluster = undefined;
       this.#told = nobody;
       this.#owner.pools.follow(undefined, undefined);
@@ -115,7 +123,7 @@ export class Nodes {
     this.#cluster.configure(settings, clusterSettings(config), now);
     for (const [name, node] of Object.entries(nodes)) {
       const known = this.#watched.get(name);
-      known?.probe.reconnect();
+      if (anew) known?.probe.reconnect();
       if (known !== undefined) continue;
       this.#cluster.replaced(name, now);
       const probe = this.#probe(name);
@@ -129,6 +137,16 @@ export class Nodes {
     const now = this.#owner.clock.now();
     for (const name of this.#watched.keys()) this.#cluster?.suspect(name, now);
     this.#schedule();
+    this.#owner.discovery.hasten();
+  }
+
+  /** What the cluster manager has answered; undefined: there is none, or it is not reached. */
+  managed(word: ManagerWord | undefined): void {
+    if (word === undefined && !this.#managed) return;
+    this.#managed = word !== undefined;
+    const before = this.snapshot;
+    this.#cluster?.managed(word, this.#owner.clock.now());
+    this.#follow(before);
   }
 
   /** What time alone brings about. */
@@ -301,8 +319,8 @@ function nodeSettings(name: string, { role, weight, zone }: Config["nodes"][stri
   return { name, role, weight: weight ?? 1, zone, lagBytesMax: 0, lagMsMax: 0 };
 }
 
-function addressOf({ host, port }: Config["nodes"][string]): string {
-  return JSON.stringify([host, port]);
+function addressOf({ host, hostaddr = host, port }: Config["nodes"][string]): string {
+  return JSON.stringify([hostaddr, port]);
 }
 
 function unusable(file: string, problem: string): OperationError {

@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
+import type { LookUp } from "./discovery/addresses.ts";
 import type { InheritedSocket } from "./inherited.ts";
 import type { Seat } from "./workers/seat.ts";
 
@@ -21,6 +22,8 @@ export interface PoolerOptions {
   readonly onShutdown?: () => void;
   /** Sockets that whoever started this process listens on already; they take the place of those of the settings. */
   readonly sockets?: readonly InheritedSocket[];
+  /** How `discovery = "dns"` finds the addresses of a name; by default the system does. */
+  readonly lookUp?: LookUp;
   /** Of a process that is one of several workers. */
   readonly seat?: Seat;
 }

@@ -122,12 +122,12 @@ export class Pools {
   }
 
   /** Acts on a new configuration: sizes and limits at once, servers of what has changed when they come free. */
-  reconfigure(config: Config, secrets: Map<string, Secret>): void {
+  reconfigure(config: Config, secrets?: Map<string, Secret>): void {
     const before = new Map<Entry, string>();
     for (const entry of this.#entries.values()) before.set(entry, this.#connectionKey(entry));
     this.#config = config;
     this.#budgets.reconfigure(config, this.#primary);
-    this.#credentials.replace(secrets);
+    if (secrets !== undefined) this.#credentials.replace(secrets);
     for (const [key, entry] of this.#entries) {
       const settings = this.#settingsOf(entry.request, entry.identity);
       const place = this.#placeOf(entry.request);
@@ -251,7 +251,7 @@ export class Pools {
     const { pgsluice: settings } = this.#config;
     return {
       name,
-      host: node?.host ?? null,
+      host: node?.hostaddr ?? node?.host ?? null,
       port: node?.port ?? null,
       dbname,
       forceUser: database.user,

@@ -7,7 +7,7 @@ import type { Logger } from "../../src/base/log.ts";
 import { checkConfig } from "../../src/config/load.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { Lab } from "../../src/lab/index.ts";
-import { Pooler } from "../../src/server/app.ts";
+import { Pooler, type PoolerOptions } from "../../src/server/app.ts";
 import type { ErrorFields } from "../../src/wire/fields.ts";
 import type { BackendMessage, FrontendMessage } from "../../src/wire/messages.ts";
 import type { Place } from "../kit/byte-stream.ts";
@@ -15,6 +15,9 @@ import { type RawClient, type RawSession, type RawStartup, rawCancel, rawClient 
 import { waitUntil } from "../kit/wait.ts";
 
 type Table = Readonly<Record<string, unknown>>;
+
+/** Where [nodes.main] is, if it is not given otherwise. */
+type Upstream = { readonly primary: Pick<Lab["primary"], "host" | "port"> };
 
 /** What differs from a pooler in transaction mode that trusts everybody and has one node. */
 export interface PooledOptions {
@@ -52,17 +55,21 @@ export interface Outcome {
 export class Pooled implements AsyncDisposable {
   readonly pooler: Pooler;
   readonly log: readonly LogLine[];
-  readonly #lab: Lab;
+  readonly #lab: Upstream;
 
-  private constructor(pooler: Pooler, log: readonly LogLine[], lab: Lab) {
+  private constructor(pooler: Pooler, log: readonly LogLine[], lab: Upstream) {
     this.pooler = pooler;
     this.log = log;
     this.#lab = lab;
   }
 
-  static async start(lab: Lab, options: PooledOptions = {}): Promise<Pooled> {
+  static async start(
+    lab: Upstream,
+    options: PooledOptions = {},
+    own: Pick<PoolerOptions, "lookUp"> = {},
+  ): Promise<Pooled> {
     const log: LogLine[] = [];
-    const pooler = await Pooler.start(configOf(lab, options), { logger: loggerInto(log) });
+    const pooler = await Pooler.start(configOf(lab, options), { ...own, logger: loggerInto(log) });
     return new Pooled(pooler, log, lab);
   }
 
@@ -264,7 +271,7 @@ export function closeStatement(name: string): FrontendMessage {
   return { kind: "Close", target: "statement", name };
 }
 
-function configOf(lab: Lab, options: PooledOptions): Config {
+function configOf(lab: Upstream, options: PooledOptions): Config {
   const { host, port } = lab.primary;
   return checkConfig(
     {

@@ -9,6 +9,7 @@ import { type Command, consoleError, type Words } from "../command.ts";
 
 const needsOneProcess =
   "PROMOTE needs a pooler of one process: with several workers use PAUSE, promote the node by its own means, and RESUME";
+const patroniDecides = "Patroni decides who is promoted: use patronictl switchover";
 
 export const nodeCommands: readonly Command<string>[] = [
   nodeCommand("ATTACH", "attach"),
@@ -23,6 +24,7 @@ export const nodeCommands: readonly Command<string>[] = [
     parse: requiredNode,
     async execute(context, node, caller) {
       if (context.fleet !== undefined) throw consoleError(needsOneProcess, "0A000");
+      if (context.config().pgsluice.discovery === "patroni") throw consoleError(patroniDecides);
       context.logger.info({ node }, "PROMOTE command issued");
       await context.promote(node, caller.signal);
       return { tag: "PROMOTE" };

@@ -33,7 +33,7 @@ function rowOf(context: AdminContext, name: string): Row {
   const connections = own.reduce((sum, { pool }) => sum + pool.size, 0);
   const { host = null, port = null, role = null, weight = 1, zone = null } = configured ?? {};
   const { max_connections: connectionsMax = 0 } = configured ?? {};
-  const given = [name, host, port, role];
+  const given = [name, configured?.hostaddr ?? host, port, role];
   const use = [connections, connectionsMax];
   if (found === undefined) {
     return [...given, ...unwatched, weight, zone, null, null, null, null, null, ...use, null, ""];

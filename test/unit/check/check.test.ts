@@ -108,3 +108,13 @@ test("rules for TLS that is not offered", async () => {
   );
   expect(findings.map(({ code, place }) => `${code} ${place}`)).toEqual([`files.useless_rule ${rules}:1`]);
 });
+
+test("nodes that cannot be found, because nobody answers", async () => {
+  const toml = `[pgsluice]\nhealth_check_user = "m"\ndiscovery = "patroni"\npatroni_urls = ["http://127.0.0.1:1"]`;
+  const file = await write("found.toml", toml);
+  const { findings } = await checkFile(file, { offline: false, nowMs: Date.now() });
+  expect(findings[0]).toMatchObject({
+    ...{ severity: "error", code: "servers.discovery", place: "pgsluice.patroni_urls" },
+    problem: "http://127.0.0.1:1: ECONNREFUSED",
+  });
+});

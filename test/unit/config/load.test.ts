@@ -15,6 +15,8 @@ import { exposureOf } from "../../../src/config/permissions.ts";
 import { defaultSettings } from "../../../src/config/schema.ts";
 import { exposedFiles } from "../../../src/config/secrets.ts";
 
+const patroni = 'discovery = "patroni"\nhealth_check_user = "m"';
+const answered = `${patroni}\npatroni_urls = ["http://10.0.0.1:8008"]`;
 const node = '[nodes.main]\nhost = "db"\n';
 
 /** What is wrong with a config file called pgsluice.toml. */
@@ -171,8 +173,9 @@ describe("a mistake is named with file, key and a hint", () => {
     ["82", "system_db_hostname", "there is no system database"],
     ["83", "parallel_mode", "parallel query mode does not exist"],
     ["83", "replication_mode", "writes are not repeated on several nodes"],
+    ["83", "replication", "writes are not repeated on several nodes"],
   ])("acceptance %s: %s is refused in words of its own", (_item, name, reason) => {
-    const [problem] = problemsOf(`${node}[pgsluice]\n${name} = true`);
+    const [problem] = problemsOf(`${node}[pgsluice]\n${name} = "statement"`);
     expect(problem).toContain(`pgsluice.${name}: ${reason}`);
   });
 
@@ -199,6 +202,46 @@ describe("a mistake is named with file, key and a hint", () => {
     expect(problemsOf("")[0]).toContain("nodes: at least one is needed");
     expect(problemsOf('[nodes.a]\nrole = "standby"')[0]).toContain("no node has the role primary");
     expect(problemsOf("[nodes.a]\n[nodes.b]")[0]).toContain("several nodes have the role primary");
+  });
+
+  test.each([
+    [
+      'discovery = "dns"\ndiscovery_host = "db"',
+      'pgsluice.health_check_user: must be given, because discovery is "dns": as whom are nodes asked?',
+    ],
+    [
+      'discovery = "dns"\nhealth_check_user = "m"',
+      "pgsluice.discovery_host: must be given: the name whose addresses are the nodes",
+    ],
+    [patroni, 'pgsluice.patroni_urls: must be given, for example ["http://10.0.0.1:8008"]'],
+    [
+      `${patroni}\npatroni_urls = ["x"]`,
+      "pgsluice.patroni_urls: has something that is no URL; they look like http://10.0.0.1:8008",
+    ],
+    [
+      `${patroni}\npatroni_urls = ["http://u:secret@h:1"]`,
+      "pgsluice.patroni_urls: the URL of h:1 holds a user or a password: use patroni_user and patroni_password",
+    ],
+    [
+      `${patroni}\npatroni_urls = ["ftp://h"]`,
+      'pgsluice.patroni_urls: "ftp://h" is not the address of a REST API, like http://10.0.0.1:8008',
+    ],
+    [`${answered}\npatroni_password = "x"`, "pgsluice.patroni_password: needs patroni_user beside it"],
+    [
+      `${answered}\npatroni_tls_cert_file = "x"`,
+      "pgsluice.patroni_tls_key_file: certificate and key belong together, and this one is missing",
+    ],
+    [
+      `${answered}\n[databases.d]\nnode = "a"`,
+      'databases."d".node: must not be given, because discovery is "patroni": every database follows the primary',
+    ],
+  ])("nodes that are found: %j", (toml, problem) => {
+    expect(problemsOf(`[pgsluice]\n${toml}`)).toEqual([`pgsluice.toml: ${problem}`]);
+  });
+
+  test("nodes that are found need not be in the file, and every database follows the primary", () => {
+    const config = parseConfig(`[pgsluice]\n${answered}\n[nodes.a]\nweight = 2`, "/");
+    expect(config.databases["*"]?.node).toBe("");
   });
 
   test("nodes that are watched need a user who asks, and one host each", () => {

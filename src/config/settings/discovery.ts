@@ -1,0 +1,78 @@
+/** Where the list of the nodes comes from, if not from the file. */
+export const discovery = {
+  discovery: {
+    type: "choice",
+    values: ["static", "patroni", "dns"],
+    default: "static",
+    reloadable: true,
+    doc: "Where the nodes come from. `static`: they are those of [nodes.NAME]. `patroni`: the members that Patroni lists at `patroni_urls`. `dns`: the addresses that `discovery_host` has. With the last two all nodes are watched as with the role `auto`, they come and go by themselves, and every database follows the primary; a [nodes.NAME] of a member's name then only adds what is its own (`weight`, `zone`, `max_connections`, TLS). See [clusters](clusters.md).",
+  },
+  discovery_period: {
+    type: "seconds",
+    default: 2,
+    minimum: 0.05,
+    reloadable: true,
+    doc: "How often the list of the nodes is asked for anew, with `patroni` and `dns`. Errors that clients meet have it asked for at once.",
+  },
+  discovery_timeout: {
+    type: "seconds",
+    default: 2,
+    minimum: 0.05,
+    reloadable: true,
+    doc: "How long each of `patroni_urls`, or the name server, may take to answer, connecting included. While nobody answers the nodes stay those of the last answer, and the log says so.",
+  },
+  discovery_host: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "With `dns`: the name whose addresses are the nodes, as the system resolves it; its IPv4 addresses if it has any, else those of IPv6. TLS certificates have to be valid for this name.",
+  },
+  discovery_port: {
+    type: "integer",
+    default: 5432,
+    minimum: 1,
+    maximum: 65535,
+    reloadable: true,
+    doc: "With `dns`: the port of all nodes.",
+  },
+  patroni_urls: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "With `patroni`: addresses of its REST API, for example `http://10.0.0.1:8008`. They are tried in turn, first the one that answered last.",
+  },
+  patroni_user: {
+    type: "text",
+    default: "",
+    reloadable: true,
+    doc: "The user name for its REST API (HTTP basic authentication); empty: none. Patroni itself asks for none to list its members.",
+  },
+  patroni_password: {
+    type: "text",
+    default: "",
+    secret: true,
+    reloadable: true,
+    doc: "The password of `patroni_user`.",
+  },
+  patroni_tls_ca_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "Certificates that sign those of Patroni's REST API, for addresses with `https`; empty: those that Node brings. It is always verified.",
+  },
+  patroni_tls_cert_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "The certificate that is shown to Patroni's REST API; empty: none.",
+  },
+  patroni_tls_key_file: {
+    type: "text",
+    default: "",
+    path: "file",
+    reloadable: true,
+    doc: "The key of `patroni_tls_cert_file`.",
+  },
+} as const;
