@@ -58,7 +58,10 @@ export function isShareable(unit: Unit): boolean {
         if (unit.buffer(i)[unit.start(i) + headerBytes] !== 0) return false;
         break;
       case Frontend.bind:
+        if (!hasStrings(unit, i, headerBytes, 2)) return false;
+        break;
       case Frontend.describe:
+        if (!hasStrings(unit, i, headerBytes + 1, 1)) return false;
         break;
       case Frontend.execute:
         // A limit of rows leaves a portal open.
@@ -69,6 +72,15 @@ export function isShareable(unit: Unit): boolean {
     }
   }
   return true;
+}
+
+/** Whether `count` strings of a message have an end: it is read when it is sent, between the units of others. */
+function hasStrings(unit: Unit, index: number, from: number, count: number): boolean {
+  const buffer = unit.buffer(index);
+  const end = unit.end(index);
+  let left = count;
+  for (let at = unit.start(index) + from; at < end && left > 0; at++) if (buffer[at] === 0) left--;
+  return left === 0;
 }
 
 /** Whether a unit is one batch of the extended protocol up to its Sync, and short enough to be kept until it is answered. */

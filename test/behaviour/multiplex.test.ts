@@ -129,6 +129,23 @@ describe("a pipeline", () => {
     for (const client of clients) client.destroy();
   });
 
+  test("a batch with a torn Bind ends its own client's session only", async () => {
+    await using pooled = await multiplexed(1);
+    const clients = await connectAll(pooled, 10);
+    const torn = await pooled.connect();
+    await warm(pooled, "select 3");
+    const answers = clients.map((client) => client.value("select 3"));
+    torn.send(
+      { kind: "Parse", name: "", sql: "select 3", types: [] },
+      Buffer.from("B\0\0\0\x06\0s", "latin1"),
+      { kind: "Sync" },
+    );
+    expect((await torn.raw.until("ErrorResponse")).at(-1)).toMatchObject({ fields: { code: "08P01" } });
+    expect(new Set(await Promise.all(answers))).toEqual(new Set(["3"]));
+    for (const client of clients) expect(await client.value("select 3")).toBe("3");
+    for (const client of clients) client.destroy();
+  });
+
   test("settings of one client are not seen by another", async () => {
     await using pooled = await multiplexed(2);
     const clients = await connectAll(pooled, 12);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { completesUnit, giveUnit, takeUnit, Unit } from "../../../src/session/unit.ts";
+import { completesUnit, giveUnit, isShareable, takeUnit, Unit } from "../../../src/session/unit.ts";
 import { Frontend } from "../../../src/wire/constants.ts";
 import { Frame } from "../../../src/wire/framer.ts";
 
@@ -54,4 +54,21 @@ test("a unit can run with everything but the middle of a batch", () => {
   for (const [name, type] of Object.entries(Frontend)) {
     expect(completesUnit(type), name).toBe(!(incomplete as number[]).includes(type));
   }
+});
+
+test.each([
+  ["a Bind", Frontend.bind, Buffer.from("B\0\0\0\x0aportal\0s\0..", "latin1"), true],
+  [
+    "a Bind without an end of the statement's name",
+    Frontend.bind,
+    Buffer.from("B\0\0\0\x0aportal\0s", "latin1"),
+    false,
+  ],
+  ["a Describe", Frontend.describe, Buffer.from("D\0\0\0\x06S\0", "latin1"), true],
+  ["a Describe without an end of the name", Frontend.describe, Buffer.from("D\0\0\0\x06Ss", "latin1"), false],
+])("%s can be sent between the units of others or not", (_name, type, message, shareable) => {
+  const unit = new Unit();
+  unit.push(Frame.whole, type, message, 0, message.length);
+  unit.push(Frame.whole, Frontend.sync, Buffer.from("S\0\0\0\x04", "latin1"), 0, 5);
+  expect(isShareable(unit)).toBe(shareable);
 });
