@@ -14,6 +14,12 @@ export interface TurnWriter {
   sendTurn(): void;
 }
 
+/** Has something to do when everything that has come in a turn has been handled. */
+export interface TurnEnding {
+  /** What it writes leaves with the rest of the turn. Must not throw. */
+  onTurnEnd(): void;
+}
+
 const arenaBytes = 256 * 1024;
 /** Longer chunks gain nothing from waiting. */
 export const turnBytesMax = 2048;
@@ -22,12 +28,14 @@ let arena = Buffer.allocUnsafeSlow(arenaBytes);
 let used = 0;
 let writers: TurnWriter[] = [];
 let spareWriters: TurnWriter[] = [];
+let endings: TurnEnding[] = [];
+let spareEndings: TurnEnding[] = [];
 let scheduled = false;
 let kept = false;
-/** Turns that have sent something. */
+/** Turns that had something to do at their end. */
 let turns = 0;
 
-/** How many turns have sent something: what was sent two turns ago has had time to be answered. */
+/** How many turns had something to do at their end: what was sent two turns ago has had time to be answered. */
 export function turnNumber(): number {
   return turns;
 }
@@ -46,11 +54,31 @@ export function addToTurn(writer: TurnWriter, chunk: Buffer, first: boolean): nu
   chunk.copy(arena, used);
   used += chunk.length;
   if (first) writers.push(writer);
-  if (!scheduled) {
-    scheduled = true;
-    setImmediate(sendTurn);
-  }
+  schedule();
   return used;
+}
+
+/** Calls `ending` once, before what was written in this turn is sent. */
+export function atTurnEnd(ending: TurnEnding): void {
+  endings.push(ending);
+  schedule();
+}
+
+function schedule(): void {
+  if (scheduled) return;
+  scheduled = true;
+  setImmediate(endTurn);
+}
+
+function endTurn(): void {
+  scheduled = false;
+  turns++;
+  const ending = endings;
+  endings = spareEndings;
+  for (const one of ending) one.onTurnEnd();
+  ending.length = 0;
+  spareEndings = ending;
+  sendTurn();
 }
 
 /** Whether the arena has no room for `bytes` more. */
@@ -70,8 +98,6 @@ export function keepTurn(): void {
 
 /** Sends what everybody has written. */
 export function sendTurn(): void {
-  if (scheduled) turns++;
-  scheduled = false;
   const sending = writers;
   writers = spareWriters;
   for (const writer of sending) writer.sendTurn();

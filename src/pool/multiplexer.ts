@@ -6,6 +6,9 @@
  *     3  a shared server that still has less ahead than a brief statement may take
  *     4  the queue: what is not sent can still go anywhere
  *
+ * That is decided at the end of the turn of the event loop in which the units have come, when all of them are known and
+ * the replies of that turn have made room: so each server gets its share in one write.
+ *
  * With `multiplex_coalesce`, a unit that is the same as one in the queue does not stand there itself: the one runs for both. Its
  * snapshot is then younger than either's request, as if both had been sent at that moment.
  *
@@ -16,7 +19,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { Deque } from "../base/deque.ts";
-import { Failure } from "../base/errors.ts";
+import type { Failure } from "../base/errors.ts";
+import { atTurnEnd, type TurnEnding } from "../base/turn-writes.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import { briefMsMax } from "./pace.ts";
 import type { Pool } from "./pool.ts";
@@ -34,6 +38,8 @@ export interface Candidate extends Sharer {
   readonly sameKey: string | undefined;
   /** Waits for the replies to `leader`. False: the two are not the same. */
   follow(leader: Candidate): boolean;
+  /** It cannot share now: it has to lease a server as any other unit does. */
+  onRefused(): void;
   /** It gets a server for itself, since the one that came does not fit. */
   onLeased(server: Server): void;
   onLeaseFailed(failure: Failure): void;
@@ -64,7 +70,7 @@ export interface MultiplexCounts {
   depthMax: number;
 }
 
-export class Multiplexer implements Waiter, SharedServerListener {
+export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly counts: MultiplexCounts = {
     units: 0,
     joined: 0,
@@ -76,6 +82,11 @@ export class Multiplexer implements Waiter, SharedServerListener {
   readonly #pool: Pool;
   readonly #clock: Clock;
   readonly #shared: SharedServer[] = [];
+  /** Those that have come in this turn of the event loop; its end says where they go. */
+  readonly #arrived: (Candidate | undefined)[] = [];
+  /** The end of the turn is asked for; it is at hand. */
+  #turnDue = false;
+  #placing = false;
   readonly #queue = new Deque<Queued>();
   /** Those in the queue for which others may wait. */
   readonly #leaders = new Map<string, Candidate>();
@@ -105,32 +116,23 @@ export class Multiplexer implements Waiter, SharedServerListener {
   }
 
   /**
-   * Sends the unit, or keeps it until it can be sent. False: it cannot share now; the client has to lease a server as
-   * for any other unit.
+   * Takes the unit, to be sent at the end of this turn or later. False: it cannot share now; the client has to lease a
+   * server as for any other unit.
    */
   submit(candidate: Candidate): boolean {
     if (!this.#pool.handsOut) return false;
-    if (this.#queue.length > 0) return this.#enqueue(candidate);
-    const nowMs = this.#clock.now();
-    const near = this.#find(candidate, joinMsMax, nowMs);
-    if (near !== undefined) {
-      this.#send(near, candidate);
-      return true;
-    }
-    const idle = this.#pool.nextIdle;
-    if (idle !== undefined) {
-      // One with other settings is as good, once they are changed: not here.
-      if (!idle.fit || !candidate.fits(idle)) return false;
-      return this.#enqueue(candidate);
-    }
-    const far = this.#find(candidate, briefMsMax, nowMs);
-    if (far === undefined) return this.#enqueue(candidate);
-    this.#send(far, candidate);
+    this.#arrived.push(candidate);
+    this.#askForTurnEnd();
     return true;
   }
 
   /** The unit of `candidate` is wanted no more, if it is still in the queue. Returns whether it was. */
   withdraw(candidate: Candidate): boolean {
+    const index = this.#arrived.indexOf(candidate);
+    if (index >= 0) {
+      this.#arrived[index] = undefined;
+      return true;
+    }
     for (const queued of this.#queue) {
       if (queued.candidate !== candidate) continue;
       this.#queue.remove(queued);
@@ -168,9 +170,8 @@ export class Multiplexer implements Waiter, SharedServerListener {
     }
     const shared = this.#share(server);
     // What waits is sent, so much as fits, whoever waits for the next turn.
-    this.#feed(shared);
-    this.onRoom(shared);
-    if (this.#queue.length > 0) this.#wait();
+    if (this.#placing) this.#fill(shared);
+    else this.#askForTurnEnd();
   }
 
   onLeaseFailed(failure: Failure): void {
@@ -199,17 +200,68 @@ export class Multiplexer implements Waiter, SharedServerListener {
     if (!this.#shared.includes(shared)) return;
     const wanted = this.#others > this.#drainingCount || this.#pool.isAwaited(shared.server);
     if (!shared.draining && wanted) shared.draining = true;
-    if (!shared.draining) this.#feed(shared);
-    if (shared.depth > 0 || shared.server.closed) return;
-    this.#forget(shared);
-    shared.server.owner = undefined;
-    this.#pool.release(shared.server, false);
-    // Where the pool's queue was full there was no place in it: now there may be.
-    if (this.#queue.length > 0) this.#wait();
+    const feeds = !shared.draining && (this.#queue.length > 0 || this.#arrived.length > 0);
+    // It is filled when all that has come is known, so that it gets it in one write.
+    if (feeds) this.#askForTurnEnd();
+    else if (shared.depth === 0) this.#giveBack(shared);
   }
 
   onGone(shared: SharedServer): void {
     this.#forget(shared);
+    if (this.#queue.length > 0) this.#wait();
+  }
+
+  // ---- at the end of a turn ----
+
+  /** Everything that has come is known: it is sent, each server's in one write. */
+  onTurnEnd(): void {
+    this.#turnDue = false;
+    this.#placing = true;
+    for (const shared of this.#shared) {
+      if (this.#queue.length === 0) break;
+      if (!shared.draining) this.#feed(shared);
+    }
+    for (let i = 0; i < this.#arrived.length; i++) {
+      const candidate = this.#arrived[i];
+      this.#arrived[i] = undefined;
+      if (candidate !== undefined && !this.#place(candidate)) candidate.onRefused();
+    }
+    this.#arrived.length = 0;
+    this.#placing = false;
+    for (const shared of [...this.#shared]) if (shared.depth === 0) this.#giveBack(shared);
+  }
+
+  #askForTurnEnd(): void {
+    if (this.#turnDue) return;
+    this.#turnDue = true;
+    atTurnEnd(this);
+  }
+
+  /** Sends the unit, or keeps it until it can be sent. False: it has to find another way. */
+  #place(candidate: Candidate): boolean {
+    if (!this.#pool.handsOut) return false;
+    if (this.#queue.length > 0) return this.#enqueue(candidate);
+    const nowMs = this.#clock.now();
+    const near = this.#find(candidate, joinMsMax, nowMs);
+    if (near !== undefined) {
+      this.#send(near, candidate);
+      return true;
+    }
+    const idle = this.#pool.nextIdle;
+    if (idle !== undefined) {
+      // One with other settings is as good, once they are changed: not here.
+      if (!idle.fit || !candidate.fits(idle)) return false;
+      return this.#enqueue(candidate);
+    }
+    const far = this.#find(candidate, briefMsMax, nowMs);
+    if (far === undefined) return this.#enqueue(candidate);
+    this.#send(far, candidate);
+    return true;
+  }
+
+  #fill(shared: SharedServer): void {
+    this.#feed(shared);
+    this.onRoom(shared);
     if (this.#queue.length > 0) this.#wait();
   }
 
@@ -245,6 +297,15 @@ export class Multiplexer implements Waiter, SharedServerListener {
   #forget(shared: SharedServer): void {
     const index = this.#shared.indexOf(shared);
     if (index >= 0) this.#shared.splice(index, 1);
+  }
+
+  #giveBack(shared: SharedServer): void {
+    if (shared.server.closed) return;
+    this.#forget(shared);
+    shared.server.owner = undefined;
+    this.#pool.release(shared.server, false);
+    // Where the pool's queue was full there was no place in it: now there may be.
+    if (this.#queue.length > 0) this.#wait();
   }
 
   #send(shared: SharedServer, candidate: Candidate): void {

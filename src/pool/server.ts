@@ -460,10 +460,10 @@ export class Server implements TransportListener {
 const noSettings: ReadonlyMap<string, string> = new Map();
 
 /**
- * A mistake of ours while replies were read, by a client's code perhaps. It ends this server and whoever has it:
+ * A mistake of ours while replies were read or a unit was sent, by a client's code perhaps. It ends this server and whoever has it:
  * nobody else, and not the process.
  */
-function mistake(cause: unknown): OperationError {
+export function mistake(cause: unknown): OperationError {
   return new OperationError("internal error", {
     code: "server.internal",
     sqlstate: "XX000",

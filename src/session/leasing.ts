@@ -178,8 +178,12 @@ export class Leasing implements Waiter, SharingClient {
       this.onLeased(server);
       return;
     }
-    this.#lease();
-    if (!this.#waiting) this.#client.advance();
+    this.#guarded(() => this.#lease());
+  }
+
+  onMistake(error: unknown): void {
+    this.#waiting = false;
+    this.#client.failBy(error);
   }
 
   onServerLost(failure: Failure): void {

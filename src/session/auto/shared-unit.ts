@@ -8,7 +8,7 @@ import type { Failure } from "../../base/errors.ts";
 import type { Transport } from "../../base/transport.ts";
 import type { Candidate, Multiplexer } from "../../pool/multiplexer.ts";
 import { Pace } from "../../pool/pace.ts";
-import { repliesPendingBytesMax, type Server } from "../../pool/server.ts";
+import { mistake, repliesPendingBytesMax, type Server } from "../../pool/server.ts";
 import type { SharedServer } from "../../pool/shared-server.ts";
 import { Backend, TransactionStatus } from "../../wire/constants.ts";
 import type { Activity } from "../activity.ts";
@@ -40,6 +40,8 @@ export interface SharingClient {
   leaseAlone(server: Server | undefined): void;
   onLeaseFailed(failure: Failure): void;
   onLongWait(): void;
+  /** The unit cannot be sent. */
+  onMistake(error: unknown): void;
   /** The server is gone after a part of the reply. */
   onServerLost(failure: Failure): void;
 }
@@ -191,8 +193,22 @@ export class SharedUnit implements Candidate {
     const { server } = shared;
     activity.assigned(clock, server);
     assert(gathering.unit !== undefined, "the unit is kept until it is answered");
-    sender.sendShared(server);
-    output.flush(server.transport);
+    try {
+      sender.sendShared(server);
+      output.flush(server.transport);
+    } catch (error) {
+      this.#abort(shared, error);
+    }
+  }
+
+  /** A part of the unit may be on its way: what is behind it would get its replies. Those clients are served elsewhere. */
+  #abort(shared: SharedServer, error: unknown): void {
+    this.#shared = undefined;
+    shared.abandon(this);
+    this.#parts.output.clear();
+    shared.server.closeReason ??= "a shared unit was sent in part";
+    shared.server.destroy(mistake(error));
+    this.#client.onMistake(error);
   }
 
   onReplies(bytes: Buffer): boolean {
@@ -231,6 +247,12 @@ export class SharedUnit implements Candidate {
     this.#shared = undefined;
     this.#dismissFollowers();
     this.#client.onServerLost(failure);
+  }
+
+  onRefused(): void {
+    this.#queued = false;
+    this.#observes = true;
+    this.#client.leaseAlone(undefined);
   }
 
   onLeased(server: Server): void {
