@@ -112,9 +112,14 @@ export class Cluster {
     this.#update(now);
   }
 
-  /** A client met an error that may be the node's: no verdict, but the next probe is due now. */
+  /**
+   * A client met an error that may be the node's: no verdict, but the next probe is due now. Until it is answered
+   * nobody relies on what the node had replayed: a standby that crashes may come back before that.
+   */
   suspect(name: string, now: number): void {
-    this.#nodes.get(name)?.health.suspect(now);
+    const node = this.#nodes.get(name);
+    node?.health.suspect(now);
+    if (node?.shown?.lsn !== undefined) this.#update(now);
   }
 
   /** What a person or a cluster manager says of a node. Undefined if done, else why not. */
@@ -305,7 +310,7 @@ export class Cluster {
       reason,
       since: before?.state === state ? before.since : now,
       timeline: report?.timeline,
-      lsn: report?.lsn,
+      lsn: health.positionKnown ? report?.lsn : undefined,
       lagBytes: lag?.bytes,
       lagMs: lag?.ms,
       lagging,

@@ -68,6 +68,11 @@ export class NodeHealth {
     this.nextProbeAt = now;
   }
 
+  /** What the last answer told of positions holds: nothing has happened since that may be a start from further back. */
+  get positionKnown(): boolean {
+    return this.answer !== undefined && this.answer.startedAt >= this.#suspectedAt;
+  }
+
   configure(settings: HealthSettings): void {
     this.#settings = settings;
   }

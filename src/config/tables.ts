@@ -28,7 +28,7 @@ export const nodeSettings = {
     minimum: 0,
     maximum: 1_000_000,
     reloadable: true,
-    doc: "Its share of the reads, relative to the other nodes; 0: none. By default 1. Shown in SHOW NODES; every statement still goes to the primary.",
+    doc: "Its share of the reads, relative to the other nodes; 0: none. By default 1. See `load_balance_mode`.",
   },
   zone: {
     type: "text",

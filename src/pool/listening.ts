@@ -99,7 +99,7 @@ export class ListeningServers {
   #admit(connection: OpenConnection): Server {
     const server = serverOn(connection, this.#pool, this.#clock.now(), (closed, error) => {
       if (closed.closed) return;
-      this.#log.lost(closed, error.message);
+      this.#log.lost(closed, error);
       this.#forget(closed);
     });
     server.state = "listening";

@@ -89,6 +89,12 @@ export class Opening {
     return this.mayTry(this.#clock.now()) ? undefined : cachedFailure(failure);
   }
 
+  /** The last server is gone, and none may be opened for a while: whoever waits is told, as whoever comes now. */
+  failIfHopeless(waiting: { failAll(failure: Failure): void }): void {
+    const failure = this.recentFailure;
+    if (failure !== undefined) waiting.failAll(failure);
+  }
+
   /** The last attempt failed, and another one follows soon. */
   get failing(): boolean {
     return this.#lastFailure !== undefined && this.#transient;

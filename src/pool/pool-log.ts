@@ -23,8 +23,11 @@ export class PoolLog {
     this.#logger.info({ ...this.#labels(server), reason }, "closing server");
   }
 
-  lost(server: Server, reason: string): void {
-    this.#logger.warn({ ...this.#labels(server), reason }, "server lost");
+  /** Its connection is gone: by our own doing if it is closed already. A mistake of ours is told in any case. */
+  lost(server: Server, error: Failure): void {
+    if (error.source === "internal") this.mistake(server, error.cause);
+    if (server.closed) return;
+    this.#logger.warn({ ...this.#labels(server), reason: error.message }, "server lost");
   }
 
   connectQueryFailed(server: Server, reason: string): void {

@@ -479,13 +479,13 @@ export class Pool implements BudgetMember {
   }
 
   readonly #onServerClosed = (server: Server, error: Failure): void => {
-    if (error.source === "internal") this.#log.mistake(server, error.cause);
+    this.#log.lost(server, error);
     if (!server.closed) {
-      this.#log.lost(server, error.message);
       this.#servers.move(server, "closed");
       this.#options.onTrouble?.();
     }
     this.#onPlaceFree();
+    if (this.size === 0) this.#opening.failIfHopeless(this.#waiting);
   };
 
   #onGone(): void {

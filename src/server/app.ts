@@ -42,6 +42,7 @@ import { Logins } from "./logins.ts";
 import { Nodes } from "./nodes.ts";
 import type { PoolerOptions } from "./pooler-options.ts";
 import { Pools } from "./pools.ts";
+import { ReadRouting } from "./read-routing.ts";
 import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { Sockets } from "./sockets.ts";
@@ -174,6 +175,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
   readonly pools: Pools;
   readonly nodes: Nodes;
   readonly discovery: Discovery;
+  readonly #reads: ReadRouting;
   readonly autoDatabases: AutoDatabases;
   readonly sessions = new Set<Session>();
   readonly consoles: Consoles;
@@ -206,6 +208,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
+    this.#reads = new ReadRouting(this);
     this.consoles = new Consoles(this);
     if (seat !== undefined) this.consoles.assume(seat.state);
     this.#onReload = options.onReload;
@@ -379,6 +382,10 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
 
   cancelsForLostClients(): boolean {
     return this.#config.pgsluice.cancel_on_client_disconnect;
+  }
+
+  reading(): ReadRouting | undefined {
+    return this.#reads.active;
   }
 
   autoDatabase(pool: Pool): AutoDatabase {

@@ -1,6 +1,7 @@
 /** Auto mode, for a whole pooler: the parser, the classifier that all share, and what each pool's clients know together. */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { WriteFloor } from "../cluster/floor.ts";
 import type { Config } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Server } from "../pool/server.ts";
@@ -16,6 +17,8 @@ export class AutoDatabases {
   readonly #settings: () => { readonly pin_notice: boolean };
   readonly #databases = new Map<Pool, AutoDatabase>();
   readonly #pids = new Pids();
+  /** What all clients have written. */
+  readonly written: WriteFloor = new WriteFloor();
   #classifier: Classifier | undefined;
   #loading: Promise<void> | undefined;
 
@@ -50,6 +53,7 @@ export class AutoDatabases {
       void this.load();
       database = new AutoDatabase(pool, {
         clock: this.#clock,
+        written: this.written,
         classifier: () => this.#classifier,
         pids: this.#pids,
         wantsNotice: () => this.#settings().pin_notice,

@@ -118,7 +118,7 @@ export class Nodes {
       this.#owner.pools.follow(undefined, undefined);
       return;
     }
-    const settings = Object.entries(nodes).map(([name, node]) => nodeSettings(name, node));
+    const settings = Object.entries(nodes).map(([name, node]) => nodeSettings(name, node, config));
     this.#cluster ??= new Cluster(settings, clusterSettings(config), this.#memory, now);
     this.#cluster.configure(settings, clusterSettings(config), now);
     for (const [name, node] of Object.entries(nodes)) {
@@ -315,8 +315,13 @@ function clusterSettings({ pgsluice }: Config): ClusterSettings {
   };
 }
 
-function nodeSettings(name: string, { role, weight, zone }: Config["nodes"][string]): NodeSettings {
-  return { name, role, weight: weight ?? 1, zone, lagBytesMax: 0, lagMsMax: 0 };
+function nodeSettings(
+  name: string,
+  { role, weight, zone }: Config["nodes"][string],
+  { pgsluice }: Config,
+): NodeSettings {
+  const lagMsMax = pgsluice.delay_threshold_by_time * 1000;
+  return { name, role, weight: weight ?? 1, zone, lagBytesMax: pgsluice.delay_threshold, lagMsMax };
 }
 
 function addressOf({ host, hostaddr = host, port }: Config["nodes"][string]): string {

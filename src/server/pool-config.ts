@@ -45,9 +45,10 @@ const databaseParameters = ["client_encoding", "datestyle", "timezone", "applica
 export function targetOf(config: Config, request: LoginRequest): Target | undefined {
   const database = databaseOf(config, request.database);
   if (database === undefined) return undefined;
-  if (database.node !== "" && config.nodes[database.node] === undefined) return undefined;
+  const nodeName = request.readsFrom ?? database.node;
+  if (nodeName !== "" && config.nodes[nodeName] === undefined) return undefined;
   return {
-    nodeName: database.node,
+    nodeName,
     database,
     dbname: database.dbname ?? request.database,
     user: database.user ?? request.user,
@@ -104,11 +105,15 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
   const { mode } = identity;
   return {
     mode,
-    sizeMin: request.replication ? 0 : (database?.min_pool_size ?? settings.min_pool_size),
+    sizeMin:
+      request.replication || request.readsFrom !== undefined
+        ? 0
+        : (database?.min_pool_size ?? settings.min_pool_size),
     minWithoutClients: database?.user === identity.user,
     waitingMax: settings.max_waiting_clients,
     roundRobin: settings.server_round_robin,
-    poolIdleTimeoutMs: settings.pool_idle_timeout * 1000,
+    // It has no clients of its own to be without: server_idle_timeout is enough.
+    poolIdleTimeoutMs: request.readsFrom === undefined ? settings.pool_idle_timeout * 1000 : 0,
     connectQuery: request.replication ? "" : (database?.connect_query ?? ""),
     serverLifetimeMs: (database?.server_lifetime ?? settings.server_lifetime) * 1000,
     serverIdleTimeoutMs: settings.server_idle_timeout * 1000,

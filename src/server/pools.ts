@@ -37,6 +37,8 @@ interface Entry {
   readonly request: LoginRequest;
   readonly identity: Identity;
   readonly permits: PermitsOfPool | undefined;
+  /** Where its clients read, by node; empty if that was never asked. */
+  readonly readers: Map<string, Pool>;
 }
 
 /** What PAUSE has done. */
@@ -54,6 +56,7 @@ export class Pools {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #entries = new Map<string, Entry>();
+  readonly #entryOf = new WeakMap<Pool, Entry>();
   readonly #budgets: Budgets;
   /** Databases that only `*` stands for, and when they were last in use; the longest unused first. */
   readonly #autoDatabases = new Map<string, number>();
@@ -112,12 +115,28 @@ export class Pools {
         permits?.onServerGone();
         this.onServerGone();
       },
-      ...(target.nodeName === "" ? { onTrouble: () => this.onTrouble() } : {}),
+      ...(target.nodeName === "" || request.readsFrom !== undefined
+        ? { onTrouble: () => this.onTrouble() }
+        : {}),
     });
     if (target.nodeName === "" && this.#primary === undefined) pool.follow(false, undefined);
     if (this.#draining) pool.drain();
     else if (this.#isPaused(request.database)) pool.pause();
-    this.#entries.set(key, { pool, request, identity, permits });
+    const entry: Entry = { pool, request, identity, permits, readers: new Map() };
+    this.#entries.set(key, entry);
+    this.#entryOf.set(pool, entry);
+    return pool;
+  }
+
+  /** The pool on a node where clients of `home`, which follows the primary, read; undefined if it follows nobody. */
+  readerOf(home: Pool, nodeName: string): Pool | undefined {
+    const entry = this.#entryOf.get(home);
+    if (entry === undefined) return undefined;
+    const known = entry.readers.get(nodeName);
+    if (known !== undefined) return known;
+    if (targetOf(this.#config, entry.request)?.nodeName !== "") return undefined;
+    const pool = this.poolFor({ ...entry.request, readsFrom: nodeName });
+    if (pool !== undefined) entry.readers.set(nodeName, pool);
     return pool;
   }
 
@@ -129,6 +148,7 @@ export class Pools {
     this.#budgets.reconfigure(config, this.#primary);
     if (secrets !== undefined) this.#credentials.replace(secrets);
     for (const [key, entry] of this.#entries) {
+      entry.readers.clear();
       const settings = this.#settingsOf(entry.request, entry.identity);
       const place = this.#placeOf(entry.request);
       const followed = entry.pool.settings.failoverTimeoutMs !== undefined;
@@ -325,9 +345,16 @@ export class Pools {
       entry.pool.dispose();
       entry.permits?.onPoolForgotten();
       this.#entries.delete(key);
+      if (entry.request.readsFrom !== undefined) this.#forgetReader(entry.request.readsFrom, entry.pool);
       this.statistics.of(entry.request.database);
     }
     this.#budgets.forgetUnused();
+  }
+
+  #forgetReader(nodeName: string, pool: Pool): void {
+    for (const { readers } of this.#entries.values()) {
+      if (readers.get(nodeName) === pool) readers.delete(nodeName);
+    }
   }
 
   #isPaused(database: string): boolean {

@@ -9,6 +9,8 @@ import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
+import type { WriteFloor } from "../cluster/floor.ts";
+import type { RouteHint } from "../cluster/need.ts";
 import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
@@ -38,6 +40,12 @@ export interface SessionIdentity {
   readonly tls?: string | undefined;
 }
 
+/** Where units go that only read, in auto mode. */
+export interface Reading {
+  /** The pool of a standby; undefined: the client's own. `written`: what the client has written. */
+  poolFor(home: Pool, hint: RouteHint | undefined, written: WriteFloor): Pool | undefined;
+}
+
 export interface SessionContext {
   readonly logger: Logger;
   readonly clock: Clock;
@@ -51,6 +59,8 @@ export interface SessionContext {
   /** Answer with PgBouncer's SQLSTATE for everything. */
   asPgbouncer(): boolean;
   cancelsForLostClients(): boolean;
+  /** Undefined: reads are not spread over standbys. */
+  reading(): Reading | undefined;
   /** What the clients of a pool in auto mode know together. */
   autoDatabase(pool: Pool): AutoDatabase;
   onPoolerError(session: Session, failure: Failure): void;
@@ -82,6 +92,8 @@ export interface LoginRequest {
   readonly otherParameters: readonly (readonly [string, string])[];
   /** A replication connection: it gets a server of its own. */
   readonly replication: boolean;
+  /** The pool is not for logins: clients of the pool without this read there, on a standby of this name. */
+  readonly readsFrom?: string | undefined;
 }
 
 /** What is known of a user who wants to log in. */

@@ -1,6 +1,7 @@
 /**
  * How a client's gathered unit gets a server: for itself (pool/pool.ts), at once or after a wait, or in auto mode
- * between units of others (auto/shared-unit.ts). Until that is settled nothing more of the client is handled.
+ * between units of others (auto/shared-unit.ts), or on a standby if it only reads (auto/standby-read.ts). Until that is
+ * settled nothing more of the client is handled.
  */
 import { assert } from "../base/assert.ts";
 import type { Failure } from "../base/errors.ts";
@@ -11,6 +12,7 @@ import type { Waiter } from "../pool/waiters.ts";
 import type { AutoSession } from "./auto/auto.ts";
 import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
+import { StandbyRead } from "./auto/standby-read.ts";
 import type { SessionContext } from "./context.ts";
 import { longWaitNotice } from "./replies.ts";
 
@@ -40,6 +42,9 @@ export class Leasing implements Waiter, SharingClient {
   /** In auto mode. */
   readonly #sharing: SharedUnit | undefined;
   readonly #auto: AutoSession | undefined;
+  readonly #context: SessionContext;
+  /** Once a unit has gone to a standby. */
+  #standby: StandbyRead | undefined;
   #waiting = false;
   /** Counts units that had to wait for notifications. */
   #turn = 0;
@@ -55,6 +60,7 @@ export class Leasing implements Waiter, SharingClient {
     this.#client = client;
     this.#pool = pool;
     this.#parts = parts;
+    this.#context = context;
     this.#auto = auto;
     if (auto === undefined) return;
     this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
@@ -69,9 +75,9 @@ export class Leasing implements Waiter, SharingClient {
     return this.#waiting;
   }
 
-  /** The server that the unit shares. */
+  /** The server that the unit runs on without being the client's: shared, or a standby's. */
   get sharedServer(): Server | undefined {
-    return this.#sharing?.server;
+    return this.#standby?.server ?? this.#sharing?.server;
   }
 
   /** Gets the gathered unit a server: `attach` is called now, or later. */
@@ -91,25 +97,43 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #start(): void {
-    if (this.#sharing?.start() !== true) this.#lease();
+    if (this.#readElsewhere() || this.#sharing?.start() === true) return;
+    this.#lease();
+  }
+
+  /** Whether the unit only reads, and has gone to a standby for that. */
+  #readElsewhere(): boolean {
+    const auto = this.#auto;
+    const reading = auto === undefined ? undefined : this.#context.reading();
+    const { unit } = this.#parts.gathering;
+    if (auto === undefined || reading === undefined || unit === undefined) return false;
+    if (!auto.readsAnywhere(unit)) return false;
+    const pool = reading.poolFor(this.#pool, auto.routeHint, auto.written);
+    if (pool === undefined) return false;
+    this.#standby ??= new StandbyRead(this, { auto, ...this.#parts });
+    this.#standby.start(pool);
+    return true;
   }
 
   /** Takes the unit back before a server has it. */
   withdraw(): void {
     assert(this.#waiting && this.sharedServer === undefined, "only what is not sent can be taken back");
-    if (this.#sharing?.withdraw() === true) this.#waiting = false;
+    const taken = this.#standby?.withdraw() === true || this.#sharing?.withdraw() === true;
+    if (taken) this.#waiting = false;
     else this.#leaveQueue();
     this.#parts.sender.reset();
   }
 
-  /** Cancels the unit that shares a server. */
+  /** Cancels the unit that runs on `sharedServer`. */
   async cancelShared(): Promise<void> {
-    await this.#sharing?.cancel();
+    if (this.#standby?.active === true) await this.#standby.cancel();
+    else await this.#sharing?.cancel();
   }
 
   /** The client is gone. */
   end(): void {
-    if (this.#sharing?.active === true) this.#sharing.leave();
+    if (this.#standby?.active === true) this.#standby.leave(this.#context.cancelsForLostClients());
+    else if (this.#sharing?.active === true) this.#sharing.leave();
     else if (this.#waiting) this.#leaveQueue();
     this.#waiting = false;
   }
@@ -122,6 +146,7 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   onClientDrain(): void {
+    this.#standby?.onDrain();
     this.#sharing?.onDrain();
   }
 

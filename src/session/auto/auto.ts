@@ -12,6 +12,8 @@
  */
 
 import type { Transport } from "../../base/transport.ts";
+import { WriteFloor } from "../../cluster/floor.ts";
+import type { RouteHint } from "../../cluster/need.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
@@ -68,6 +70,13 @@ export class AutoSession {
   /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
   #pace: Pace | undefined;
   #exclusive = false;
+  /** All of the unit may run on a standby; where its comments want it to. */
+  #reads = true;
+  routeHint: RouteHint | undefined;
+  /** Something was sent since the last settled transaction that may have written. */
+  #wrote = false;
+  /** What the client has written, for its later reads. */
+  readonly written: WriteFloor = new WriteFloor();
   readonly #sequences: SequenceUse;
   readonly #home: Home;
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
@@ -111,6 +120,8 @@ export class AutoSession {
   beginUnit(): void {
     this.#pace = undefined;
     this.#exclusive = false;
+    this.#reads = true;
+    this.routeHint = undefined;
     this.#home.beginUnit();
     this.#sequences.begin();
   }
@@ -124,6 +135,11 @@ export class AutoSession {
   reads(unit: Unit): boolean {
     if (this.#exclusive || this.#pace === undefined) return false;
     return this.#begin.status === TransactionStatus.idle && isShareable(unit);
+  }
+
+  /** The gathered unit may run on any node, as a transaction of its own. */
+  readsAnywhere(unit: Unit): boolean {
+    return this.#reads && !this.boundToServer && !this.listening.listens && this.shares(unit) !== undefined;
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */
@@ -249,6 +265,9 @@ export class AutoSession {
   /** `buffer[start, end)`: its text, as far as it is there. */
   #see(knowledge: Knowledge, server: Server | undefined, buffer: Buffer, start: number, end: number): void {
     this.copiesIn = knowledge.copiesIn;
+    this.#reads &&= knowledge.reads;
+    this.#wrote ||= knowledge.writes;
+    this.routeHint ??= knowledge.routeHint;
     if (knowledge.pace === undefined) this.#seeExclusive(server);
     else this.#pace = slower(this.#pace, knowledge.pace);
     if (knowledge.plain) return;
@@ -436,6 +455,8 @@ export class AutoSession {
    * answered.
    */
   keeps(server: Server, client: Transport): boolean {
+    if (this.#wrote) this.#database.noteWrite(this.written);
+    this.#wrote = false;
     const kept = this.#keeps(server, client);
     // Who reads the catalogs may ask for a server, also this client for its own: so all is decided by now.
     if (kept) this.#spread();

@@ -3,6 +3,7 @@
  * for by name, and how many reservations there are.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { WriteFloor } from "../../cluster/floor.ts";
 import { Multiplexer } from "../../pool/multiplexer.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
@@ -34,6 +35,8 @@ export interface ReservationCount {
 
 export class AutoDatabase {
   readonly pool: Pool;
+  /** What all clients of the pooler have written. */
+  readonly written: WriteFloor;
   readonly clock: Clock;
   readonly ledgerQueries: LedgerQueries = new LedgerQueries();
   readonly reservations: ReadonlyMap<ReservationName, ReservationCount>;
@@ -52,6 +55,7 @@ export class AutoDatabase {
     pool: Pool,
     options: {
       readonly clock: Clock;
+      readonly written: WriteFloor;
       /** Undefined while the parser is being loaded. */
       readonly classifier: () => Classifier | undefined;
       readonly wantsNotice: () => boolean;
@@ -62,6 +66,7 @@ export class AutoDatabase {
     },
   ) {
     this.pool = pool;
+    this.written = options.written;
     this.clock = options.clock;
     this.classification = new Classification(pool, options.clock, options.classifier, (name) => {
       this.ledgerQueries.addName(name);
@@ -112,6 +117,13 @@ export class AutoDatabase {
     const knowledge = this.ofText(statement.body, 0, statement.body.indexOf(0), settings);
     if (settings === undefined) statement.kept = { generation, knowledge } satisfies Kept;
     return knowledge;
+  }
+
+  /** A client has written: `own` is what it reads by. */
+  noteWrite(own: WriteFloor): void {
+    const nowMs = this.clock.now();
+    own.wrote(nowMs);
+    this.written.wrote(nowMs);
   }
 
   defaultsAltered(): void {

@@ -4,6 +4,7 @@
  * `plain`, and costs one comparison.
  */
 
+import { hintOf, needOf, type RouteHint, type TransactionStart } from "../../cluster/need.ts";
 import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
 import { asksPids, signals } from "./pid-statements.ts";
@@ -55,6 +56,12 @@ export interface Knowledge {
   readonly transaction: TransactionControl | undefined;
   /** Plain, and may run between statements of others: how long that takes. */
   readonly pace: Pace | undefined;
+  /** May run on a standby, as far as its text tells. */
+  readonly reads: boolean;
+  /** May change what others read. */
+  readonly writes: boolean;
+  /** Where a comment in it wants it to run. */
+  readonly routeHint: RouteHint | undefined;
 }
 
 const nothing: Knowledge = {
@@ -78,6 +85,9 @@ const nothing: Knowledge = {
   changesCatalog: false,
   transaction: undefined,
   pace: undefined,
+  reads: false,
+  writes: false,
+  routeHint: undefined,
 };
 
 /** Of what was not looked at. */
@@ -87,6 +97,7 @@ export const unknownStatement: Knowledge = {
   touches: touchesAll,
   opaque: true,
   usesSequence: true,
+  writes: true,
 };
 
 const known = new WeakMap<StatementClass, Knowledge>();
@@ -154,7 +165,29 @@ function derive(statement: StatementClass): Knowledge {
   draft.signals = signals(statement);
   draft.plain = isPlain(draft);
   if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
+  draft.routeHint = hintOf(statement.hints);
+  draft.reads = needOf(statement, ownTransaction, draft.routeHint, needSettings) === "read";
+  draft.writes = mayWrite(statement);
   return draft;
+}
+
+const ownTransaction: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };
+const needSettings = { primaryFunctions: new Set<string>() };
+
+/** Reasons to need the primary that are no reason to think that anything was written. */
+const writelessRoutes: ReadonlySet<StatementClass["route"]> = new Set([
+  "any",
+  "session_state",
+  "node_local",
+  "locks",
+  "utility",
+]);
+
+function mayWrite({ kind, opaque, route, transaction }: StatementClass): boolean {
+  if (opaque !== false || kind === "write" || kind === "ddl" || kind === "unknown") return true;
+  // Others see from then on what was prepared before.
+  if (kind === "transaction") return transaction?.kind === "commit_prepared";
+  return !writelessRoutes.has(route);
 }
 
 /** A comment asks for a server that nobody shares. */

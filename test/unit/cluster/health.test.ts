@@ -98,6 +98,17 @@ describe("errors that clients meet", () => {
     expect(probed.cluster.nextProbeAt("b")).toBe(probed.now + settings.probeFastIntervalMs);
   });
 
+  test("make nobody rely on what the node had replayed, until it is asked again", () => {
+    const probed = new Probed(["a", "b"]);
+    probed.probe(["a", primary(1, 500n)], ["b", standby(1, 500n)]);
+    expect(probed.node("b").lsn).toBe(500n);
+    probed.cluster.suspect("b", probed.now + 1);
+    expect(probed.node("b")).toMatchObject({ lsn: undefined, state: "up", readable: true });
+    probed.now += 10;
+    probed.probe(["b", standby(1, 480n)]);
+    expect(probed.node("b").lsn).toBe(480n);
+  });
+
   test("during a probe ask for another one after it", () => {
     const health = healthAfter(up);
     health.suspect(2000);

@@ -1,0 +1,244 @@
+/**
+ * One client's unit while it reads from a standby, on a server that it has for itself. The client holds no server
+ * meanwhile, and nothing more of it is handled: whatever it sends next may have to go to the primary. The unit is kept
+ * until it is answered: if the standby is lost before it has told anything, or refuses with an error that may be its
+ * own (a conflict with recovery, a table that has not arrived yet), the unit runs on the primary, unseen.
+ */
+import { assert } from "../../base/assert.ts";
+import type { Failure } from "../../base/errors.ts";
+import type { Pool } from "../../pool/pool.ts";
+import { repliesPendingBytesMax, type Server, type ServerOwner } from "../../pool/server.ts";
+import type { Waiter } from "../../pool/waiters.ts";
+import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
+import { decodeBackend } from "../../wire/decode-backend.ts";
+import { leaveServer } from "../handover.ts";
+import { saysPlanIsStale } from "../statement-messages.ts";
+import type { SharingClient, SharingParts } from "./shared-unit.ts";
+
+/**
+ * Classes of errors that a primary may not have: cancelled for recovery (40001), refused during recovery (25006, 0A000),
+ * names that replication has not brought yet (42, 3F), no resources, a broken node.
+ */
+const standbysOwn = /^(?:40|25|0A|42|3F|53|58|XX)/;
+
+/** What may come before it is known whether a statement fails, with types of messages that are small. */
+const undecided: ReadonlySet<number> = new Set([
+  Backend.parseComplete,
+  Backend.bindComplete,
+  Backend.parameterDescription,
+  Backend.noData,
+  Backend.rowDescription,
+]);
+
+export class StandbyRead implements Waiter, ServerOwner {
+  readonly #client: SharingClient;
+  readonly #parts: SharingParts;
+  #pool: Pool | undefined;
+  #server: Server | undefined;
+  /** The client has got a part of the reply. */
+  #relayed = false;
+  #settingsPending = false;
+  /** The client has asked for an end: errors are its own. */
+  #canceled = false;
+  /** The standby has refused: what it still says is dropped, then the unit runs on the primary. */
+  #refused = false;
+  /** Replies that are not relayed yet, because an error may follow. */
+  #held: Buffer[] = [];
+
+  constructor(client: SharingClient, parts: SharingParts) {
+    this.#client = client;
+    this.#parts = parts;
+  }
+
+  /** The unit waits for a server here, or runs on one. */
+  get active(): boolean {
+    return this.#pool !== undefined;
+  }
+
+  get server(): Server | undefined {
+    return this.#server;
+  }
+
+  get queryWaitTimeoutMs(): number | undefined {
+    return this.#parts.queryWaitTimeoutMs;
+  }
+
+  /** Runs the gathered unit on a server of `pool`, now or later. */
+  start(pool: Pool): void {
+    assert(this.#pool === undefined, "a client reads one unit at a time");
+    this.#pool = pool;
+    this.#relayed = false;
+    this.#canceled = false;
+    this.#refused = false;
+    this.#held = [];
+    const server = pool.lease(this);
+    if (server !== undefined) this.onLeased(server);
+    else if (this.active) this.#parts.activity.waitStartMs = this.#parts.clock.now();
+  }
+
+  async cancel(): Promise<void> {
+    const server = this.#server;
+    this.#canceled = true;
+    if (server !== undefined && !server.replies.settled) await this.#pool?.cancel(server);
+  }
+
+  /** Takes the unit out of the queue. False: it is not there. */
+  withdraw(): boolean {
+    if (this.#pool === undefined || this.#server !== undefined) return false;
+    this.#pool.cancelWait(this);
+    this.#pool = undefined;
+    return true;
+  }
+
+  /** The client is gone. `stops`: what runs is cancelled. */
+  leave(stops: boolean): void {
+    if (this.withdraw()) return;
+    const [pool, server] = this.#end();
+    if (server.closed) return;
+    leaveServer(pool, server, { reason: "client is gone", resets: false, unfinished: false, stops });
+  }
+
+  /** The client's socket takes bytes again. */
+  onDrain(): void {
+    if (this.#server?.transport.paused === true) this.#server.transport.resume();
+  }
+
+  // ---- from the pool ----
+
+  onLeased(server: Server): void {
+    assert(server.owner === undefined, "a server has one owner at a time");
+    this.#server = server;
+    server.owner = this;
+    server.used = true;
+    const { activity, auto, clock, gathering, output, requests } = this.#parts;
+    activity.assigned(clock, server);
+    this.#settingsPending = auto.prepare(server, output);
+    const { unit } = gathering;
+    assert(unit !== undefined, "the unit is kept until it is answered");
+    for (let i = 0; i < unit.length; i++) {
+      requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
+    }
+    output.flush(server.transport);
+  }
+
+  /** The standby has no server to give: the primary may. */
+  onLeaseFailed(): void {
+    this.#pool = undefined;
+    this.#client.leaseAlone(undefined);
+  }
+
+  onLongWait(): void {
+    this.#client.onLongWait();
+  }
+
+  // ---- from the server ----
+
+  onReplies(bytes: Buffer): boolean {
+    const server = this.#server;
+    assert(server !== undefined, "replies come from a server that is held");
+    // Its last words are about a connection that the client does not have.
+    if (server.dying && !this.#relayed) return true;
+    if (this.#settingsPending && server.replies.takeSwallowedError() !== undefined) {
+      server.closeReason ??= "invalid server parameter";
+      this.#again();
+      return true;
+    }
+    if (this.#refused || (!this.#relayed && this.#holds(bytes))) return true;
+    return this.#relay(bytes, server);
+  }
+
+  /** Whether it is not known yet if the standby's answer will do, or it will not. */
+  #holds(bytes: Buffer): boolean {
+    let at = 0;
+    for (; at + headerBytes <= bytes.length; at += 1 + bytes.readInt32BE(at + 1)) {
+      const type = bytes[at] as number;
+      if (undecided.has(type)) continue;
+      this.#refused = type === Backend.errorResponse && !this.#canceled && this.#isOwn(bytes, at);
+      return this.#refused;
+    }
+    // What comes behind the part of a message is no message.
+    if (at !== bytes.length) return false;
+    this.#held.push(Buffer.from(bytes));
+    return true;
+  }
+
+  #isOwn(bytes: Buffer, at: number): boolean {
+    const end = at + 1 + bytes.readInt32BE(at + 1);
+    if (end > bytes.length) return false;
+    // On the primary the statement is parsed anew.
+    if (saysPlanIsStale(bytes.subarray(at, end))) return true;
+    const message = decodeBackend(bytes, at, end);
+    return message.kind === "ErrorResponse" && standbysOwn.test(message.fields.code);
+  }
+
+  #relay(bytes: Buffer, server: Server): boolean {
+    const { transport } = this.#parts;
+    for (const held of this.#held) transport.write(held);
+    this.#held = [];
+    this.#relayed = true;
+    if (transport.write(bytes)) return true;
+    if (transport.pendingBytes > repliesPendingBytesMax) server.transport.pause();
+    return false;
+  }
+
+  onWords(message: Buffer): Buffer {
+    return this.#server === undefined ? message : this.#parts.requests.reword(this.#server, message);
+  }
+
+  /** What a standby reports is about itself. */
+  readonly reportsDue = (): undefined => undefined;
+  readonly onNotification = (): undefined => undefined;
+
+  onParameter(): void {
+    // A read sets nothing.
+  }
+
+  onDropped(): void {
+    // A read drops nothing.
+  }
+
+  onServerDrain(): void {
+    // A unit that is gathered is small: it was sent at once.
+  }
+
+  onSettled(): void {
+    const { activity, clock, gathering } = this.#parts;
+    const refused = this.#refused;
+    const [pool, server] = this.#end();
+    const nowMs = clock.now();
+    if (server.clean) pool.release(server, false, nowMs);
+    else pool.discard(server, "a read has left a transaction open");
+    if (refused) {
+      this.#client.leaseAlone(undefined);
+      return;
+    }
+    activity.settled(nowMs, TransactionStatus.idle);
+    gathering.forget();
+    this.#client.onSharedDone();
+  }
+
+  onServerLost(failure: Failure): void {
+    const relayed = this.#relayed;
+    this.#end();
+    if (relayed) this.#client.onServerLost(failure);
+    else this.#client.leaseAlone(undefined);
+  }
+
+  /** The unit runs on the primary. */
+  #again(): void {
+    const [pool, server] = this.#end();
+    pool.discard(server, "a read could not run as it should");
+    this.#client.leaseAlone(undefined);
+  }
+
+  #end(): [Pool, Server] {
+    const [pool, server] = [this.#pool, this.#server];
+    assert(pool !== undefined && server !== undefined, "it ends on a server");
+    this.#pool = undefined;
+    this.#server = undefined;
+    this.#settingsPending = false;
+    if (server.owner === this) server.owner = undefined;
+    if (server.transport.paused) server.transport.resume();
+    return [pool, server];
+  }
+}
