@@ -42,6 +42,8 @@ export interface RouteRequest {
   readonly redirect: Redirect | undefined;
   /** The node of the client's last read. */
   readonly last: string | undefined;
+  /** The node that was of no use for this read. */
+  readonly besides: string | undefined;
 }
 
 export type Decision =
@@ -117,13 +119,20 @@ export class Router {
   ): Decision {
     if (balancer === undefined)
       return snapshot.primary === undefined ? waitForReader : this.#primary(snapshot);
-    const { last } = request;
-    if (this.#settings.perSession && last !== undefined && includes(balancer.candidates, last)) {
+    const { last, besides } = request;
+    if (
+      this.#settings.perSession &&
+      last !== undefined &&
+      last !== besides &&
+      includes(balancer.candidates, last)
+    ) {
       if (isPast(floor, last, snapshot)) return this.#decision(last, last === snapshot.primary?.name);
     }
     const name = balancer.pick(this.#random);
-    if (isPast(floor, name, snapshot)) return this.#decision(name, name === snapshot.primary?.name);
-    const other = this.#anotherPast(floor, balancer.candidates, snapshot);
+    if (name !== besides && isPast(floor, name, snapshot)) {
+      return this.#decision(name, name === snapshot.primary?.name);
+    }
+    const other = this.#anotherPast(floor, balancer.candidates, besides, snapshot);
     return other === undefined
       ? this.#primary(snapshot)
       : this.#decision(other, other === snapshot.primary?.name);
@@ -157,12 +166,14 @@ export class Router {
   #anotherPast(
     floor: bigint | undefined,
     candidates: readonly Candidate[],
+    besides: string | undefined,
     snapshot: TopologySnapshot,
   ): string | undefined {
     const start = Math.floor(this.#random() * candidates.length);
     for (let step = 0; step < candidates.length; step++) {
       const candidate = candidates[(start + step) % candidates.length];
-      if (candidate !== undefined && isPast(floor, candidate.name, snapshot)) return candidate.name;
+      if (candidate === undefined || candidate.name === besides) continue;
+      if (isPast(floor, candidate.name, snapshot)) return candidate.name;
     }
     return undefined;
   }

@@ -111,6 +111,15 @@ export function primaryChanged(reason: string): OperationError {
   });
 }
 
+/** A standby is not to be read from any more. Told to whoever cannot read elsewhere. */
+export function standbyLost(node: string, state: string): OperationError {
+  return new OperationError(`the connection to standby "${node}" was given up: it is ${state}`, {
+    code: "pool.standby_lost",
+    sqlstate: "08006",
+    source: "server",
+  });
+}
+
 /** The connection ended before it was known whether what the client had sent was committed. */
 export function fateUnknown(failure: Failure): OperationError {
   return new OperationError(

@@ -205,10 +205,7 @@ export class Pool implements BudgetMember {
     const { resetQuery, resetQueryAlways } = this.settings;
     const willReset = (resets || resetQueryAlways) && server.used && resetQuery !== "";
     const reason = this.#reasonToClose(server, willReset, nowMs);
-    if (reason !== undefined) {
-      this.discard(server, reason);
-      return;
-    }
+    if (reason !== undefined) return this.discard(server, reason);
     if (server.cancelsInFlight > 0) {
       server.resetsAfterCancel = willReset;
       this.#servers.move(server, "being_canceled");
@@ -302,6 +299,12 @@ export class Pool implements BudgetMember {
     this.openServers();
   }
 
+  /** Its node is not to be read from: who waits goes elsewhere; if `cuts`, so does who has a server. */
+  sendAway(failure: Failure, cuts: boolean): void {
+    this.#waiting.failAll(failure);
+    if (cuts) this.follow(true, failure);
+  }
+
   /** The pooler shuts down as soon as its servers are free: whoever needs another one is sent away. */
   drain(): void {
     this.pause();
@@ -390,10 +393,7 @@ export class Pool implements BudgetMember {
 
   readonly #afterOwnQuery = (server: Server, problem: string | undefined): void => {
     const reason = problem ?? this.#reasonToClose(server, false, server.lastUsedAtMs);
-    if (reason !== undefined) {
-      this.discard(server, reason);
-      return;
-    }
+    if (reason !== undefined) return this.discard(server, reason);
     server.used = false;
     this.#offers.add(server);
   };

@@ -21,7 +21,7 @@ export function budgetKeys(
   nodeName: string,
 ): readonly [string, string, string, string, string] {
   return [
-    JSON.stringify(["pool", database, user]),
+    JSON.stringify(["pool", database, user, nodeName]),
     JSON.stringify(["database", database]),
     JSON.stringify(["user", user]),
     JSON.stringify(["node", nodeName]),

@@ -243,6 +243,7 @@ export class Nodes {
     const { snapshot } = this;
     if (snapshot === undefined) return;
     this.#log(before?.nodes ?? [], snapshot.nodes);
+    if (!sameUse(before?.nodes, snapshot.nodes)) this.#owner.pools.judgeReaders(snapshot.nodes);
     this.#tell();
     this.#save();
     this.#schedule();
@@ -322,6 +323,17 @@ function nodeSettings(
 ): NodeSettings {
   const lagMsMax = pgsluice.delay_threshold_by_time * 1000;
   return { name, role, weight: weight ?? 1, zone, lagBytesMax: pgsluice.delay_threshold, lagMsMax };
+}
+
+/** Whether nobody has to leave a node, as far as reads go. */
+function sameUse(before: readonly TopologyNode[] | undefined, after: readonly TopologyNode[]): boolean {
+  return (
+    before?.length === after.length &&
+    after.every(({ name, state, readable }, index) => {
+      const old = before[index];
+      return old?.name === name && old.state === state && old.readable === readable;
+    })
+  );
 }
 
 function addressOf({ host, hostaddr = host, port }: Config["nodes"][string]): string {

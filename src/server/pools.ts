@@ -9,7 +9,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
+import type { TopologyNode } from "../cluster/index.ts";
 import type { Config } from "../config/schema.ts";
+import { standbyLost } from "../pool/failures.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
@@ -140,6 +142,11 @@ export class Pools {
     return pool;
   }
 
+  /** The node that a pool of {@link readerOf} is on. */
+  readFrom(pool: Pool): string | undefined {
+    return this.#entryOf.get(pool)?.request.readsFrom;
+  }
+
   /** Acts on a new configuration: sizes and limits at once, servers of what has changed when they come free. */
   reconfigure(config: Config, secrets?: Map<string, Secret>): void {
     const before = new Map<Entry, string>();
@@ -179,6 +186,18 @@ export class Pools {
     for (const { pool, request } of this.#entries.values()) {
       if (targetOf(this.#config, request)?.nodeName !== "") continue;
       pool.follow(primary !== undefined, lost);
+    }
+  }
+
+  /** Nodes are not what they were: whoever waits to read on one that takes no reads goes elsewhere, and whoever reads on one that is gone. */
+  judgeReaders(nodes: readonly TopologyNode[]): void {
+    for (const { pool, request } of this.#entries.values()) {
+      if (request.readsFrom === undefined) continue;
+      const node = nodes.find(({ name }) => name === request.readsFrom);
+      if (node?.readable === true) continue;
+      const state = node?.state ?? "down";
+      const gone = state === "down" || state === "fenced" || state === "quarantined";
+      pool.sendAway(standbyLost(request.readsFrom, state), gone);
     }
   }
 

@@ -37,6 +37,7 @@ export class ReadRouting implements Reading {
     floor: undefined,
     redirect: undefined,
     last: undefined,
+    besides: undefined,
   };
 
   constructor(owner: ReadRoutingOwner) {
@@ -50,7 +51,12 @@ export class ReadRouting implements Reading {
   }
 
   /** A hint to a node that takes no reads is passed over: the primary answers. */
-  poolFor(home: Pool, hint: RouteHint | undefined, written: WriteFloor): Pool | undefined {
+  poolFor(
+    home: Pool,
+    hint: RouteHint | undefined,
+    written: WriteFloor,
+    besides: Pool | undefined,
+  ): Pool | undefined {
     const { config, nodes, pools, autoDatabases } = this.#owner;
     const { snapshot } = nodes;
     if (snapshot === undefined) return undefined;
@@ -58,8 +64,10 @@ export class ReadRouting implements Reading {
     const request = this.#request;
     request.hint = hint;
     request.floor = requiredFloor(level, written, autoDatabases.written, undefined, snapshot);
+    request.besides = besides && pools.readFrom(besides);
     const decision = this.#router.route(request, snapshot);
     if (decision.kind !== "node" || decision.primary) return undefined;
-    return pools.readerOf(home, decision.name);
+    const pool = pools.readerOf(home, decision.name);
+    return pool === besides ? undefined : pool;
   }
 }

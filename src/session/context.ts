@@ -42,8 +42,16 @@ export interface SessionIdentity {
 
 /** Where units go that only read, in auto mode. */
 export interface Reading {
-  /** The pool of a standby; undefined: the client's own. `written`: what the client has written. */
-  poolFor(home: Pool, hint: RouteHint | undefined, written: WriteFloor): Pool | undefined;
+  /**
+   * The pool of a standby, another one than `besides`; undefined: the client's own. `written`: what the client has
+   * written.
+   */
+  poolFor(
+    home: Pool,
+    hint: RouteHint | undefined,
+    written: WriteFloor,
+    besides: Pool | undefined,
+  ): Pool | undefined;
 }
 
 export interface SessionContext {

@@ -12,10 +12,12 @@ import type { Waiter } from "../pool/waiters.ts";
 import type { AutoSession } from "./auto/auto.ts";
 import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
-import { StandbyRead } from "./auto/standby-read.ts";
+import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
 import type { SessionContext } from "./context.ts";
-import { longWaitNotice } from "./replies.ts";
+import { errorReply, longWaitNotice } from "./replies.ts";
 
+/** A read that found no answer on so many standbys runs on the primary. */
+const readsMax = 2;
 /** How many servers are asked to listen for a client before it is given up. */
 const entriesMax = 3;
 
@@ -35,7 +37,7 @@ export interface LeasingClient {
   onServerLost(failure: Failure, relayed: boolean): void;
 }
 
-export class Leasing implements Waiter, SharingClient {
+export class Leasing implements Waiter, SharingClient, ReadingClient {
   readonly #client: LeasingClient;
   readonly #pool: Pool;
   readonly #parts: Omit<SharingParts, "auto">;
@@ -45,6 +47,8 @@ export class Leasing implements Waiter, SharingClient {
   readonly #context: SessionContext;
   /** Once a unit has gone to a standby. */
   #standby: StandbyRead | undefined;
+  /** On how many standbys the unit was tried. */
+  #reads = 0;
   #waiting = false;
   /** Counts units that had to wait for notifications. */
   #turn = 0;
@@ -97,19 +101,21 @@ export class Leasing implements Waiter, SharingClient {
   }
 
   #start(): void {
-    if (this.#readElsewhere() || this.#sharing?.start() === true) return;
+    this.#reads = 0;
+    if (this.#readOnStandby() || this.#sharing?.start() === true) return;
     this.#lease();
   }
 
-  /** Whether the unit only reads, and has gone to a standby for that. */
-  #readElsewhere(): boolean {
+  /** Whether the unit only reads, and has gone to a standby for that; to another one than `besides`. */
+  #readOnStandby(besides?: Pool): boolean {
     const auto = this.#auto;
     const reading = auto === undefined ? undefined : this.#context.reading();
     const { unit } = this.#parts.gathering;
     if (auto === undefined || reading === undefined || unit === undefined) return false;
-    if (!auto.readsAnywhere(unit)) return false;
-    const pool = reading.poolFor(this.#pool, auto.routeHint, auto.written);
+    if (this.#reads >= readsMax || !auto.readsAnywhere(unit)) return false;
+    const pool = reading.poolFor(this.#pool, auto.routeHint, auto.written, besides);
     if (pool === undefined) return false;
+    this.#reads++;
     this.#standby ??= new StandbyRead(this, { auto, ...this.#parts });
     this.#standby.start(pool);
     return true;
@@ -196,6 +202,34 @@ export class Leasing implements Waiter, SharingClient {
     this.#waiting = false;
     this.#auto?.listening.flush();
     if (this.#client.behind) this.#client.advance();
+  }
+
+  // ---- from a read on a standby ----
+
+  onReadDone(): void {
+    this.onSharedDone();
+  }
+
+  readElsewhere(pool: Pool): void {
+    this.#guarded(() => {
+      if (!this.#readOnStandby(pool)) this.#lease();
+    });
+  }
+
+  readOnPrimary(): void {
+    this.#guarded(() => this.#lease());
+  }
+
+  /** The client kept nothing on that server: it is told, and goes on. */
+  onReadLost(failure: Failure, torn: boolean): void {
+    if (torn) {
+      this.onServerLost(failure);
+      return;
+    }
+    const { transport } = this.#client;
+    transport.write(errorReply("ERROR", failure, this.#context.asPgbouncer()));
+    transport.write(this.#parts.gathering.ready);
+    this.onSharedDone();
   }
 
   leaseAlone(server: Server | undefined): void {

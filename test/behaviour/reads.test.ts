@@ -2,28 +2,40 @@
  * Reads on standbys in auto mode. Where a statement ran is asked of the nodes themselves: a standby whose replay is
  * paused shows what it has, and every node's pg_stat_activity what was run there.
  */
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, startPooled, table } from "./console-client.ts";
-import { watched } from "./node-kit.ts";
-import type { Client, Pooled } from "./pooled.ts";
+import { startPooled } from "./console-client.ts";
+import { nodesOf, watched } from "./node-kit.ts";
+import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
 
 const place = useLab({ standbys: 2 });
+let pooled: Pooled;
 
-async function start(settings: Readonly<Record<string, unknown>> = {}): Promise<Pooled> {
-  const { lab } = place;
-  const pooled = await startPooled(
-    lab,
-    watched(lab, { settings: { pool_mode: "auto", load_balance_mode: true, ...settings } }),
-  );
-  using console = await openConsole(pooled);
-  await waitUntil(
-    async () => (await table(console, "show nodes")).every(({ state }) => state === "up"),
-    "all nodes are up",
-  );
-  return pooled;
+function options(settings: Readonly<Record<string, unknown>>): PooledOptions {
+  return watched(place.lab, { settings: { pool_mode: "auto", load_balance_mode: true, ...settings } });
+}
+
+beforeAll(async () => {
+  pooled = await startPooled(place.lab, options({}));
+});
+
+afterAll(() => pooled[Symbol.asyncDispose]());
+
+const portText = "select current_setting('port')";
+
+/** The node that answers a read of this client; `hint` goes before it. */
+async function nodeOf(client: Client, hint = ""): Promise<LabNode> {
+  const port = Number(await client.value(`${hint}${portText}`));
+  const node = place.lab.nodes.find((one) => one.port === port);
+  if (node === undefined) throw new Error(`no node has the port ${port}`);
+  return node;
+}
+
+/** Resolves when a read of this client goes to a standby: its catalogs are known, and its writes have arrived. */
+async function untilOnStandby(client: Client): Promise<void> {
+  await waitUntil(async () => (await nodeOf(client)).role === "standby", "reads go to a standby");
 }
 
 /** Nodes on which a text was run last by some server. */
@@ -52,16 +64,6 @@ async function replay(paused: boolean): Promise<void> {
 
 const count = "select count(*) from things";
 
-/** Resolves when a read of this client goes to a standby: its catalogs are known, and its writes have arrived. */
-async function untilOnStandby(client: Client, mark: string): Promise<void> {
-  let turn = 0;
-  await waitUntil(async () => {
-    const text = `select count(*) as ${mark}_${++turn} from things`;
-    await client.value(text);
-    return (await ranOn(text)).includes("standby");
-  }, "reads go to a standby");
-}
-
 beforeEach(async () => {
   await place.lab.primary.query("create table things (id int)");
   await place.lab.untilReplayed();
@@ -75,9 +77,8 @@ afterEach(async () => {
 
 describe("load_balance_mode", () => {
   test("sends reads to standbys; writes, transactions and what tells of the node go to the primary", async () => {
-    await using pooled = await start();
     using client = await pooled.connect();
-    await untilOnStandby(client, "first");
+    await untilOnStandby(client);
     await client.run("insert into things values (1)");
     expect(await ranOn("insert into things values (1)")).toEqual(["primary"]);
     expect(await client.value("select pg_is_in_recovery()")).toBe("f");
@@ -85,9 +86,13 @@ describe("load_balance_mode", () => {
     expect(await client.value(count)).toBe("1");
     expect(await client.value("select pg_is_in_recovery()")).toBe("f");
     await client.run("commit");
-    expect(await client.value("/* pgsluice: primary */ select count(*) as hinted from things")).toBe("1");
-    expect(await ranOn("/* pgsluice: primary */ select count(*) as hinted from things")).toEqual(["primary"]);
-    await untilOnStandby(client, "later");
+    await untilOnStandby(client);
+    expect((await nodeOf(client, "/* pgsluice: primary */ ")).role).toBe("primary");
+    for (const node of place.lab.standbys) {
+      for (let turn = 0; turn < 5; turn++) {
+        expect((await nodeOf(client, `/* pgsluice: node=${node.name} */ `)).name).toBe(node.name);
+      }
+    }
     // Several messages at once: the write behind the read goes where it belongs.
     client.send({ kind: "Query", sql: count }, { kind: "Query", sql: "insert into things values (2)" });
     expect((await client.outcome()).rows).toEqual([["1"]]);
@@ -95,10 +100,26 @@ describe("load_balance_mode", () => {
     expect(await client.value(count)).toBe("2");
   });
 
-  test("an error that may be the standby's own is not the client's: the primary answers", async () => {
-    await using pooled = await start({ read_your_writes: "none" });
+  test("a client's settings and prepared statements are there on a standby, too", async () => {
     using client = await pooled.connect();
-    await untilOnStandby(client, "known");
+    await untilOnStandby(client);
+    await client.run("set datestyle to german");
+    await client.ask(parse("dated", "select date '2026-11-28', current_setting('port')"), sync);
+    const asked = async (): Promise<(string | null)[]> =>
+      (await client.ask(...execute("dated"), sync)).rows[0] ?? [];
+    const ports = new Set<string | null | undefined>();
+    await waitUntil(async () => {
+      const [date, port] = await asked();
+      expect(date).toBe("28.11.2026");
+      return ports.add(port).size === 2;
+    }, "both standbys have answered");
+    expect(ports).toEqual(new Set(place.lab.standbys.map(({ port }) => String(port))));
+  });
+
+  test("an error that may be the standby's own is not the client's: the primary answers", async () => {
+    await pooled.reload(options({ read_your_writes: "none" }));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
     await replay(true);
     await place.lab.primary.query("create table newer (id int)");
     expect(await client.value("select count(*) from newer")).toBe("0");
@@ -108,31 +129,26 @@ describe("load_balance_mode", () => {
     await place.lab.primary.query("drop table newer");
   });
 
-  test("a standby that dies takes no reads with it", async () => {
-    const { lab } = place;
-    await using pooled = await start({ read_your_writes: "none" });
-    const clients = await Promise.all(Array.from({ length: 6 }, () => pooled.connect()));
-    await untilOnStandby(clients[0] as Client, "alive");
-    let running = true;
-    let answered = 0;
-    const reading = clients.map(async (client) => {
-      for (; running; answered++) expect(await client.value(count)).toBe("0");
-    });
-    await waitUntil(() => answered > 100, "clients read");
-    const [standby] = lab.standbys as [LabNode];
-    await standby.kill();
-    const seen = answered;
-    await waitUntil(() => answered > seen + 500, "clients go on");
-    running = false;
-    await Promise.all(reading);
-    for (const client of clients) client[Symbol.dispose]();
-    await standby.start();
+  test("a plan on a standby that is out of date is made anew, unseen", async () => {
+    await pooled.reload(options({ read_your_writes: "none" }));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    await client.ask(parse("all", "select * from things"), sync);
+    for (let turn = 0; turn < 20; turn++) {
+      expect((await client.ask(...execute("all"), sync)).error).toBeUndefined();
+    }
+    await place.lab.primary.query("alter table things add column name text");
+    await place.lab.untilReplayed();
+    for (let turn = 0; turn < 20; turn++) {
+      const { error } = await client.ask(...execute("all"), sync);
+      expect(error).toBeUndefined();
+    }
   });
 
   test("a read on a standby can be cancelled", async () => {
-    await using pooled = await start({ read_your_writes: "none" });
+    await pooled.reload(options({ read_your_writes: "none" }));
     using client = await pooled.connect();
-    await untilOnStandby(client, "quick");
+    await untilOnStandby(client);
     const endless = "select count(*) as endless from generate_series(1, 4000000000) a";
     const running = client.run(endless);
     await waitUntil(async () => (await ranOn(endless)).includes("standby"), "it runs on a standby");
@@ -140,15 +156,43 @@ describe("load_balance_mode", () => {
     expect((await running).error?.code).toBe("57014");
     expect(await client.value(count)).toBe("0");
   });
+
+  test("acceptance 81: shares follow the weights", async () => {
+    const { primary, standbys } = place.lab;
+    const [near, far] = standbys as [LabNode, LabNode];
+    const all = nodesOf(place.lab);
+    const weighted = {
+      ...all,
+      [primary.name]: { ...all[primary.name], weight: 5 },
+      [near.name]: { ...all[near.name], weight: 1 },
+      [far.name]: { ...all[far.name], weight: 3 },
+    };
+    await pooled.reload({ ...options({ read_your_writes: "none" }), onlyNodes: weighted });
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    const draws = 800;
+    client.send(...Array.from({ length: draws }, () => query(portText)));
+    const found = new Map<number, number>();
+    for (let draw = 0; draw < draws; draw++) {
+      const port = Number((await client.outcome()).rows[0]?.[0]);
+      found.set(port, (found.get(port) ?? 0) + 1);
+    }
+    expect([...found.keys()].toSorted()).toEqual([near.port, far.port].toSorted());
+    // χ² with one degree of freedom: above 15.1 once in ten thousand times.
+    const [few, many] = [found.get(near.port) ?? 0, found.get(far.port) ?? 0];
+    const square = (seen: number, expected: number): number => (seen - expected) ** 2 / expected;
+    expect(square(few, draws / 4) + square(many, (draws * 3) / 4)).toBeLessThan(15.1);
+    await pooled.reload(options({}));
+  });
 });
 
 describe("read_your_writes", () => {
   test("session: a client sees its own writes, others what the standby has", async () => {
-    await using pooled = await start();
+    await pooled.reload(options({}));
     using writer = await pooled.connect();
     using other = await pooled.connect();
-    await untilOnStandby(writer, "writer");
-    await untilOnStandby(other, "other");
+    await untilOnStandby(writer);
+    await untilOnStandby(other);
     await replay(true);
     for (let written = 1; written <= 20; written++) {
       await writer.run("insert into things values (1)");
@@ -156,7 +200,7 @@ describe("read_your_writes", () => {
       expect(await other.value(count)).toBe("0");
     }
     await replay(false);
-    await untilOnStandby(writer, "again");
+    await untilOnStandby(writer);
     expect(await writer.value(count)).toBe("20");
   });
 
@@ -165,11 +209,11 @@ describe("read_your_writes", () => {
       ["global", "1"],
       ["none", "0"],
     ] as const) {
-      await using pooled = await start({ read_your_writes: level });
+      await pooled.reload(options({ read_your_writes: level }));
       using writer = await pooled.connect();
       using other = await pooled.connect();
-      await untilOnStandby(writer, "writer");
-      await untilOnStandby(other, "other");
+      await untilOnStandby(writer);
+      await untilOnStandby(other);
       await replay(true);
       await writer.run("insert into things values (1)");
       expect(await other.value(count)).toBe(expected);
@@ -185,14 +229,14 @@ describe("lag", () => {
     ["delay_threshold", { delay_threshold: 100 }],
     ["delay_threshold_by_time", { delay_threshold_by_time: 0.5 }],
   ])("%s: a standby over it gets no reads until it is well below", async (_, settings) => {
-    await using pooled = await start({ read_your_writes: "none", ...settings });
+    await pooled.reload(options({ read_your_writes: "none", ...settings }));
     using client = await pooled.connect();
-    await untilOnStandby(client, "before");
+    await untilOnStandby(client);
     await replay(true);
     await place.lab.primary.query("insert into things select generate_series(1, 1000)");
     await waitUntil(async () => (await client.value(count)) === "1000", "the primary is read instead");
     await replay(false);
-    await untilOnStandby(client, "after");
+    await untilOnStandby(client);
     expect(await client.value(count)).toBe("1000");
   });
 });

@@ -32,7 +32,7 @@ export const pooling = {
     maximum: 100_000,
     unit: "servers",
     reloadable: true,
-    doc: "How many server connections one pool (database, user) may open; 0: no limit.",
+    doc: "How many server connections one pool (database, user) may open, on each node that it uses; 0: no limit.",
   },
   min_pool_size: {
     type: "integer",

@@ -1,8 +1,14 @@
 /**
  * One client's unit while it reads from a standby, on a server that it has for itself. The client holds no server
  * meanwhile, and nothing more of it is handled: whatever it sends next may have to go to the primary. The unit is kept
- * until it is answered: if the standby is lost before it has told anything, or refuses with an error that may be its
- * own (a conflict with recovery, a table that has not arrived yet), the unit runs on the primary, unseen.
+ * until it is answered, because it may have to run again, unseen: elsewhere, if the standby is lost before it has told
+ * anything or has no server to give; on the primary, if it refuses with an error that may be its own (a conflict with
+ * recovery, a table that has not arrived yet).
+ *
+ *     wait in the standby's pool ─▶ sent ─▶ replies, held while an error may follow ─▶ answered ─▶ given back
+ *          │ none to be had           │ lost      │ refused          │ lost: an ERROR, and the session goes on
+ *          ▼                          ▼           ▼
+ *       elsewhere                 elsewhere    the primary
  */
 import { assert } from "../../base/assert.ts";
 import type { Failure } from "../../base/errors.ts";
@@ -10,10 +16,9 @@ import type { Pool } from "../../pool/pool.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../../pool/server.ts";
 import type { Waiter } from "../../pool/waiters.ts";
 import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
-import { decodeBackend } from "../../wire/decode-backend.ts";
+import { sqlstateOf } from "../../wire/fields.ts";
 import { leaveServer } from "../handover.ts";
-import { saysPlanIsStale } from "../statement-messages.ts";
-import type { SharingClient, SharingParts } from "./shared-unit.ts";
+import type { SharingParts } from "./shared-unit.ts";
 
 /**
  * Classes of errors that a primary may not have: cancelled for recovery (40001), refused during recovery (25006, 0A000),
@@ -30,8 +35,20 @@ const undecided: ReadonlySet<number> = new Set([
   Backend.rowDescription,
 ]);
 
+/** What the session does when its read has an end. */
+export interface ReadingClient {
+  onReadDone(): void;
+  /** The unit runs again: not on `pool`, which is of no use now. */
+  readElsewhere(pool: Pool): void;
+  /** The unit runs again, and not on a standby. */
+  readOnPrimary(): void;
+  /** The server is gone after a part of the reply; `torn`: in the middle of a message. */
+  onReadLost(failure: Failure, torn: boolean): void;
+  onLongWait(): void;
+}
+
 export class StandbyRead implements Waiter, ServerOwner {
-  readonly #client: SharingClient;
+  readonly #client: ReadingClient;
   readonly #parts: SharingParts;
   #pool: Pool | undefined;
   #server: Server | undefined;
@@ -42,10 +59,12 @@ export class StandbyRead implements Waiter, ServerOwner {
   #canceled = false;
   /** The standby has refused: what it still says is dropped, then the unit runs on the primary. */
   #refused = false;
+  /** The end of the unit has been relayed. */
+  #answered = false;
   /** Replies that are not relayed yet, because an error may follow. */
   #held: Buffer[] = [];
 
-  constructor(client: SharingClient, parts: SharingParts) {
+  constructor(client: ReadingClient, parts: SharingParts) {
     this.#client = client;
     this.#parts = parts;
   }
@@ -70,6 +89,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#relayed = false;
     this.#canceled = false;
     this.#refused = false;
+    this.#answered = false;
     this.#held = [];
     const server = pool.lease(this);
     if (server !== undefined) this.onLeased(server);
@@ -110,21 +130,22 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#server = server;
     server.owner = this;
     server.used = true;
-    const { activity, auto, clock, gathering, output, requests } = this.#parts;
+    const { activity, auto, clock, output, sender } = this.#parts;
     activity.assigned(clock, server);
     this.#settingsPending = auto.prepare(server, output);
-    const { unit } = gathering;
-    assert(unit !== undefined, "the unit is kept until it is answered");
-    for (let i = 0; i < unit.length; i++) {
-      requests.forward(server, unit.type(i), unit.buffer(i), unit.start(i), unit.end(i));
-    }
+    sender.sendShared(server);
     output.flush(server.transport);
+    const { replies } = server;
+    // Replies that no server sends, and that nothing is before.
+    if (replies.hasSynthesised && !server.midReply) this.onReplies(replies.takeSynthesised());
   }
 
-  /** The standby has no server to give: the primary may. */
+  /** The standby has no server to give: others may. */
   onLeaseFailed(): void {
+    const pool = this.#pool;
+    assert(pool !== undefined, "only who waits is told that it waits in vain");
     this.#pool = undefined;
-    this.#client.leaseAlone(undefined);
+    this.#client.readElsewhere(pool);
   }
 
   onLongWait(): void {
@@ -136,14 +157,12 @@ export class StandbyRead implements Waiter, ServerOwner {
   onReplies(bytes: Buffer): boolean {
     const server = this.#server;
     assert(server !== undefined, "replies come from a server that is held");
-    // Its last words are about a connection that the client does not have.
-    if (server.dying && !this.#relayed) return true;
     if (this.#settingsPending && server.replies.takeSwallowedError() !== undefined) {
       server.closeReason ??= "invalid server parameter";
       this.#again();
       return true;
     }
-    if (this.#refused || (!this.#relayed && this.#holds(bytes))) return true;
+    if (this.#refused || this.#answered || (!this.#relayed && this.#holds(bytes))) return true;
     return this.#relay(bytes, server);
   }
 
@@ -164,11 +183,7 @@ export class StandbyRead implements Waiter, ServerOwner {
 
   #isOwn(bytes: Buffer, at: number): boolean {
     const end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end > bytes.length) return false;
-    // On the primary the statement is parsed anew.
-    if (saysPlanIsStale(bytes.subarray(at, end))) return true;
-    const message = decodeBackend(bytes, at, end);
-    return message.kind === "ErrorResponse" && standbysOwn.test(message.fields.code);
+    return end <= bytes.length && standbysOwn.test(sqlstateOf(bytes, at, end));
   }
 
   #relay(bytes: Buffer, server: Server): boolean {
@@ -181,8 +196,19 @@ export class StandbyRead implements Waiter, ServerOwner {
     return false;
   }
 
-  onWords(message: Buffer): Buffer {
-    return this.#server === undefined ? message : this.#parts.requests.reword(this.#server, message);
+  onWords(message: Buffer): Buffer | undefined {
+    const server = this.#server;
+    if (server === undefined) return message;
+    // Its last words are about a connection that the client does not have.
+    if (server.dying) return undefined;
+    const words = this.#parts.sender.rewordShared(server, message);
+    this.#refused ||= words === undefined;
+    return words;
+  }
+
+  /** Whatever follows in the same bytes is not for the client. */
+  onUnit(): void {
+    this.#answered = true;
   }
 
   /** What a standby reports is about itself. */
@@ -202,33 +228,54 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   onSettled(): void {
-    const { activity, clock, gathering } = this.#parts;
     const refused = this.#refused;
     const [pool, server] = this.#end();
-    const nowMs = clock.now();
+    const nowMs = this.#parts.clock.now();
     if (server.clean) pool.release(server, false, nowMs);
     else pool.discard(server, "a read has left a transaction open");
-    if (refused) {
-      this.#client.leaseAlone(undefined);
-      return;
-    }
-    activity.settled(nowMs, TransactionStatus.idle);
-    gathering.forget();
-    this.#client.onSharedDone();
+    if (refused) this.#runOnPrimary();
+    else this.#finish(nowMs);
   }
 
   onServerLost(failure: Failure): void {
+    const { midReply: torn = false } = this.#server ?? {};
+    const answered = this.#answered;
     const relayed = this.#relayed;
-    this.#end();
-    if (relayed) this.#client.onServerLost(failure);
-    else this.#client.leaseAlone(undefined);
+    const [pool] = this.#end();
+    if (answered) {
+      this.#finish(this.#parts.clock.now());
+    } else if (relayed) {
+      this.#close(this.#parts.clock.now());
+      this.#client.onReadLost(failure, torn);
+    } else {
+      this.#parts.sender.reset();
+      this.#client.readElsewhere(pool);
+    }
   }
 
-  /** The unit runs on the primary. */
+  /** The standby does not take the client's settings. */
   #again(): void {
     const [pool, server] = this.#end();
     pool.discard(server, "a read could not run as it should");
-    this.#client.leaseAlone(undefined);
+    this.#runOnPrimary();
+  }
+
+  #runOnPrimary(): void {
+    this.#parts.sender.reset();
+    this.#client.readOnPrimary();
+  }
+
+  #finish(nowMs: number): void {
+    this.#close(nowMs);
+    this.#client.onReadDone();
+  }
+
+  /** The unit is over. */
+  #close(nowMs: number): void {
+    const { activity, gathering, sender } = this.#parts;
+    activity.settled(nowMs, TransactionStatus.idle);
+    sender.end();
+    gathering.forget();
   }
 
   #end(): [Pool, Server] {
@@ -237,6 +284,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#pool = undefined;
     this.#server = undefined;
     this.#settingsPending = false;
+    this.#held = [];
     if (server.owner === this) server.owner = undefined;
     if (server.transport.paused) server.transport.resume();
     return [pool, server];

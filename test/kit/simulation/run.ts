@@ -374,7 +374,14 @@ class Simulation {
   #route(client: Client, read: boolean): ReturnType<Router["route"]> {
     const { snapshot } = this.#cluster;
     const floor = requiredFloor("session", client.floor, this.#global, undefined, snapshot);
-    const request: RouteRequest = { read, hint: undefined, floor, redirect: undefined, last: undefined };
+    const request: RouteRequest = {
+      read,
+      hint: undefined,
+      floor,
+      redirect: undefined,
+      last: undefined,
+      besides: undefined,
+    };
     return this.#router.route(request, snapshot);
   }
 

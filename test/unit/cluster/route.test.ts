@@ -22,6 +22,7 @@ const plainRead: RouteRequest = {
   floor: undefined,
   redirect: undefined,
   last: undefined,
+  besides: undefined,
 };
 const idle = { outstanding: () => 0, latencyMs: () => undefined };
 
@@ -114,6 +115,15 @@ describe("reads", () => {
     expect(shares(probed.cluster.snapshot, { last: "c" }, { perSession: true })).toEqual({ c: 1000 });
     probed.rounds(3, ["c", refused]);
     expect(shares(probed.cluster.snapshot, { last: "c" }, { perSession: true })).toEqual({ b: 1000 });
+  });
+
+  test("that found a node of no use go to another one, in the end to the primary", () => {
+    const probed = three();
+    const { snapshot } = probed.cluster;
+    expect(shares(snapshot, { besides: "c" })).toEqual({ b: 1000 });
+    expect(shares(snapshot, { besides: "c", last: "c" }, { perSession: true })).toEqual({ b: 1000 });
+    probed.rounds(3, ["b", refused]);
+    expect(shares(probed.cluster.snapshot, { besides: "c" })).toEqual({ a: 1000 });
   });
 
   test("follow new weights at once", () => {
