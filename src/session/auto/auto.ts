@@ -12,8 +12,6 @@
  */
 
 import type { Transport } from "../../base/transport.ts";
-import { WriteFloor } from "../../cluster/floor.ts";
-import type { RouteHint } from "../../cluster/need.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
@@ -40,6 +38,7 @@ import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import { afterResetAll, lexicalSettings, queryBehindResets, untrackedOf } from "./settings.ts";
 import { Signals } from "./signals.ts";
+import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
 const causeBytesMax = 400;
@@ -67,16 +66,7 @@ export class AutoSession {
   readonly #initial: ParameterVector;
   readonly #holdings: Holdings;
   readonly listening: ClientListening;
-  /** Of the unit at hand: its slowest statement, and whether something in it needs a server for itself. */
-  #pace: Pace | undefined;
-  #exclusive = false;
-  /** All of the unit may run on a standby; where its comments want it to. */
-  #reads = true;
-  routeHint: RouteHint | undefined;
-  /** Something was sent since the last settled transaction that may have written. */
-  #wrote = false;
-  /** What the client has written, for its later reads. */
-  readonly written: WriteFloor = new WriteFloor();
+  readonly route: UnitRoute = new UnitRoute();
   readonly #sequences: SequenceUse;
   readonly #home: Home;
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
@@ -118,28 +108,27 @@ export class AutoSession {
 
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
-    this.#pace = undefined;
-    this.#exclusive = false;
-    this.#reads = true;
-    this.routeHint = undefined;
+    this.route.begin();
     this.#home.beginUnit();
     this.#sequences.begin();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
   shares(unit: Unit): Pace | undefined {
-    return this.#holdings.none && this.reads(unit) ? this.#pace : undefined;
+    return this.#holdings.none && this.reads(unit) ? this.route.pace : undefined;
   }
 
   /** The gathered unit does nothing but read. */
   reads(unit: Unit): boolean {
-    if (this.#exclusive || this.#pace === undefined) return false;
+    if (this.route.exclusive || this.route.pace === undefined) return false;
     return this.#begin.status === TransactionStatus.idle && isShareable(unit);
   }
 
   /** The gathered unit may run on any node, as a transaction of its own. */
   readsAnywhere(unit: Unit): boolean {
-    return this.#reads && !this.boundToServer && !this.listening.listens && this.shares(unit) !== undefined;
+    return (
+      this.route.reads && !this.boundToServer && !this.listening.listens && this.shares(unit) !== undefined
+    );
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */
@@ -265,11 +254,8 @@ export class AutoSession {
   /** `buffer[start, end)`: its text, as far as it is there. */
   #see(knowledge: Knowledge, server: Server | undefined, buffer: Buffer, start: number, end: number): void {
     this.copiesIn = knowledge.copiesIn;
-    this.#reads &&= knowledge.reads;
-    this.#wrote ||= knowledge.writes;
-    this.routeHint ??= knowledge.routeHint;
+    this.route.see(knowledge);
     if (knowledge.pace === undefined) this.#seeExclusive(server);
-    else this.#pace = slower(this.#pace, knowledge.pace);
     if (knowledge.plain) return;
     if (server === undefined && knowledge.transaction !== undefined) this.#begin.see(knowledge.transaction);
     let { touches } = knowledge;
@@ -302,7 +288,7 @@ export class AutoSession {
   }
 
   #seeExclusive(server: Server | undefined): void {
-    this.#exclusive = true;
+    this.route.exclusive = true;
     if (server !== undefined) server.notifierPid = this.#client.peer.announcedPid;
   }
 
@@ -337,7 +323,7 @@ export class AutoSession {
    */
   get boundToServer(): boolean {
     if (this.#home.asked || this.#sequences.asksServer) return true;
-    return this.#exclusive && this.#home.server?.readsCatalogs === true;
+    return this.route.exclusive && this.#home.server?.readsCatalogs === true;
   }
 
   /** The client is told this process id. */
@@ -386,7 +372,7 @@ export class AutoSession {
     }
     this.#claimSequences(server, true, output);
     this.#home.enter(server);
-    if (this.#exclusive) server.notifierPid = this.#client.peer.announcedPid;
+    if (this.route.exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);
     this.begins = this.#begin.status !== TransactionStatus.idle;
     this.#begin.send(server, output);
@@ -455,8 +441,7 @@ export class AutoSession {
    * answered.
    */
   keeps(server: Server, client: Transport): boolean {
-    if (this.#wrote) this.#database.noteWrite(this.written);
-    this.#wrote = false;
+    this.route.settle(this.#database);
     const kept = this.#keeps(server, client);
     // Who reads the catalogs may ask for a server, also this client for its own: so all is decided by now.
     if (kept) this.#spread();
@@ -511,8 +496,4 @@ export class AutoSession {
     this.#home.leave();
     this.signals.settle(true);
   }
-}
-
-function slower(one: Pace | undefined, other: Pace): Pace {
-  return one === undefined || other.fastMs > one.fastMs ? other : one;
 }
