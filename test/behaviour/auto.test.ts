@@ -195,6 +195,20 @@ describe("sequences", () => {
     await runAll(client, "rollback");
   });
 
+  test("nor in code that nobody sees, after a hundred units that asked nothing", async () => {
+    const { primary } = place.lab;
+    await primary.query(
+      "create function asked() returns bigint language plpgsql as $$ begin return currval('numbers'); end $$",
+    );
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    client.send(...Array.from({ length: 100 }, () => query("select nextval('numbers')")));
+    for (let unit = 0; unit < 100; unit++) expect((await client.outcome()).error).toBeUndefined();
+    await runAll(other, "select nextval('numbers')");
+    expect((await client.run("select asked()")).error?.code).toBe("55000");
+    await primary.query("drop function asked()");
+  });
+
   test("what one client asks reserves no server for another", async () => {
     const asking = await pooled.connect();
     await runAll(asking, "insert into kept (a) values (1)", "select lastval()");

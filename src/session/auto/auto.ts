@@ -46,7 +46,6 @@ const nothing = Buffer.alloc(0);
 
 const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
-const discardSequences = encodeQuery("DISCARD SEQUENCES");
 
 /** What the client is told besides replies. */
 export interface AutoClient {
@@ -272,10 +271,7 @@ export class AutoSession {
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
-    if (knowledge.usesSequence || knowledge.asksSequence) {
-      this.#sequences.see(knowledge);
-      if (server !== undefined) this.#claimSequences(server, server.replies.betweenUnits, this.#output);
-    }
+    if (this.#sequences.see(knowledge) && server !== undefined) this.#claimSequences(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
     this.signals.due ||= knowledge.signals;
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
@@ -300,11 +296,8 @@ export class AutoSession {
     this.#listsPrepared = false;
   }
 
-  /** `possible`: something can be sent on the server before the client's statement. */
-  #claimSequences(server: Server, possible: boolean, output: Output): void {
-    if (!this.#sequences.claim(server, possible, this.#database.clock.now())) return;
-    // In a transaction that has failed it is refused, and so is the client's statement.
-    this.#send(server, output, discardSequences, unheard);
+  #claimSequences(server: Server, output: Output): void {
+    this.#sequences.claim(server, output, this.#database.clock.now());
   }
 
   #isReported(name: string): boolean {
@@ -370,7 +363,7 @@ export class AutoSession {
       }
       tracked.replaceUntracked(untrackedOf(parameters, server), server.connection.parameters);
     }
-    this.#claimSequences(server, true, output);
+    this.#claimSequences(server, output);
     this.#home.enter(server);
     if (this.route.exclusive) server.notifierPid = this.#client.peer.announcedPid;
     this.#enterRaw(server, output);

@@ -8,9 +8,13 @@
  * sequences often and has never asked holds nothing.
  *
  * Values of another client are discarded before anybody can see them: when a server changes hands, or, where that was not
- * worth the while, when somebody asks (`sequencesMixed`). So who asks is told the truth or 55000.
+ * worth the while, when somebody asks, or may ask in code that nobody sees (`sequencesMixed`). So who asks is told the
+ * truth or 55000.
  */
+import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
+import { encodeClose, encodeFrontend, encodeQuery } from "../../wire/encode-frontend.ts";
+import type { Output } from "../output.ts";
 import type { Knowledge } from "./knowledge.ts";
 
 /** How long a server is held after the last use. */
@@ -32,6 +36,7 @@ export class SequenceUse {
   /** Of statements on their way. */
   #uses = false;
   #asks = false;
+  #mayAskUnseen = false;
   /** Where the client has last used a sequence. */
   #server: Server | undefined;
   #usedAtMs = 0;
@@ -49,11 +54,17 @@ export class SequenceUse {
   begin(): void {
     this.#uses = false;
     this.#asks = false;
+    this.#mayAskUnseen = false;
   }
 
-  see(knowledge: Knowledge): void {
-    this.#uses ||= knowledge.usesSequence;
-    this.#asks ||= knowledge.asksSequence;
+  /** A statement is on its way. Returns whether it has to do with sequences. */
+  see(knowledge: Knowledge): boolean {
+    const { usesSequence, asksSequence, opaque, copiesIn } = knowledge;
+    this.#uses ||= usesSequence;
+    this.#asks ||= asksSequence;
+    // While a server reads COPY data nothing can be put before a question.
+    this.#mayAskUnseen ||= opaque || copiesIn;
+    return usesSequence || asksSequence || copiesIn;
   }
 
   /** The server that has the client's values, if it still has them. */
@@ -71,13 +82,14 @@ export class SequenceUse {
     return server.sequencesOf === this.#clientId;
   }
 
-  /**
-   * The statements run on this server. Returns whether DISCARD SEQUENCES has to go before them; `possible`: it can.
-   */
-  claim(server: Server, possible: boolean, nowMs: number): boolean {
-    if (!this.#uses && !this.#asks) return false;
+  /** The statements run on this server: what is sent before them, if anything, makes it certain whose values are there. */
+  claim(server: Server, output: Output, nowMs: number): void {
+    const { replies } = server;
+    // What the server skips does nothing.
+    if ((!this.#uses && !this.#asks && !this.#mayAskUnseen) || replies.skipping) return;
     const foreign = server.sequencesOf !== undefined && !this.#owns(server);
-    const discards = (foreign || server.sequencesMixed) && possible && (this.#asks || this.#mayAsk);
+    const matters = this.#asks || this.#mayAskUnseen || this.#mayAsk;
+    const discards = (foreign || server.sequencesMixed) && matters && !replies.copyIn;
     if (discards) server.sequencesOf = undefined;
     server.sequencesMixed = !discards && (foreign || server.sequencesMixed);
     if (this.#uses) {
@@ -87,10 +99,10 @@ export class SequenceUse {
     }
     if (this.#owns(server)) {
       this.#usedAtMs = nowMs;
-      if (this.#asks) this.#errorsBefore ??= server.replies.errorCount;
+      if (this.#asks) this.#errorsBefore ??= replies.errorCount;
     }
     this.begin();
-    return discards;
+    if (discards) discard(server, output);
   }
 
   get #mayAsk(): boolean {
@@ -106,5 +118,49 @@ export class SequenceUse {
     if (!this.#owns(server) || !this.#mayAsk) return Hold.none;
     if (this.#hasAsked) return !wanted || now() - this.#usedAtMs < holdMsMax ? Hold.reserved : Hold.none;
     return !wanted && now() - this.#usedAtMs < holdMsMax ? Hold.loose : Hold.none;
+  }
+}
+
+const discardQuery = encodeQuery("DISCARD SEQUENCES");
+/** Of a statement and portal of our own. */
+const name = "pgsluice_sequences";
+const discardMessages: readonly (readonly [Request, Buffer])[] = [
+  // A cancel may have kept an earlier one from being closed.
+  [Request.close, encodeClose("statement", name)],
+  [Request.parse, encodeFrontend({ kind: "Parse", name, sql: "DISCARD SEQUENCES", types: [] })],
+  [
+    Request.bind,
+    encodeFrontend({
+      kind: "Bind",
+      portal: name,
+      statement: name,
+      formats: [],
+      values: [],
+      resultFormats: [],
+    }),
+  ],
+  [Request.execute, encodeFrontend({ kind: "Execute", portal: name, maxRows: 0 })],
+  [Request.close, encodeClose("portal", name)],
+  [Request.close, encodeClose("statement", name)],
+];
+
+/** Sends it before the client's statement: as a Query, or, where that would end the client's batch, within the batch. */
+function discard(server: Server, output: Output): void {
+  const { replies, transport } = server;
+  const keeps = (): void => {
+    // The transaction has failed. Whatever asks now fails as well, but perhaps not what asks later.
+    server.sequencesMixed = true;
+  };
+  if (replies.betweenUnits) {
+    replies.push(Request.query, Handling.swallow, { ...unheard, onError: keeps });
+    server.unnamed = undefined;
+    output.append(discardQuery, 0, discardQuery.length, transport);
+    return;
+  }
+  const outcome: RequestOutcome = { errorReply: undefined, onDone: () => undefined, onFailed: keeps };
+  for (const [request, message] of discardMessages) {
+    // Once it is closed it was carried out.
+    replies.push(request, Handling.swallow, request === Request.close ? outcome : undefined);
+    output.append(message, 0, message.length, transport);
   }
 }
