@@ -1,17 +1,18 @@
 /**
- * Queries that the pool itself sends on a server that nobody has: `connect_query` when it is new, the reset between
- * two clients, and the check that it lives.
+ * Queries that the pool itself sends on a server that nobody has: `connect_query` and what it began with when it is new,
+ * the reset between two clients, and the check that it lives.
  */
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
+import { defaultsQuery, type PoolDefaults, userOf } from "./defaults.ts";
 import { Handling, Request } from "./replies.ts";
 import type { Server } from "./server.ts";
 import type { ServerSet } from "./server-set.ts";
 import type { PoolSettings } from "./settings.ts";
-import { unseenOwner } from "./unseen.ts";
+import { askUnseen, unseenOwner } from "./unseen.ts";
 
 /** A query is answered. If the connection breaks the pool hears of it from the server itself. */
 export type OnAnswered = (server: Server, error: string | undefined) => void;
@@ -40,9 +41,19 @@ export class OwnQueries {
     );
   }
 
-  /** `connect_query`. If it fails `onAnswered` is told what the server said against it. */
-  connect(server: Server, settings: PoolSettings, onAnswered: OnAnswered): void {
-    this.#run(server, "checking", settings.connectQuery, settings.serverConnectTimeoutMs, onAnswered);
+  /**
+   * What a new server has to answer before anybody gets it: in auto mode, what its session began with, for `defaults`; and
+   * `connect_query`. If that fails `onAnswered` is told what the server said against it.
+   */
+  begin(server: Server, settings: PoolSettings, defaults: PoolDefaults, onAnswered: OnAnswered): void {
+    const asks = settings.mode === "auto";
+    if (!server.fit || (!asks && settings.connectQuery === "")) {
+      onAnswered(server, undefined);
+      return;
+    }
+    this.#hold(server, "checking", settings.serverConnectTimeoutMs, onAnswered);
+    if (asks) askDefaults(server, defaults);
+    if (settings.connectQuery !== "") this.#send(server, settings.connectQuery);
   }
 
   #run(
@@ -52,6 +63,11 @@ export class OwnQueries {
     limitMs: number,
     onAnswered: OnAnswered,
   ): void {
+    this.#hold(server, state, limitMs, onAnswered);
+    this.#send(server, query);
+  }
+
+  #hold(server: Server, state: "resetting" | "checking", limitMs: number, onAnswered: OnAnswered): void {
     this.#servers.moveUntil(server, state, this.#clock.now() + limitMs);
     server.owner = unseenOwner(() => {
       if (server.closed) return;
@@ -60,10 +76,25 @@ export class OwnQueries {
       server.owner = undefined;
       onAnswered(server, errorText(server));
     });
+  }
+
+  #send(server: Server, query: string): void {
     server.unnamed = undefined;
     server.replies.push(Request.query, Handling.swallow);
     server.transport.write(encodeQuery(query));
   }
+}
+
+function askDefaults(server: Server, defaults: PoolDefaults): void {
+  const rows: Buffer[] = [];
+  askUnseen(
+    server,
+    defaultsQuery(userOf(server)),
+    (failed) => {
+      if (!failed) defaults.note(server, Buffer.concat(rows));
+    },
+    (bytes) => rows.push(Buffer.from(bytes)),
+  );
 }
 
 function errorText(server: Server): string | undefined {

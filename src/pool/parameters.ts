@@ -13,6 +13,7 @@ import { protocolViolation } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
 import { reportedParametersMax } from "../wire/constants.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
+import type { SessionDefaults } from "./defaults.ts";
 
 /**
  * Tracked parameters in the spelling of ParameterStatus, by lower-cased name (guc_tables.c, GUC_REPORT and
@@ -97,6 +98,8 @@ export class VectorCache {
 
 /** The tracked parameters a client or a server has, comparable in one step. Copies share what they hold. */
 export class ParameterVector {
+  /** In auto mode: what the client's session began with, where nothing is set. */
+  defaults: SessionDefaults | undefined;
   #values = nothing;
 
   /** The tracked ones of what a server has reported. */
@@ -114,6 +117,7 @@ export class ParameterVector {
   static copyOf(other: ParameterVector): ParameterVector {
     const copy = new ParameterVector();
     copy.#values = other.#values;
+    copy.defaults = other.defaults;
     return copy;
   }
 
@@ -263,7 +267,7 @@ export function setConfig(name: string, value: string | null, local = false): st
 }
 
 /** A string literal that means the same whatever standard_conforming_strings says. */
-function quoteLiteral(value: string): string {
+export function quoteLiteral(value: string): string {
   const doubled = value.replaceAll("'", "''");
   return doubled.includes("\\") ? `E'${doubled.replaceAll("\\", "\\\\")}'` : `'${doubled}'`;
 }

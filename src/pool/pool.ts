@@ -11,6 +11,7 @@ import type { Failure } from "../base/errors.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
+import { PoolDefaults } from "./defaults.ts";
 import { poolerShutdown, serverShuttingDown, uncleanLogin } from "./failures.ts";
 import { ListeningServers } from "./listening.ts";
 import { LooseHolders } from "./loose-holders.ts";
@@ -38,6 +39,7 @@ export class Pool implements BudgetMember {
   readonly listening: ListeningServers;
   readonly welcomes: Welcomes = new Welcomes();
   readonly vectors: VectorCache = new VectorCache();
+  readonly defaults: PoolDefaults;
   readonly looseHolders: LooseHolders = new LooseHolders(this);
   /** What the newest server reported when it was new: the welcome of clients that need no server. */
   welcome: ReadonlyMap<string, string> | undefined;
@@ -74,6 +76,7 @@ export class Pool implements BudgetMember {
     this.#servers = new ServerSet(() => this.#onGone());
     this.#ownQueries = new OwnQueries(this.#servers, options.clock);
     this.#clock = options.clock;
+    this.defaults = new PoolDefaults(this, options.clock);
     this.#retirement = new Retirement(options.clock.now());
     this.#log = new PoolLog(options.logger, options.name);
     this.cancels = new CancelRequests(options.name, options.logger);
@@ -260,12 +263,12 @@ export class Pool implements BudgetMember {
   }
 
   /** Closes idle servers now, and the others when they are given back; the next one is opened without a wait. */
-  retireServers(reason: string): void {
+  retireServers(reason: string, except?: Server): void {
     this.#opening.restart();
     this.listening.retire(reason);
     for (const server of [...this.#servers]) {
       if (server.state === "idle") this.discard(server, reason);
-      else server.closeReason ??= reason;
+      else if (server !== except) server.closeReason ??= reason;
     }
   }
 
@@ -443,13 +446,8 @@ export class Pool implements BudgetMember {
     this.#servers.add(server);
     this.#opening.noteSuccess();
     this.#log.opened(server);
-    if (this.#closed) {
-      this.discard(server, "pooler is shutting down");
-    } else if (this.settings.connectQuery !== "" && server.fit) {
-      this.#ownQueries.connect(server, this.settings, this.#begin);
-    } else {
-      this.#begin(server);
-    }
+    if (this.#closed) this.discard(server, "pooler is shutting down");
+    else this.#ownQueries.begin(server, this.settings, this.defaults, this.#begin);
     this.openServers();
   }
 
@@ -457,6 +455,7 @@ export class Pool implements BudgetMember {
   readonly #begin = (server: Server, error?: string): void => {
     if (error !== undefined) this.#log.connectQueryFailed(server, error);
     server.parameters.takeIdentity();
+    this.defaults.begin(server);
     this.welcome = new Map(server.parameters.entries());
     if (server.fit) {
       const hopeful = this.#opening.takeHopeful();

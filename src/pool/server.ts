@@ -13,6 +13,7 @@ import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import type { ErrorFields } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
+import type { SessionDefaults } from "./defaults.ts";
 import { fateUnknown } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
@@ -140,6 +141,8 @@ export class Server implements TransportListener {
   homeOf: number | undefined;
   /** Others have left values of sequences there as well. */
   sequencesMixed = false;
+  /** In auto mode: what its session began with; undefined: not known. */
+  defaults: SessionDefaults | undefined;
   /** It reads what auto mode has to know of the database: that takes a moment only. */
   readsCatalogs = false;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */

@@ -1,13 +1,18 @@
 /** What the pooler asks of a server in its own name: no client sees the question or the answer. */
+import { decodeBackend } from "../wire/decode-backend.ts";
 import { Handling, Request, unheard } from "./replies.ts";
 import type { Server, ServerOwner } from "./server.ts";
 
-/** Sends a Query. `then`: it is answered, and whether with an error. `onRow`: the bytes of a row, for the time of the call. */
+/**
+ * Sends a Query. `then`: it is answered, and whether with an error. `onRow`: the bytes of a row, for the time of the call.
+ * `onLost`: the server is gone, and there will be no answer.
+ */
 export function askUnseen(
   server: Server,
   query: Buffer,
   then: (failed: boolean) => void,
   onRow?: (bytes: Buffer) => void,
+  onLost?: () => void,
 ): void {
   let failed = false;
   server.replies.push(Request.query, Handling.swallow, {
@@ -17,6 +22,7 @@ export function askUnseen(
       failed = true;
     },
     onDone: () => then(failed),
+    ...(onLost === undefined ? {} : { onFailed: onLost }),
   });
   server.unnamed = undefined;
   server.transport.write(query);
@@ -32,4 +38,14 @@ export function unseenOwner(onSettled: () => void, onServerLost: () => void = ()
     onServerDrain: () => undefined,
     onServerLost,
   };
+}
+
+/** The values of rows, whole messages one behind the other, as `onRow` has got them. */
+export function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
+  for (let start = 0; start < bytes.length; ) {
+    const end = start + 1 + bytes.readUInt32BE(start + 1);
+    const message = decodeBackend(bytes, start, end);
+    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
+    start = end;
+  }
 }

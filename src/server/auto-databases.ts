@@ -58,7 +58,7 @@ export class AutoDatabases {
         pids: this.#pids,
         wantsNotice: () => this.#settings().pin_notice,
         onDefaultsAltered: () => {
-          for (const one of this.#pools) one.retireServers("defaults of new sessions were changed");
+          for (const one of this.#pools) one.defaults.renew();
         },
         serverOf: (pid, besides) => this.#serverOf(pid, besides),
       });

@@ -5,6 +5,7 @@ import type { Pool } from "../pool/pool.ts";
 import { Activity } from "./activity.ts";
 import { type AutoClient, AutoSession } from "./auto/auto.ts";
 import { type ListeningClient, ListeningPeer } from "./auto/listening/peer.ts";
+import { LoginDefaults } from "./auto/login-defaults.ts";
 import type { SignalTarget } from "./auto/pids.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { Flow } from "./flow.ts";
@@ -43,7 +44,8 @@ export function sessionParts(
   const output = new Output();
   const activity = new Activity(pool.statistics, context.tickMs());
   const statements = sharedStatements(client, pool);
-  const told = { id: identity.id, peer: new ListeningPeer(client), parameters, target: client };
+  const defaults = new LoginDefaults(parameters);
+  const told = { id: identity.id, peer: new ListeningPeer(client), parameters, defaults, target: client };
   const auto = autoSession(told, context, pool, statements, output);
   const gathering = new Gathering(auto);
   const flow = new Flow(transport, inbox.framer);

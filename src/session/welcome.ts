@@ -10,14 +10,17 @@
  */
 import { assert } from "../base/assert.ts";
 import { type Failure, PeerError } from "../base/errors.ts";
+import { fingerprintRow, userOf } from "../pool/defaults.ts";
 import { ParameterVector, settingsQueries, type Welcome } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server, ServerOwner } from "../pool/server.ts";
+import { askUnseen, rowsOf } from "../pool/unseen.ts";
 import type { Waiter } from "../pool/waiters.ts";
 import { nameBytesMax } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeParameterStatus } from "../wire/encode-backend.ts";
+import { encodeQuery } from "../wire/encode-frontend.ts";
 import type { HomeSearch, Homes } from "./auto/homes.ts";
 
 export interface WelcomeListener {
@@ -29,6 +32,8 @@ export interface WelcomeListener {
 
 /** A client whose login lost this many servers is told so. */
 const serversLostMax = 3;
+/** Whoever finds so often that defaults have just been altered takes them as they are. */
+const renewalsMax = 3;
 
 export class WelcomeRequest implements Waiter, ServerOwner {
   readonly queryWaitTimeoutMs: number | undefined;
@@ -41,6 +46,10 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   #search: HomeSearch | undefined;
   #server: Server | undefined;
   #serversLost = 0;
+  #renewals = 0;
+  /** The defaults of new sessions are not those that are known. */
+  #defaultsAltered = false;
+  #decided = false;
   #over = false;
 
   /** `requested`: tracked startup settings, the reported name and the value as the client sent it. */
@@ -61,14 +70,33 @@ export class WelcomeRequest implements Waiter, ServerOwner {
 
   /** Answers the listener, now or later. */
   start(): void {
-    const known = this.#fromMemory();
-    if (known !== undefined) {
-      this.#over = true;
-      this.#findHome(known);
-      return;
-    }
+    if (this.#awaitsDecisions() || (!this.#mustLook && this.#remember())) return;
     const server = this.#pool.lease(this);
     if (server !== undefined) this.onLeased(server);
+  }
+
+  /** What has just been done may have altered the defaults of new sessions: that is waited for, once. */
+  #awaitsDecisions(): boolean {
+    if (this.#homes === undefined || this.#decided) return false;
+    this.#decided = true;
+    return this.#pool.defaults.awaitDecisions(() => {
+      if (!this.#over) this.start();
+    });
+  }
+
+  /** Whether a server has to be asked for the defaults of new sessions. Nobody waits for one that others have. */
+  get #mustLook(): boolean {
+    const { defaults, handsOut, nextIdle, size } = this.#pool;
+    return this.#homes !== undefined && handsOut && defaults.stale && (nextIdle !== undefined || size === 0);
+  }
+
+  /** Answers by what is known from earlier servers, if that is enough. */
+  #remember(): boolean {
+    const known = this.#fromMemory();
+    if (known === undefined) return false;
+    this.#over = true;
+    this.#findHome(known);
+    return true;
   }
 
   /** The client is gone. */
@@ -106,10 +134,34 @@ export class WelcomeRequest implements Waiter, ServerOwner {
       server.unnamed = undefined;
       server.transport.write(query);
     }
-    if (queries.length === 0) this.#succeed(server);
+    tracked.replaceUntracked(new Map(), server.connection.parameters);
+    if (this.#homes !== undefined && this.#pool.defaults.stale) this.#askFingerprint(server);
+    else if (queries.length === 0) this.#succeed(server);
+  }
+
+  #askFingerprint(server: Server): void {
+    const { defaults } = this.#pool;
+    const query = encodeQuery(fingerprintRow(userOf(server)));
+    const answered = (): void => undefined;
+    askUnseen(server, query, answered, (bytes) => {
+      for (const [, , fingerprint = null] of rowsOf(bytes))
+        this.#defaultsAltered = !defaults.see(fingerprint);
+    });
+  }
+
+  /** Begins anew, on a server that has what new sessions have. */
+  #renewDefaults(server: Server): void {
+    this.#renewals++;
+    this.#defaultsAltered = false;
+    this.#pool.defaults.renew();
+    this.#give(server);
+    this.#over = false;
+    this.start();
   }
 
   onLeaseFailed(failure: Failure): void {
+    // It was only to be asked whether what is known still holds.
+    if (this.#remember()) return;
     this.#over = true;
     this.#listener.onWelcomeFailed(failure);
   }
@@ -126,6 +178,10 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     const server = this.#server;
     assert(server !== undefined, "replies come from a server that is held");
     const error = server.replies.takeSwallowedError();
+    if (this.#defaultsAltered && this.#renewals < renewalsMax) {
+      this.#renewDefaults(server);
+      return;
+    }
     if (error === undefined) {
       this.#succeed(server);
       return;
@@ -234,7 +290,9 @@ export class WelcomeRequest implements Waiter, ServerOwner {
   #compose(base: ReadonlyMap<string, string>, values: ReadonlyMap<string, string>): Welcome {
     const reported = new Map([...base, ...values]);
     const messages = [...reported].map(([name, value]) => encodeParameterStatus(name, value));
-    const welcome = { base, vector: ParameterVector.of(reported), messages: Buffer.concat(messages) };
+    const vector = ParameterVector.of(reported);
+    vector.defaults = this.#pool.defaults.current;
+    const welcome = { base, vector, messages: Buffer.concat(messages) };
     this.#pool.welcomes.told.set(this.#key(), welcome);
     return welcome;
   }

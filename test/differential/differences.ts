@@ -155,13 +155,6 @@ const unequal: readonly Unequal[] = [
       "its value.",
   },
   {
-    scripts: ["parameters/role-defaults-change", "parameters/database-defaults"],
-    modes: ["auto"],
-    reason:
-      "ALTER ROLE SET and ALTER DATABASE SET hold for clients that are there, too, as soon as they get a new server: they share " +
-      "servers with those who come later.",
-  },
-  {
     scripts: ["temporary/shadows-prepared-first"],
     modes: pooled,
     reason:

@@ -33,6 +33,7 @@ import { Home } from "./homes.ts";
 import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
+import type { LoginDefaults } from "./login-defaults.ts";
 import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
@@ -53,6 +54,7 @@ export interface AutoClient {
   readonly peer: ListeningPeer;
   /** What it believes of the settings. */
   readonly parameters: ParameterVector;
+  readonly defaults: LoginDefaults;
   readonly target: SignalTarget;
 }
 
@@ -135,12 +137,14 @@ export class AutoSession {
     const { foreignNames, taintedBy, parameters } = server;
     if (foreignNames !== undefined && foreignNames.owner !== this.#statements) return false;
     if (taintedBy !== undefined && taintedBy !== this.#client.id) return false;
-    return parameters.tracked.equals(this.#client.parameters);
+    return parameters.tracked.equals(this.#client.defaults.on(server));
   }
 
   /** Whether two clients' reads of the same text are the same: their settings are. */
   hasSettingsOf(other: AutoSession): boolean {
-    return this.#client.parameters.equals(other.#client.parameters);
+    const { parameters } = this.#client;
+    const theirs = other.#client.parameters;
+    return parameters.defaults === theirs.defaults && parameters.equals(theirs);
   }
 
   /** A Query of the client's was answered without having run for it. */
@@ -341,7 +345,8 @@ export class AutoSession {
 
   /** Makes a server that was just given to the client the client's own, in the write before its statement. Returns whether that sends settings. */
   prepare(server: Server, output: Output): boolean {
-    const { id, parameters } = this.#client;
+    const { id } = this.#client;
+    const parameters = this.#client.defaults.on(server);
     const { tracked } = server.parameters;
     let from: ParameterVector = tracked;
     let sends = false;
@@ -356,6 +361,7 @@ export class AutoSession {
       server.taintedBy = undefined;
       sends = true;
     }
+    if (parameters !== this.#client.parameters) this.#nameDifference(server);
     if (from !== tracked || !tracked.equals(parameters)) {
       for (const query of settingsQueries(from, parameters)) {
         this.#send(server, output, query);
@@ -372,6 +378,12 @@ export class AutoSession {
     return sends;
   }
 
+  /** The ledger has to find what is set there although nobody has said so. */
+  #nameDifference(server: Server): void {
+    for (const name of this.#client.defaults.differenceOn(server).keys())
+      this.#database.ledgerQueries.addName(name);
+  }
+
   #send(server: Server, output: Output, query: Buffer, outcome?: RequestOutcome): void {
     server.replies.push(Request.query, Handling.swallow, outcome);
     server.unnamed = undefined;
@@ -385,7 +397,9 @@ export class AutoSession {
   takeResets(server: Server): Buffer | undefined {
     const resets = this.#resets;
     this.#resets = undefined;
-    return resets && queryBehindResets(resets, this.#initial, server);
+    return (
+      resets && queryBehindResets(resets, this.#initial, this.#client.defaults.differenceOn(server), server)
+    );
   }
 
   /** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */

@@ -8,10 +8,11 @@
  */
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
+import { fingerprintKind, fingerprintRow, userOf } from "../../pool/defaults.ts";
 import { ParameterVector, settingsQueries } from "../../pool/parameters.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
-import { askUnseen } from "../../pool/unseen.ts";
+import { askUnseen, rowsOf } from "../../pool/unseen.ts";
 import type { Waiter } from "../../pool/waiters.ts";
 import {
   Catalog,
@@ -21,7 +22,6 @@ import {
   type StatementClass,
   unknownClass,
 } from "../../sql/index.ts";
-import { decodeBackend } from "../../wire/decode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import { customNameKind, customNamesQuery } from "./custom-names.ts";
 
@@ -119,6 +119,7 @@ export class Classification implements Waiter, ServerOwner {
     for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
     tracked.replaceUntracked(new Map(), server.connection.parameters);
     this.#send(encodeQuery(customNamesQuery));
+    this.#send(encodeQuery(fingerprintRow(userOf(server))));
     this.#reading = new CatalogReading();
     this.#readOn();
   }
@@ -170,6 +171,7 @@ export class Classification implements Waiter, ServerOwner {
     const rows: (string | null)[][] = [];
     for (const row of rowsOf(Buffer.concat(this.#rows))) {
       if (row[0] === customNameKind) this.#onCustomName(row[2] ?? "");
+      else if (row[0] === fingerprintKind) this.#seeFingerprint(row[2] ?? null);
       else rows.push(row);
     }
     this.#rows = [];
@@ -179,6 +181,12 @@ export class Classification implements Waiter, ServerOwner {
     this.#loadedAtMs = this.#clock.now();
     this.generation++;
     return false;
+  }
+
+  /** What new sessions begin with may have been altered behind our back. */
+  #seeFingerprint(fingerprint: string | null): void {
+    const { defaults } = this.#pool;
+    if (!defaults.see(fingerprint)) defaults.renew();
   }
 
   #end(pauseMs: number): void {
@@ -210,13 +218,4 @@ export class Classification implements Waiter, ServerOwner {
 function hasIdle(pool: Pool): boolean {
   for (const server of pool.servers) if (server.state === "idle") return true;
   return false;
-}
-
-function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
-  for (let start = 0; start < bytes.length; ) {
-    const end = start + 1 + bytes.readUInt32BE(start + 1);
-    const message = decodeBackend(bytes, start, end);
-    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
-    start = end;
-  }
 }

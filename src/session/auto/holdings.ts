@@ -5,6 +5,7 @@
  *     statement ─▶ touch, reserve ─▶ (transaction ends) settle ─▶ ledger asked ─▶ findings ─▶ reservations
  */
 import type { Transport } from "../../base/transport.ts";
+import { userOf } from "../../pool/defaults.ts";
 import { isFollowed } from "../../pool/parameters.ts";
 import type { Server } from "../../pool/server.ts";
 import { askUnseen } from "../../pool/unseen.ts";
@@ -165,13 +166,18 @@ export class Holdings {
     this.#asked = touches;
     const reader = new LedgerReader(touches);
     const { rawChanges } = this.#statements;
+    const { pool, ledgerQueries } = this.#database;
+    if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
       this.#asked = 0;
       const findings = failed ? undefined : reader.findings();
       if (findings === undefined) this.#ledgerFailed(server, touches);
       else this.#apply(server, findings, rawChanges);
+      pool.defaults.decide(server);
     };
-    askUnseen(server, this.#database.ledgerQueries.get(touches), onAnswered, (bytes) => reader.take(bytes));
+    const query = ledgerQueries.get(touches, userOf(server));
+    const onLost = (): void => pool.defaults.decide(server);
+    askUnseen(server, query, onAnswered, (bytes) => reader.take(bytes), onLost);
   }
 
   /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */
@@ -190,6 +196,9 @@ export class Holdings {
     this.#ledgerFailures = 0;
     this.#unread = 0;
     let found = findings.reservations;
+    const { fingerprint } = findings;
+    if (fingerprint !== undefined && !this.#database.pool.defaults.see(fingerprint))
+      this.#database.defaultsAltered();
     if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
       found |= Reservation.opaque_setting;
       server.closeReason ??= "settings that cannot be set again";
@@ -208,19 +217,21 @@ export class Holdings {
 
   /** Returns false if the settings cannot be made on another server. */
   #applySettings(server: Server, { settings, privileged }: Findings): boolean {
-    const { parameters } = this.#client;
+    const { parameters, defaults } = this.#client;
     const reported = server.connection.parameters;
     const others = new Map<string, string>();
+    const own = new Map<string, string>();
     let portable = !privileged || reported.get("is_superuser") === "on";
     for (const [name, value] of settings ?? []) {
       if (isFollowed(name, reported)) continue;
-      others.set(name, value);
+      if (server.defaults?.undeclared.get(name) !== value) others.set(name, value);
+      if (!defaults.isDefault(name, value, server)) own.set(name, value);
       // Read in the client's encoding; the words of settings are ASCII nearly always.
       if (!isAscii(value) && parameters.get("client_encoding") !== "UTF8") portable = false;
     }
     const user = server.parameters.otherUser;
-    if (user !== undefined) others.set("session_authorization", user);
-    parameters.replaceUntracked(others, reported);
+    if (user !== undefined) for (const all of [others, own]) all.set("session_authorization", user);
+    parameters.replaceUntracked(own, reported);
     server.parameters.tracked.replaceUntracked(others, reported);
     parameters.shareBy(this.#database.pool.vectors);
     server.parameters.tracked.shareBy(this.#database.pool.vectors);

@@ -6,7 +6,8 @@
  * Sources: pg_settings shows no parameter that is GUC_NO_SHOW_ALL (`role`, and those of extensions that nobody
  * has declared, `a.b`), so these are asked for by name (guc_tables.c, guc.c add_placeholder_variable).
  */
-import { decodeBackend } from "../../wire/decode-backend.ts";
+import { fingerprintKind, fingerprintRow } from "../../pool/defaults.ts";
+import { rowsOf } from "../../pool/unseen.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import { Reservation, Touch } from "./reservations.ts";
 
@@ -40,6 +41,8 @@ export interface Findings {
   readonly prepared: FoundStatements | undefined;
   /** What the session listens to; undefined: not looked at. */
   readonly channels: readonly string[] | undefined;
+  /** What tells whether new sessions begin with other settings than before (pool/defaults.ts); undefined: not looked at. */
+  readonly fingerprint: string | null | undefined;
 }
 
 /** Query messages of one database, made once for each set of parts and names. */
@@ -61,16 +64,17 @@ export class LedgerQueries {
     return true;
   }
 
-  get(touches: number): Buffer {
+  /** `user`: who logged in. */
+  get(touches: number, user: string): Buffer {
     let query = this.#queries.get(touches);
     if (query === undefined) {
-      query = encodeQuery(this.#compose(touches));
+      query = encodeQuery(this.#compose(touches, user));
       this.#queries.set(touches, query);
     }
     return query;
   }
 
-  #compose(touches: number): string {
+  #compose(touches: number, user: string): string {
     const parts: string[] = [];
     if ((touches & Touch.settings) !== 0) {
       parts.push(settingsPart);
@@ -83,6 +87,7 @@ export class LedgerQueries {
     if ((touches & Touch.locks) !== 0) parts.push(locksPart);
     if ((touches & Touch.cursors) !== 0) parts.push(cursorsPart);
     if ((touches & Touch.channels) !== 0) parts.push(channelsPart);
+    if ((touches & Touch.defaults) !== 0) parts.push(fingerprintRow(user));
     return parts.join(" UNION ALL ");
   }
 }
@@ -118,6 +123,7 @@ export class LedgerReader {
     const channels: string[] = [];
     let reservations = 0;
     let privileged = false;
+    let fingerprint: string | null | undefined;
     for (const [kind, name, value, detail] of rowsOf(Buffer.concat(this.#chunks))) {
       switch (kind) {
         case "s":
@@ -140,6 +146,9 @@ export class LedgerReader {
         case "n":
           channels.push(name ?? "");
           break;
+        case fingerprintKind:
+          fingerprint = value;
+          break;
         default:
       }
     }
@@ -151,20 +160,7 @@ export class LedgerReader {
       privileged,
       prepared: (touches & Touch.prepared) === 0 ? undefined : prepared,
       channels: (touches & Touch.channels) === 0 ? undefined : channels,
+      fingerprint,
     };
-  }
-}
-
-function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
-  for (let start = 0; start < bytes.length; ) {
-    const end = start + 1 + bytes.readUInt32BE(start + 1);
-    const message = decodeBackend(bytes, start, end);
-    if (message.kind === "DataRow") {
-      // Names of statements may end within a character.
-      const byBytes = message.values[0]?.toString() === "p";
-      const encodingOf = (at: number): BufferEncoding => (byBytes && at === 1 ? "latin1" : "utf8");
-      yield message.values.map((value, at) => value?.toString(encodingOf(at)) ?? null);
-    }
-    start = end;
   }
 }

@@ -13,10 +13,12 @@ export const Touch = {
   locks: 8,
   cursors: 16,
   channels: 32,
+  /** Not of the session: what the next one begins with. */
+  defaults: 64,
 } as const;
 
 /** All that the ledger can read. */
-export const touchesAll = 63;
+export const touchesAll = 127;
 
 /** Reasons, as bits. */
 export const Reservation = {

@@ -42,14 +42,18 @@ export function lexicalSettings(parameters: ParameterVector): LexicalSettings | 
   return conformingStrings && asciiSafe ? undefined : { conformingStrings, asciiSafe };
 }
 
-/** What sets those settings again with which the client began, but the server did not, when they have been reset. */
+/**
+ * What sets those settings again with which the client began, but the server did not, when they have been reset.
+ * `difference`: those of its defaults that the server does not report.
+ */
 export function queryBehindResets(
   resets: readonly Reset[],
   initial: ParameterVector,
+  difference: ReadonlyMap<string, string>,
   server: Server,
 ): Buffer | undefined {
   const calls: string[] = [];
-  for (const [name, value] of initial.entries()) {
+  for (const [name, value] of [...initial.entries(), ...difference]) {
     if (server.connection.parameters.get(name) === value) continue;
     const reset = resets.find((one) => one.name === undefined || one.name === name.toLowerCase());
     if (reset !== undefined) calls.push(setConfig(name, value, reset.local));
