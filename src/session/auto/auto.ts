@@ -17,33 +17,31 @@ import type { ParameterVector } from "../../pool/parameters.ts";
 import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
-import type { LexicalSettings } from "../../sql/index.ts";
-import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
+import { Frontend, TransactionStatus } from "../../wire/constants.ts";
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
-import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import { isShareable, type Unit } from "../unit.ts";
 import type { HeldFor } from "./causes.ts";
+import { ClientTexts } from "./client-texts.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { Holdings } from "./holdings.ts";
 import { Home } from "./homes.ts";
-import { type Knowledge, type Reset, unknownStatement } from "./knowledge.ts";
+import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
 import type { LoginDefaults } from "./login-defaults.ts";
 import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
-import { afterResetAll, lexicalSettings, queryBehindResets, untrackedOf } from "./settings.ts";
+import { afterResetAll, queryBehindResets, untrackedOf } from "./settings.ts";
 import { Signals } from "./signals.ts";
 import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
 const causeBytesMax = 400;
-const nothing = Buffer.alloc(0);
 
 const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
@@ -65,6 +63,7 @@ export class AutoSession {
   readonly #output: Output;
   /** The settings with which the session began: RESET returns to them. */
   readonly #initial: ParameterVector;
+  readonly #texts: ClientTexts;
   readonly #holdings: Holdings;
   readonly listening: ClientListening;
   readonly route: UnitRoute = new UnitRoute();
@@ -77,9 +76,6 @@ export class AutoSession {
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
-  /** How the client's texts are read, and of which settings that is true. */
-  #lexicalSettings: LexicalSettings | undefined;
-  #lexicalVersion: object | undefined;
   /** Reports of parameters that are not tracked, for the client. */
   #reports: Buffer[] | undefined;
   #namesPrepared = false;
@@ -99,6 +95,7 @@ export class AutoSession {
     this.#database = database;
     this.#statements = statements;
     this.listening = new ClientListening(client.peer, database.listeners);
+    this.#texts = new ClientTexts(client.parameters, database, statements);
     this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
@@ -177,85 +174,20 @@ export class AutoSession {
   /** A message of the client, as it comes. `whole`: it is not only the first part. `server`: the one it is sent to, if there is one. */
   note(type: number, buffer: Buffer, start: number, end: number, whole: boolean, server?: Server): void {
     const bySql = this.#statements.namesSql(type, buffer, start, end);
-    if (bySql) this.#see(unknownStatement, server, nothing, 0, 0);
+    if (bySql) this.#see(this.#texts.unknown(), server);
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL, and then it is too late.
     if (this.#hasNamedPrepared && type !== Frontend.query && server?.replies.betweenUnits === true) {
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
-    switch (type) {
-      case Frontend.query:
-        this.#see(
-          whole
-            ? this.#database.ofText(buffer, start + headerBytes, end - 1, this.#lexical())
-            : unknownStatement,
-          server,
-          buffer,
-          start + headerBytes,
-          end - 1,
-        );
-        break;
-      case Frontend.parse: {
-        const text = buffer.indexOf(0, start + headerBytes) + 1;
-        const textEnd = buffer.indexOf(0, text);
-        const complete = text > 0 && textEnd >= text && textEnd < end;
-        this.#see(
-          complete ? this.#database.ofText(buffer, text, textEnd, this.#lexical()) : unknownStatement,
-          server,
-          buffer,
-          text,
-          complete ? textEnd : end,
-        );
-        break;
-      }
-      case Frontend.bind:
-        this.#seeBound(buffer, start, end, server);
-        break;
-      case Frontend.functionCall:
-        this.#see(unknownStatement, server, nothing, 0, 0);
-        break;
-      default:
-    }
+    const knowledge = this.#texts.read(type, buffer, start, end, whole);
+    if (knowledge !== undefined) this.#see(knowledge, server);
+    this.#texts.forget();
   }
 
-  /** The statement that a Bind names. One that is being made in the same batch was seen at its Parse. */
-  #seeBound(buffer: Buffer, start: number, end: number, server: Server | undefined): void {
-    const name = buffer.indexOf(0, start + headerBytes) + 1;
-    const nameEnd = buffer.indexOf(0, name);
-    if (name <= 0 || nameEnd < 0 || nameEnd >= end) return;
-    if (name === nameEnd) {
-      const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
-      const known = this.#statements.unnamed !== undefined;
-      const textEnd = text.indexOf(0);
-      this.#see(
-        known ? this.#database.ofText(text, 0, textEnd, this.#lexical()) : unknownStatement,
-        server,
-        text,
-        0,
-        textEnd,
-      );
-      return;
-    }
-    const statement = this.#statements.find(nameAt(buffer, name, nameEnd));
-    // A name that is not ours may be one of SQL's PREPARE.
-    if (statement !== undefined) {
-      const { body } = statement;
-      this.#see(this.#database.ofStatement(statement, this.#lexical()), server, body, 0, body.indexOf(0));
-    } else if (this.#statements.preparedBySql()) this.#see(unknownStatement, server, nothing, 0, 0);
-  }
-
-  #lexical(): LexicalSettings | undefined {
-    const { version } = this.#client.parameters;
-    if (version !== this.#lexicalVersion) {
-      this.#lexicalVersion = version;
-      this.#lexicalSettings = lexicalSettings(this.#client.parameters);
-    }
-    return this.#lexicalSettings;
-  }
-
-  /** `buffer[start, end)`: its text, as far as it is there. */
-  #see(knowledge: Knowledge, server: Server | undefined, buffer: Buffer, start: number, end: number): void {
+  /** What was read from the client. */
+  #see(knowledge: Knowledge, server: Server | undefined): void {
     this.copiesIn = knowledge.copiesIn;
     this.route.see(knowledge);
     if (knowledge.pace === undefined) this.#seeExclusive(server);
@@ -268,8 +200,7 @@ export class AutoSession {
     this.#holdings.reserve(knowledge.reserves);
     const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
     if ((touches | reserves) !== 0) {
-      const text = buffer.toString("utf8", start, Math.min(end, start + causeBytesMax));
-      this.#holdings.notice(touches, reserves, text);
+      this.#holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
     }
     this.#catalogChanged ||= knowledge.changesCatalog;
     this.#defaultsAltered ||= knowledge.altersDefaults;

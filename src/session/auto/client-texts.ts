@@ -1,0 +1,102 @@
+/**
+ * The statements in a client's messages: what each of them may do, and where its text is. It is found again in the
+ * Bind of a statement that was prepared.
+ */
+import type { ParameterVector } from "../../pool/parameters.ts";
+import type { LexicalSettings } from "../../sql/index.ts";
+import { Frontend, headerBytes } from "../../wire/constants.ts";
+import { nameAt } from "../statement-messages.ts";
+import type { ClientStatements } from "../statements.ts";
+import type { AutoDatabase } from "./database.ts";
+import { type Knowledge, unknownStatement } from "./knowledge.ts";
+import { lexicalSettings } from "./settings.ts";
+
+const nothing: Buffer = Buffer.alloc(0);
+
+export class ClientTexts {
+  readonly #parameters: ParameterVector;
+  readonly #database: AutoDatabase;
+  readonly #statements: ClientStatements;
+  /** How the client's texts are read, and of which settings that is true. */
+  #lexicalSettings: LexicalSettings | undefined;
+  #lexicalVersion: object | undefined;
+  /** Of the statement that was read last: its text, as far as it is there. */
+  #buffer = nothing;
+  #start = 0;
+  #end = 0;
+
+  constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
+    this.#parameters = parameters;
+    this.#database = database;
+    this.#statements = statements;
+  }
+
+  /** No more than `bytesMax` of the text of the statement that was read last. */
+  text(bytesMax: number): string {
+    return this.#buffer.toString("utf8", this.#start, Math.min(this.#end, this.#start + bytesMax));
+  }
+
+  /** The bytes of the text are not held on to. */
+  forget(): void {
+    this.#buffer = nothing;
+  }
+
+  /** What the statement in a message may do; undefined: there is none. `whole`: the message is not only the first part. */
+  read(type: number, buffer: Buffer, start: number, end: number, whole: boolean): Knowledge | undefined {
+    switch (type) {
+      case Frontend.query:
+        return this.#of(buffer, start + headerBytes, end - 1, whole);
+      case Frontend.parse: {
+        const text = buffer.indexOf(0, start + headerBytes) + 1;
+        const textEnd = buffer.indexOf(0, text);
+        const complete = text > 0 && textEnd >= text && textEnd < end;
+        return this.#of(buffer, text, complete ? textEnd : end, complete);
+      }
+      case Frontend.bind:
+        return this.#ofBound(buffer, start, end);
+      case Frontend.functionCall:
+        return this.unknown();
+      default:
+        return undefined;
+    }
+  }
+
+  /** Of a statement without a text. */
+  unknown(): Knowledge {
+    return this.#of(nothing, 0, 0, false);
+  }
+
+  #of(buffer: Buffer, start: number, end: number, known: boolean): Knowledge {
+    this.#buffer = buffer;
+    this.#start = start;
+    this.#end = end;
+    return known ? this.#database.ofText(buffer, start, end, this.#lexical()) : unknownStatement;
+  }
+
+  /** The statement that a Bind names. One that is being made in the same batch was seen at its Parse. */
+  #ofBound(buffer: Buffer, start: number, end: number): Knowledge | undefined {
+    const name = buffer.indexOf(0, start + headerBytes) + 1;
+    const nameEnd = buffer.indexOf(0, name);
+    if (name <= 0 || nameEnd < 0 || nameEnd >= end) return undefined;
+    if (name === nameEnd) {
+      const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
+      return this.#of(text, 0, text.indexOf(0), this.#statements.unnamed !== undefined);
+    }
+    const statement = this.#statements.find(nameAt(buffer, name, nameEnd));
+    // A name that is not ours may be one of SQL's PREPARE.
+    if (statement === undefined) return this.#statements.preparedBySql() ? this.unknown() : undefined;
+    this.#buffer = statement.body;
+    this.#start = 0;
+    this.#end = statement.body.indexOf(0);
+    return this.#database.ofStatement(statement, this.#lexical());
+  }
+
+  #lexical(): LexicalSettings | undefined {
+    const { version } = this.#parameters;
+    if (version !== this.#lexicalVersion) {
+      this.#lexicalVersion = version;
+      this.#lexicalSettings = lexicalSettings(this.#parameters);
+    }
+    return this.#lexicalSettings;
+  }
+}
