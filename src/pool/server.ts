@@ -128,7 +128,7 @@ export class Server implements TransportListener {
   /** A client has sent statements since the last reset. */
   used = false;
   /**
-   * In auto mode: the client whose statement may have left settings of names that nobody knows, and the one whose
+   * In auto mode: the client whose statement may have left settings of names that nobody knows, or a seed, and the one whose
    * statement was the last to change what currval() and lastval() return; by their ids.
    */
   taintedBy: number | undefined;
@@ -445,18 +445,15 @@ export class Server implements TransportListener {
       this.foreignNames = undefined;
       this.statementsDropped++;
     }
-    if (tag === "DISCARD ALL") this.#noteDiscarded();
+    // It does not undo setseed(): who tainted it is not forgotten.
+    if (tag === "DISCARD ALL")
+      this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
     // Whoever sends DISCARD SEQUENCES in a client's place has noted it at once, and what follows it too.
     if (tag === "DISCARD ALL" || (tag === "DISCARD SEQUENCES" && !this.replies.swallowing)) {
       this.sequencesOf = undefined;
       this.sequencesMixed = false;
     }
     if (!this.replies.swallowing) this.owner?.onDropped(tag);
-  }
-
-  #noteDiscarded(): void {
-    this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
-    this.taintedBy = undefined;
   }
 }
 

@@ -36,14 +36,13 @@ import type { LoginDefaults } from "./login-defaults.ts";
 import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
-import { afterResetAll, queryBehindResets, untrackedOf } from "./settings.ts";
+import { afterResetAll, queriesBehindUnseenCode, queryBehindResets, untrackedOf } from "./settings.ts";
 import { Signals } from "./signals.ts";
 import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
 const causeBytesMax = 400;
 
-const resetAll = encodeQuery("RESET ALL");
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
 
 /** What the client is told besides replies. */
@@ -287,7 +286,7 @@ export class AutoSession {
       this.#send(server, output, deallocateAll);
     }
     if (server.taintedBy !== undefined && server.taintedBy !== id) {
-      this.#send(server, output, resetAll);
+      for (const query of queriesBehindUnseenCode) this.#send(server, output, query);
       from = afterResetAll(server);
       server.taintedBy = undefined;
       sends = true;

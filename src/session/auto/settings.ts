@@ -5,6 +5,15 @@ import type { LexicalSettings } from "../../sql/index.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Reset } from "./knowledge.ts";
 
+/**
+ * For a server on which another client's code has run that nobody has seen. It may have set parameters of any name, or what random()
+ * returns next, which PostgreSQL has no command to undo.
+ */
+export const queriesBehindUnseenCode: readonly Buffer[] = [
+  "RESET ALL",
+  "SELECT pg_catalog.setseed(pg_catalog.hashtext(pg_catalog.gen_random_uuid()::pg_catalog.text) OPERATOR(pg_catalog./) 2147483648.0::pg_catalog.float8)",
+].map((sql) => encodeQuery(sql));
+
 /** What a server has after RESET ALL, which leaves alone as whom it acts. */
 export function afterResetAll(server: Server): ParameterVector {
   const { tracked } = server.parameters;
