@@ -24,8 +24,14 @@ import { atTurnEnd, type TurnEnding } from "../base/turn-writes.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import { briefMsMax } from "./pace.ts";
 import type { Pool } from "./pool.ts";
+import type { RoundTrip } from "./round-trip.ts";
 import type { Server } from "./server.ts";
-import { SharedServer, type SharedServerListener, type Sharer } from "./shared-server.ts";
+import {
+  SharedServer,
+  type SharedServerEnvironment,
+  type SharedServerListener,
+  type Sharer,
+} from "./shared-server.ts";
 import type { Waiter } from "./waiters.ts";
 
 /** A client with a unit that may share. */
@@ -92,12 +98,14 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly #leaders = new Map<string, Candidate>();
   /** Stands in the pool's queue. */
   #waiting = false;
-  readonly #environment: { readonly cancel: (server: Server) => Promise<void>; readonly nowMs: () => number };
+  readonly roundTrip: RoundTrip;
+  readonly #environment: SharedServerEnvironment;
 
-  constructor(pool: Pool, clock: Clock) {
+  constructor(pool: Pool, clock: Clock, roundTrip: RoundTrip) {
     this.#pool = pool;
     this.#clock = clock;
-    this.#environment = { cancel: (server) => pool.cancel(server), nowMs: () => clock.now() };
+    this.roundTrip = roundTrip;
+    this.#environment = { cancel: (server) => pool.cancel(server), nowMs: () => clock.now(), roundTrip };
   }
 
   /** The database's units may share (`multiplex`). */

@@ -17,6 +17,7 @@ import { turnNumber } from "../base/turn-writes.ts";
 import { Backend, TransactionStatus } from "../wire/constants.ts";
 import { sqlstateOf } from "../wire/fields.ts";
 import { briefMsMax, type Pace } from "./pace.ts";
+import type { RoundTrip } from "./round-trip.ts";
 import type { Server, ServerOwner } from "./server.ts";
 
 /** A client with one unit. */
@@ -43,6 +44,7 @@ export interface Sharer {
 interface Place {
   /** Undefined: its client is gone, or it runs elsewhere; the replies are for nobody. */
   sharer: Sharer | undefined;
+  sentAtMs: number;
   expectedMs: number;
   bytes: number;
   /** Something of the replies has reached the client. */
@@ -61,8 +63,17 @@ interface Place {
 /** Held replies beyond this are passed on: brief statements have small results. */
 const heldBytesMax = 256 * 1024;
 const queryCanceled = "57014";
+/** What each unit is expected to take at least: nothing is done in no time. */
+const expectedMsMin = 0.02;
 /** Turns of the event loop after which a brief statement has been answered. */
 const turnsToAnswer = 4;
+
+/** What a shared server needs of those around it. */
+export interface SharedServerEnvironment {
+  readonly cancel: (server: Server) => Promise<void>;
+  readonly nowMs: () => number;
+  readonly roundTrip: RoundTrip;
+}
 
 export interface SharedServerListener {
   /** A unit is done, or returned: there may be room, or nothing left to do. */
@@ -76,6 +87,7 @@ export class SharedServer implements ServerOwner {
   readonly #listener: SharedServerListener;
   readonly #cancel: (server: Server) => Promise<void>;
   readonly #nowMs: () => number;
+  readonly #roundTrip: RoundTrip;
   readonly #places = new Deque<Place>();
   readonly #spare: Place[] = [];
   /** Expected time of everything in the pipeline. */
@@ -90,15 +102,12 @@ export class SharedServer implements ServerOwner {
   /** Gets no more units, because others need the server or it is not to be trusted. */
   draining = false;
 
-  constructor(
-    server: Server,
-    listener: SharedServerListener,
-    environment: { readonly cancel: (server: Server) => Promise<void>; readonly nowMs: () => number },
-  ) {
+  constructor(server: Server, listener: SharedServerListener, environment: SharedServerEnvironment) {
     this.server = server;
     this.#listener = listener;
     this.#cancel = environment.cancel;
     this.#nowMs = environment.nowMs;
+    this.#roundTrip = environment.roundTrip;
     server.owner = this;
     server.used = true;
   }
@@ -119,7 +128,8 @@ export class SharedServer implements ServerOwner {
 
   /** The unit in front takes longer than brief statements do: nobody should wait behind it. */
   stuck(nowMs: number): boolean {
-    if (this.#places.length === 0 || nowMs - this.#headSinceMs < briefMsMax) return false;
+    const head = this.#places.peekFirst();
+    if (head === undefined || nowMs - this.#atWorkSinceMs(head) < briefMsMax) return false;
     return turnNumber() - this.#headTurn > turnsToAnswer;
   }
 
@@ -127,7 +137,8 @@ export class SharedServer implements ServerOwner {
     const nowMs = this.#nowMs();
     const place = this.#spare.pop() ?? newPlace();
     place.sharer = sharer;
-    place.expectedMs = sharer.pace.fastMs;
+    place.sentAtMs = nowMs;
+    place.expectedMs = Math.max(expectedMsMin, sharer.pace.fastMs);
     if (this.#places.length === 0) this.#begin(nowMs);
     this.#places.push(place);
     this.#backlogMs += place.expectedMs;
@@ -210,7 +221,7 @@ export class SharedServer implements ServerOwner {
     const count = this.#donePaces.length;
     if (count > 0) {
       const nowMs = this.#nowMs();
-      const eachMs = (nowMs - this.#doneSinceMs) / count;
+      const eachMs = Math.max(0, nowMs - this.#doneSinceMs) / count;
       for (let i = 0; i < count; i++) this.#donePaces[i]?.observe(eachMs, this.#doneBytes[i] as number);
       this.#donePaces.length = 0;
       this.#doneBytes.length = 0;
@@ -252,6 +263,11 @@ export class SharedServer implements ServerOwner {
     this.#headTurn = turnNumber();
   }
 
+  /** Since when it can be seen here that the server works for the unit in front: not before an answer could have come. */
+  #atWorkSinceMs(head: Place): number {
+    return Math.max(this.#headSinceMs, head.sentAtMs + this.#roundTrip.ms);
+  }
+
   #relay(place: Place, sharer: Sharer, bytes: Buffer): boolean {
     place.relayed = true;
     const flushed = sharer.onReplies(bytes);
@@ -288,7 +304,7 @@ export class SharedServer implements ServerOwner {
       sharer.onUnitReturned();
       return;
     }
-    if (this.#donePaces.length === 0) this.#doneSinceMs = this.#headSinceMs;
+    if (this.#donePaces.length === 0) this.#doneSinceMs = this.#atWorkSinceMs(place);
     this.#donePaces.push(sharer.pace);
     this.#doneBytes.push(place.bytes);
     sharer.onUnitDone();
@@ -322,6 +338,7 @@ export class SharedServer implements ServerOwner {
 
   #giveBack(place: Place): void {
     place.sharer = undefined;
+    place.sentAtMs = 0;
     place.expectedMs = 0;
     place.bytes = 0;
     place.relayed = false;
@@ -336,6 +353,7 @@ export class SharedServer implements ServerOwner {
 function newPlace(): Place {
   return {
     sharer: undefined,
+    sentAtMs: 0,
     expectedMs: 0,
     bytes: 0,
     relayed: false,

@@ -1,5 +1,6 @@
 /** Brief reads of several clients in the pipeline of one server: each gets its own replies, whatever happens to the others. */
 import { describe, expect, test } from "vitest";
+import { FaultProxy } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { type Client, Pooled, type PooledOptions, query, untilRunning } from "./pooled.ts";
@@ -7,8 +8,13 @@ import { type Client, Pooled, type PooledOptions, query, untilRunning } from "./
 const place = useLab();
 
 /** A pooler in auto mode with few servers. */
-async function multiplexed(size: number, settings: PooledOptions["settings"] = {}): Promise<Pooled> {
+async function multiplexed(
+  size: number,
+  settings: PooledOptions["settings"] = {},
+  node: { readonly host: string; readonly port: number } = place.lab.primary,
+): Promise<Pooled> {
   return await Pooled.start(place.lab, {
+    node: { host: node.host, port: node.port },
     settings: {
       pool_mode: "auto",
       default_pool_size: size,
@@ -109,6 +115,25 @@ describe("a pipeline", () => {
       }),
     );
     expect((await counts(pooled))["joined"]).toBeGreaterThan(20);
+    for (const client of clients) client.destroy();
+  });
+
+  test("statements of 40 clients are under way at once on few servers that are 20 ms away", async () => {
+    const { host, port } = place.lab.primary;
+    await using proxy = await FaultProxy.start({ host, port });
+    await using pooled = await multiplexed(2, { server_connect_timeout: 15 }, proxy);
+    await proxy.set({ latencyMs: 10 });
+    const clients = await connectAll(pooled, 40);
+    await warm(pooled, "select 1");
+    await Promise.all(
+      clients.map(async (client, index) => {
+        for (let round = 0; round < 5; round++)
+          expect(await client.value(`select ${index}`)).toBe(String(index));
+      }),
+    );
+    const { joined, depth_max: depth } = await counts(pooled);
+    expect(joined, "units that found others in the pipeline").toBeGreaterThan(100);
+    expect(depth).toBeGreaterThan(8);
     for (const client of clients) client.destroy();
   });
 

@@ -5,12 +5,15 @@
  * That is read from the database's own catalogs, by a query on a server of the pool, when the first client comes;
  * again when a statement has passed that may have changed them, and now and then, because others change them
  * too. Until it is known nothing is taken for harmless.
+ *
+ * On that occasion it is found how long a question and its answer are under way (pool/round-trip.ts).
  */
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { fingerprintKind, fingerprintRow, userOf } from "../../pool/defaults.ts";
 import { ParameterVector, settingsQueries } from "../../pool/parameters.ts";
 import type { Pool } from "../../pool/pool.ts";
+import type { RoundTrip } from "../../pool/round-trip.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
 import { askUnseen, rowsOf } from "../../pool/unseen.ts";
 import type { Waiter } from "../../pool/waiters.ts";
@@ -34,6 +37,10 @@ const retryPauseMs = 5000;
 /** For so long the catalogs wait for a server that is idle. */
 const idleWaitMs = 200;
 
+/** Queries that do nothing, one after the other. */
+const probes = 3;
+const emptyQuery = encodeQuery("");
+
 export class Classification implements Waiter, ServerOwner {
   /** Changes whenever the class of a text may be another one than before. */
   generation = 0;
@@ -42,6 +49,11 @@ export class Classification implements Waiter, ServerOwner {
   /** Undefined while the parser is being loaded. */
   readonly #classifier: () => Classifier | undefined;
   readonly #onCustomName: (name: string) => void;
+  readonly #roundTrip: RoundTrip;
+  /** Queries that do nothing and are still to be timed; when the last one was sent, and the shortest time. */
+  #probesLeft = 0;
+  #probeSentMs = 0;
+  #shortestMs = 0;
   #catalog: Catalog = Catalog.unknown;
   #server: Server | undefined;
   #loading = false;
@@ -56,13 +68,18 @@ export class Classification implements Waiter, ServerOwner {
 
   constructor(
     pool: Pool,
-    clock: Clock,
-    classifier: () => Classifier | undefined,
+    environment: {
+      readonly clock: Clock;
+      readonly classifier: () => Classifier | undefined;
+      /** Is measured on this occasion. */
+      readonly roundTrip: RoundTrip;
+    },
     onCustomName: (name: string) => void,
   ) {
     this.#pool = pool;
-    this.#clock = clock;
-    this.#classifier = classifier;
+    this.#clock = environment.clock;
+    this.#classifier = environment.classifier;
+    this.#roundTrip = environment.roundTrip;
     this.#onCustomName = onCustomName;
   }
 
@@ -156,8 +173,14 @@ export class Classification implements Waiter, ServerOwner {
     const server = this.#server;
     assert(server !== undefined, "replies come from a server that is held");
     if (this.#failed) this.#stale = true;
+    else if (this.#probesLeft > 0) {
+      if (this.#probeOn()) return;
+    }
     // Whatever has changed meanwhile: it is read again, when others have had the server.
-    else if (!this.#stale && this.#takeRows()) return;
+    else if (!this.#stale) {
+      if (!this.#takeRows()) this.#beginProbes();
+      return;
+    }
     this.#server = undefined;
     this.#pool.looseHolders.returning--;
     this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
@@ -189,8 +212,30 @@ export class Classification implements Waiter, ServerOwner {
     if (!defaults.see(fingerprint)) defaults.renew();
   }
 
+  /** The server has nothing else to do: how long does it take to answer nothing? */
+  #beginProbes(): void {
+    this.#probesLeft = probes;
+    this.#shortestMs = Number.POSITIVE_INFINITY;
+    this.#probe();
+  }
+
+  #probe(): void {
+    this.#probeSentMs = this.#clock.now();
+    this.#send(emptyQuery);
+  }
+
+  /** One is answered. Returns whether there is another. */
+  #probeOn(): boolean {
+    this.#shortestMs = Math.min(this.#shortestMs, this.#clock.now() - this.#probeSentMs);
+    this.#probesLeft--;
+    if (this.#probesLeft > 0) this.#probe();
+    else this.#roundTrip.measure(this.#shortestMs);
+    return this.#probesLeft > 0;
+  }
+
   #end(pauseMs: number): void {
     this.#rows = [];
+    this.#probesLeft = 0;
     this.#loading = false;
     this.#notBeforeMs = this.#clock.now() + pauseMs;
   }

@@ -7,6 +7,7 @@ import type { WriteFloor } from "../../cluster/floor.ts";
 import { Multiplexer } from "../../pool/multiplexer.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
+import { RoundTrip } from "../../pool/round-trip.ts";
 import type { Server } from "../../pool/server.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
@@ -68,10 +69,12 @@ export class AutoDatabase {
     this.pool = pool;
     this.written = options.written;
     this.clock = options.clock;
-    this.classification = new Classification(pool, options.clock, options.classifier, (name) => {
+    const { clock, classifier } = options;
+    const roundTrip = new RoundTrip();
+    this.classification = new Classification(pool, { clock, classifier, roundTrip }, (name) => {
       this.ledgerQueries.addName(name);
     });
-    this.multiplexer = new Multiplexer(pool, options.clock);
+    this.multiplexer = new Multiplexer(pool, clock, roundTrip);
     this.homes = new Homes(pool, options.clock);
     this.listeners = new Listeners(pool, options.clock, options.serverOf);
     this.pids = options.pids;

@@ -123,7 +123,10 @@ export class SharedUnit implements Candidate {
   endAlone(nowMs: number): void {
     if (!this.#observes) return;
     this.#observes = false;
-    this.pace.observe(nowMs - this.#aloneSinceMs, this.#aloneBytes);
+    const { roundTrip } = this.#multiplexer;
+    const ms = nowMs - this.#aloneSinceMs;
+    roundTrip.answered(ms);
+    this.pace.observe(roundTrip.without(ms), this.#aloneBytes);
   }
 
   /** Takes the unit out of the queue, or from behind another that runs for it. False: it was not there. */

@@ -1,0 +1,31 @@
+/** What a network takes off the time that a statement is seen to take. */
+import { expect, test } from "vitest";
+import { RoundTrip } from "../../../src/pool/round-trip.ts";
+
+test("nothing is taken off before it is measured, nor for what is no network", () => {
+  const roundTrip = new RoundTrip();
+  expect(roundTrip.without(20)).toBe(20);
+  roundTrip.measure(0.4);
+  expect(roundTrip.ms).toBe(0);
+  expect(roundTrip.without(20)).toBe(20);
+});
+
+test("what was measured is taken off, and the rest is not below nothing", () => {
+  const roundTrip = new RoundTrip();
+  roundTrip.measure(20);
+  expect(roundTrip.without(21)).toBe(1);
+  expect(roundTrip.without(19)).toBe(0);
+});
+
+test("what is answered sooner corrects it, what is answered later does not", () => {
+  const roundTrip = new RoundTrip();
+  roundTrip.answered(5);
+  expect(roundTrip.ms, "not measured").toBe(0);
+  roundTrip.measure(40);
+  roundTrip.answered(60);
+  expect(roundTrip.ms).toBe(40);
+  roundTrip.answered(20);
+  expect(roundTrip.ms).toBe(20);
+  roundTrip.measure(25);
+  expect(roundTrip.ms, "measured again").toBe(25);
+});
