@@ -23,6 +23,7 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
           include: ["test/behaviour/**/*.test.ts", "test/drivers/**/*.test.ts"],
           environment: "node",
+          globalSetup: ["test/kit/lab-template.ts"],
           pool: "forks",
           maxWorkers: 2,
           testTimeout: 60_000,

@@ -19,6 +19,12 @@ export const superuser = "postgres";
 const settingsFile = "lab.conf";
 export const standbySignal = "standby.signal";
 
+/**
+ * Names a data folder that {@link initialize} has made: labs copy it instead of running initdb, which takes several
+ * times as long. A test run with many labs sets it. All copies have one system identifier.
+ */
+export const templateVariable = "PGSLUICE_LAB_TEMPLATE";
+
 /** Makes a new cluster. Text is UTF-8, sorted by code point: the same on every system. */
 export async function initialize(
   dataFolder: string,
@@ -26,6 +32,11 @@ export async function initialize(
   account: Account | undefined,
   options: readonly string[],
 ): Promise<void> {
+  const template = process.env[templateVariable];
+  if (template !== undefined && options.length === 0 && (await fits(template, binaries, account))) {
+    await copyStopped(template, dataFolder, account);
+    return;
+  }
   const locale = ["--encoding=UTF8", "--locale=C"];
   if (binaries.version >= 17) locale.push("--locale-provider=builtin", "--builtin-locale=C.UTF-8");
   const fixed = [`--pgdata=${dataFolder}`, `--username=${superuser}`, "--auth=trust", "--no-sync"];
@@ -36,6 +47,13 @@ export async function initialize(
     await rm(dataFolder, { recursive: true, force: true });
     throw labError("lab.start_failed", "initdb failed", { detail: (error as Error).message, cause: error });
   }
+}
+
+/** Whether a template is of this version, and belongs to whoever is to run the copy. */
+async function fits(template: string, binaries: Binaries, account: Account | undefined): Promise<boolean> {
+  const version = await readFile(path.join(template, "PG_VERSION"), "utf8").catch(() => "");
+  if (Number(version) !== binaries.version) return false;
+  return (await stat(template)).uid === (account?.uid ?? process.getuid?.());
 }
 
 /**
