@@ -32,6 +32,8 @@ export class ServerPlaces {
   readonly #pools = new Map<Member, Map<number, RemotePool>>();
   readonly #timer: NodeJS.Timeout;
   #evicting = false;
+  /** What the workers were told last of pools that starve was not that there are none. */
+  #toldOfHunger = false;
 
   constructor(config: Config, members: () => Iterable<Member>, logger: Logger) {
     this.#config = config;
@@ -151,6 +153,9 @@ export class ServerPlaces {
       void this.#makeRoom(starving, tooMany, nowMs).finally(() => {
         this.#evicting = false;
       });
+    } else if (this.#toldOfHunger && !this.#evicting) {
+      // At once: whoever still believes it closes a server that nobody needs.
+      this.#tellOfHunger([], [], nowMs);
     }
   }
 
@@ -167,6 +172,11 @@ export class ServerPlaces {
       if (await this.#evict(first.fullLimits(nowMs), urgent, first)) return;
     }
     const excess = tooMany.map(([key, budget]) => excessOf({ key, name: budget.name }));
+    this.#tellOfHunger(excess, starving, nowMs);
+  }
+
+  #tellOfHunger(excess: readonly HungryPool[], starving: readonly RemotePool[], nowMs: number): void {
+    this.#toldOfHunger = excess.length + starving.length > 0;
     for (const member of this.#members()) {
       if (!member.ready) continue;
       member.link.tell("hungry", [...excess, ...starving.map((pool) => hungerOf(pool, member, nowMs))]);
