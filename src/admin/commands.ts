@@ -11,6 +11,7 @@ import { reload } from "./commands/reload.ts";
 import { resume } from "./commands/resume.ts";
 import { set } from "./commands/set.ts";
 import { showActiveSockets } from "./commands/show-active-sockets.ts";
+import { showClassifier } from "./commands/show-classifier.ts";
 import { showClients } from "./commands/show-clients.ts";
 import { showConfig } from "./commands/show-config.ts";
 import { showDatabases } from "./commands/show-databases.ts";
@@ -49,7 +50,16 @@ import type { Statement } from "./grammar.ts";
 const commands = new Map<string, Command>();
 for (const command of [
   ...[disable, enable, kill, killClient, pause, reconnect, reload, resume, set, shutdown, waitClose],
-  ...[showActiveSockets, showClients, showConfig, showDatabases, showDnsHosts, showDnsZones, showHelp],
+  ...[
+    showActiveSockets,
+    showClassifier,
+    showClients,
+    showConfig,
+    showDatabases,
+    showDnsHosts,
+    showDnsZones,
+    showHelp,
+  ],
   ...[
     showListeners,
     showLists,

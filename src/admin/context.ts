@@ -14,6 +14,7 @@ import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { Session } from "../session/session.ts";
+import type { ClassifierStatistics } from "../sql/index.ts";
 import type { Answer } from "./command.ts";
 
 /** A pool and what it is for. */
@@ -132,6 +133,8 @@ export interface AdminContext {
   multiplexerOf(pool: Pool): Multiplexer | undefined;
   listenersOf(pool: Pool): Listeners | undefined;
   reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined;
+  /** Undefined: nobody has been in auto mode. */
+  classifierStatistics(): ClassifierStatistics | undefined;
   sessions(): Iterable<Session>;
   consoles(): Iterable<ConsoleClient>;
   /** Connections that are logging in. */

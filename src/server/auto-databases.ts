@@ -8,7 +8,7 @@ import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Pids } from "../session/auto/pids.ts";
-import { Classifier, Parser } from "../sql/index.ts";
+import { Classifier, type ClassifierStatistics, Parser } from "../sql/index.ts";
 
 export class AutoDatabases {
   readonly #clock: Clock;
@@ -45,6 +45,11 @@ export class AutoDatabases {
       },
     );
     return this.#loading;
+  }
+
+  /** Undefined before it is loaded. */
+  get classifierStatistics(): ClassifierStatistics | undefined {
+    return this.#classifier?.statistics();
   }
 
   of(pool: Pool): AutoDatabase {

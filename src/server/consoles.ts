@@ -28,6 +28,7 @@ import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
+import type { ClassifierStatistics } from "../sql/index.ts";
 import { encodeParameterStatus } from "../wire/encode-backend.ts";
 import type { AutoDatabases } from "./auto-databases.ts";
 import type { ClientLog } from "./client-log.ts";
@@ -181,6 +182,10 @@ export class Consoles implements ConsoleHost {
 
   reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined {
     return this.#owner.autoDatabases.find(pool)?.reservations;
+  }
+
+  classifierStatistics(): ClassifierStatistics | undefined {
+    return this.#owner.autoDatabases.classifierStatistics;
   }
 
   sessions(): Iterable<Session> {

@@ -7,10 +7,11 @@ import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
+import type { Pooler } from "../../src/server/app.ts";
 import type { Place } from "../kit/byte-stream.ts";
+import { loader } from "../kit/program.ts";
 import { type RawClient, type RawStartup, rawClient } from "../kit/raw-client.ts";
 import { waitUntil, within } from "../kit/wait.ts";
-import type { Question, Report } from "./hostile-program.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 
@@ -25,7 +26,28 @@ export interface HostileConfig {
   readonly openFilesMax?: number;
 }
 
-const program = fileURLToPath(new URL("hostile-program.ts", import.meta.url));
+/** What the program of hostile-program.mjs says of itself. */
+interface Report {
+  readonly counts: Pooler["counts"];
+  /** Objects that something still refers to, after a full garbage collection. */
+  readonly alive: Readonly<
+    Record<"Login" | "Session" | "Pool" | "Server" | "Transport" | "SharedStatement", number>
+  >;
+  /** What it logged as errors: mistakes of its own, and refused connections. */
+  readonly errors: readonly string[];
+}
+
+/** `counts` and `delays` leave out what costs a garbage collection. */
+type Question = "counts" | "delays" | "report";
+
+/** How late its event loop was: at least 5 ms, the time between two looks. */
+interface Delays {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
+const program = fileURLToPath(new URL("hostile-program.mjs", import.meta.url));
 /** For what a busy machine does slowly. */
 export const patienceMs = 50_000;
 const bytesPerMb = 1024 * 1024;
@@ -55,7 +77,7 @@ export class PoolerProcess implements AsyncDisposable {
       databases: config.databases ?? { "*": {} },
       users: config.users ?? {},
     };
-    const args = ["--no-warnings", "--import", "tsx", program, JSON.stringify(tables)];
+    const args = ["--no-warnings", ...loader, program, JSON.stringify(tables)];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
     const ended = once(child, "exit").then(() => {
       throw new Error("the pooler ended before it listened");
@@ -87,8 +109,13 @@ export class PoolerProcess implements AsyncDisposable {
     return (await this.#ask("counts")).counts;
   }
 
+  /** Since they were asked for last. */
+  async delays(): Promise<Delays> {
+    return (await this.#ask("delays")).delays;
+  }
+
   report(): Promise<Report> {
-    return this.#ask("report") as Promise<Report>;
+    return this.#ask("report");
   }
 
   /** Nobody is counted any more but those who are meant to be. */
@@ -149,13 +176,16 @@ export class PoolerProcess implements AsyncDisposable {
     expect(errors.filter((text) => !text.startsWith("accept failed"))).toEqual([]);
   }
 
-  async #ask(question: Question): Promise<Report | Pick<Report, "counts">> {
+  /** What was not asked for is not there. */
+  async #ask(question: Question): Promise<Report & { readonly delays: Delays }> {
     const answer = once(this.#child, "message");
     this.#child.send(question);
     const gone = this.#ended.then(() => {
       throw new Error("the pooler has ended");
     });
-    const [report] = (await within(Promise.race([answer, gone]), `its ${question}`, patienceMs)) as [Report];
+    const [report] = (await within(Promise.race([answer, gone]), `its ${question}`, patienceMs)) as [
+      Report & { readonly delays: Delays },
+    ];
     return report;
   }
 

@@ -10,10 +10,10 @@ const bytes = Buffer.from(opening, "base64");
 const atOnce = 200;
 
 let open = 0;
-const failures: string[] = [];
+const failures = [];
 let begun = 0;
 
-function next(): void {
+function next() {
   if (begun === Number(count)) {
     if (open + failures.length === begun) process.send?.({ open, failures: failures.slice(0, 5) });
     return;
@@ -21,7 +21,7 @@ function next(): void {
   begun++;
   const socket = net.connect({ host: "127.0.0.1", port: Number(port) });
   let settled = false;
-  const settle = (failure?: string): void => {
+  const settle = (failure) => {
     if (settled) return;
     settled = true;
     if (failure === undefined) open++;
