@@ -21,10 +21,11 @@ interface ExplainFlags {
 
 const explanations = `
 route        "any": a standby may run it; "primary", and why.
-shareable    whether it may run between the statements of other clients on one server; if not, why. What is
-             shareable is multiplexed.
+shareable    whether it may run between the statements of other clients on one server; if not, why.
 opaque       whether the session has to be looked at afterwards, because code may have run that is not in the text.
-cacheable    whether its result may be kept: it depends on the data alone.
+multiplexed  whether it would run in the pipeline of a server that others use at the same time, in auto mode with
+             multiplex on: what is shareable, brief and in no transaction.
+cacheable    whether its result may be kept: it depends on the data alone; if not, why.
 pins         what the server would be kept for beyond the statement.
 effects      what it does to its session.
 
@@ -59,7 +60,9 @@ async function run(
   const catalog = second === undefined ? Catalog.assumed : await catalogOf(first ?? "");
   const classifier = new Classifier(await Parser.load(), { now: () => systemClock.now() });
   const explanation = explain(classifier.classify(sql, catalog));
-  process.stdout.write(flags.json === true ? `${JSON.stringify(explanation)}\n` : table(explanation));
+  process.stdout.write(
+    flags.json === true ? `${JSON.stringify(explanation)}\n` : explanationTable(explanation),
+  );
 }
 
 async function catalogOf(target: string): Promise<Catalog> {
@@ -78,7 +81,8 @@ async function catalogOf(target: string): Promise<Catalog> {
 
 const columnWidth = 13;
 
-function table(explanation: Explanation): string {
+/** What is printed for people. */
+export function explanationTable(explanation: Explanation): string {
   const effects = explanation.effects.map((effect) => JSON.stringify(effect));
   const rows: readonly (readonly [string, string])[] = [
     ["statements", explanation.statements.join(", ") || "none"],
@@ -86,7 +90,8 @@ function table(explanation: Explanation): string {
     ["route", because(explanation.route, explanation.routeReason)],
     ["shareable", because(yesNo(explanation.shareable), explanation.shareableReason)],
     ["opaque", because(yesNo(explanation.opaque), explanation.opaqueReason)],
-    ["cacheable", yesNo(explanation.cacheable)],
+    ["multiplexed", because(yesNo(explanation.multiplexed), explanation.multiplexedReason)],
+    ["cacheable", because(yesNo(explanation.cacheable), explanation.cacheableReason)],
     ["pins", explanation.reservations.join(", ") || "nothing"],
     ["effects", effects.join(`\n${" ".repeat(columnWidth)}`) || "none"],
     ["functions", explanation.functions.join(", ") || "none"],

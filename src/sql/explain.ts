@@ -14,7 +14,9 @@ export interface Explanation {
   readonly opaqueReason: string | null;
   /** Would run in the pipeline of a server that others use at the same time. */
   readonly multiplexed: boolean;
+  readonly multiplexedReason: string | null;
   readonly cacheable: boolean;
+  readonly cacheableReason: string | null;
   /** What the server would be kept for. */
   readonly reservations: readonly ReservationReason[];
   readonly effects: readonly SessionEffect[];
@@ -24,7 +26,9 @@ export interface Explanation {
 }
 
 export function explain(statementClass: StatementClass): Explanation {
-  const { shareable, opaque, route } = statementClass;
+  const { shareable, opaque, route, cacheable, hints } = statementClass;
+  const exclusive =
+    shareable === true && hints.some(({ name }) => name === exclusiveHint) ? "hint" : shareable;
   return {
     kind: statementClass.kind,
     statements: statementClass.statements.map(({ tag }) => tag),
@@ -34,14 +38,25 @@ export function explain(statementClass: StatementClass): Explanation {
     shareableReason: shareable === true ? null : shareable,
     opaque: opaque !== false,
     opaqueReason: opaque === false ? null : opaque,
-    multiplexed: shareable === true,
-    cacheable: statementClass.cacheable,
+    multiplexed: exclusive === true,
+    multiplexedReason: exclusive === true ? null : exclusive,
+    cacheable,
+    // now() and random(), or catalogs, tell other rows for the same data.
+    cacheableReason: cacheable ? null : shareable === true ? "not_only_data" : shareable,
     reservations: reservationReasons(statementClass),
     effects: statementClass.effects,
-    functions: statementClass.functions.map(({ schema, name }) => dotted(schema, name)),
-    relations: statementClass.relations.map(({ schema, name }) => dotted(schema, name)),
-    hints: statementClass.hints.map(({ name, value }) => (value === undefined ? name : `${name}=${value}`)),
+    functions: unique(statementClass.functions.map(({ schema, name }) => dotted(schema, name))),
+    relations: unique(statementClass.relations.map(({ schema, name }) => dotted(schema, name))),
+    hints: hints.map(({ name, value }) => (value === undefined ? name : `${name}=${value}`)),
   };
+}
+
+// In a comment of the statement: it never runs beside others.
+const exclusiveHint = "exclusive";
+
+/** What is written to is read as well. */
+function unique(names: readonly string[]): string[] {
+  return [...new Set(names)];
 }
 
 function dotted(schema: string | undefined, name: string): string {
