@@ -81,7 +81,7 @@ describe("a reservation", () => {
     await holder.close();
   });
 
-  test("a NOTICE says why, if that is wanted", async () => {
+  test("pin_notice: a NOTICE says why, if that is wanted", async () => {
     using client = await pooled.connect();
     client.send(query("create temp table x (a int)"));
     const notice = (await client.raw.until("NoticeResponse")).at(-1);

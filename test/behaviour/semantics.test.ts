@@ -1,24 +1,61 @@
-/** Auto mode: rows of docs/semantics.md about what the server sees of a client. */
-import { expect, test } from "vitest";
+/**
+ * Auto mode, row by row of docs/semantics.md: with one server, which clients take in turns, and with two, which they
+ * change between. Rows that are proven elsewhere are in the list of test/unit/docs/semantics.test.ts.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { backends, Pooled } from "./pooled.ts";
+import { backends, execute, Pooled, parse, sync } from "./pooled.ts";
 
 const place = useLab();
+const poolers = new Map<number, Pooled>();
+const sizes = [1, 2];
 
-function startPooled(): Promise<Pooled> {
-  return Pooled.start(place.lab, { settings: { pool_mode: "auto", default_pool_size: 1 } });
+beforeAll(async () => {
+  await place.lab.primary.query(
+    "create table plans as select 1 as a; create table locked (a int); create sequence taken cache 10",
+  );
+  for (const size of sizes) {
+    const settings = { pool_mode: "auto", default_pool_size: size };
+    poolers.set(size, await Pooled.start(place.lab, { settings }));
+  }
+});
+afterAll(async () => {
+  for (const pooled of poolers.values()) await pooled[Symbol.asyncDispose]();
+});
+
+/** The pooler with so many servers; its clients of earlier tests have left. */
+async function withServers(size: number): Promise<Pooled> {
+  const pooled = poolers.get(size) as Pooled;
+  await pooled.untilSessions(0);
+  return pooled;
 }
 
+test.each(sizes)(
+  "now() (%i): begins with the first statement of a transaction, not with its BEGIN",
+  async (size) => {
+    const pooled = await withServers(size);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await client.run("begin");
+    const between = await other.value("select clock_timestamp()");
+    expect(await client.value(`select now() > '${between}'`)).toBe("t");
+    const now = await client.value("select now()");
+    expect(await client.value(`select now() = '${now}' and clock_timestamp() > now()`)).toBe("t");
+    await client.run("commit");
+    expect(await client.value(`select now() > '${now}'`)).toBe("t");
+  },
+);
+
 test("inet_client_addr(), inet_client_port(): the pooler's", async () => {
-  await using pooled = await startPooled();
+  const pooled = await withServers(1);
   using client = await pooled.connect();
-  const { rows } = await client.run("select host(inet_client_addr()) || ':' || inet_client_port()");
-  const opened = pooled.log.find(({ message }) => message === "new connection to server");
-  expect(rows).toEqual([[opened?.fields["from"]]]);
+  const address = await client.value("select host(inet_client_addr()) || ':' || inet_client_port()");
+  const opened = pooled.log.filter(({ message }) => message === "new connection to server");
+  expect(opened.map(({ fields }) => fields["from"])).toContain(address);
 });
 
 test("pg_stat_activity: servers, with the application_name of the client that has them, and no idle client", async () => {
-  await using pooled = await startPooled();
+  const pooled = await withServers(1);
   using one = await pooled.connect({ parameters: [["application_name", "one"]] });
   using other = await pooled.connect({ parameters: [["application_name", "other"]] });
   const seen = async (name: string): Promise<number> =>
@@ -32,13 +69,216 @@ test("pg_stat_activity: servers, with the application_name of the client that ha
   await other.run("commit");
 });
 
-test("transaction ids: one transaction has one", async () => {
-  await using pooled = await startPooled();
+test.each(sizes)("transaction ids (%i): one transaction has one", async (size) => {
+  const pooled = await withServers(size);
   using client = await pooled.connect();
+  using other = await pooled.connect();
   await client.run("begin");
   const id = await client.value("select pg_current_xact_id()");
+  if (size > 1) expect(await other.value("select pg_current_xact_id()")).not.toBe(id);
   expect(await client.value("select txid_current()")).toBe(id);
   await client.run("commit");
-  expect(await client.value(`select pg_xact_status('${id}')`)).toBe("committed");
+  expect(await other.value(`select pg_xact_status('${id}')`)).toBe("committed");
   expect(await client.value("select pg_current_xact_id()")).not.toBe(id);
+});
+
+test.each(sizes)("the pid of a notification (%i): the number that its sender was told", async (size) => {
+  const pooled = await withServers(size);
+  using listener = await pooled.connect();
+  using sender = await pooled.connect();
+  await listener.run("listen told");
+  await sender.run("notify told, 'from another'");
+  const heard = await listener.raw.expect("NotificationResponse");
+  expect(heard).toMatchObject({ pid: sender.session.pid, payload: "from another" });
+  const { messages } = await listener.run("notify told, 'from itself'");
+  const own = messages.find(({ kind }) => kind === "NotificationResponse");
+  expect(own).toMatchObject({ pid: listener.session.pid, payload: "from itself" });
+});
+
+test("pg_notification_queue_usage(): a part of what there is room for", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  await client.run("listen full");
+  expect(await client.value("select pg_notification_queue_usage() between 0 and 0.01")).toBe("t");
+});
+
+test.each(sizes)(
+  "isolation levels, READ ONLY, DEFERRABLE (%i): follow the client, whatever says them",
+  async (size) => {
+    const pooled = await withServers(size);
+    const level = (name: string): string =>
+      `select current_setting('transaction_isolation') || ',' || current_setting('transaction_read_only') || ',' || current_setting('transaction_deferrable') as ${name}`;
+    const strict = "serializable,on,on";
+    const usual = "read committed,off,off";
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    const both = async (own: string): Promise<void> => {
+      expect(await client.value(level("own"))).toBe(own);
+      // Behind it on the same server, or on the one that the client had before.
+      for (let again = 0; again < size; again++) expect(await other.value(level("others"))).toBe(usual);
+    };
+    await client.run("begin isolation level serializable, read only, deferrable");
+    expect(await client.value(level("own"))).toBe(strict);
+    await client.run("commit");
+    await both(usual);
+    await client.run("begin");
+    await client.run("set transaction isolation level serializable, read only, deferrable");
+    expect(await client.value(level("own"))).toBe(strict);
+    await client.run("commit");
+    await client.run(
+      "set session characteristics as transaction isolation level serializable, read only, deferrable",
+    );
+    await both(strict);
+    await client.run("reset all");
+    await both(usual);
+    using third = await pooled.connect({
+      parameters: [
+        ["options", "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"],
+      ],
+    });
+    expect(await third.value(level("third"))).toBe("serializable,on,off");
+    await both(usual);
+  },
+);
+
+test.each(sizes)(
+  "statement_timeout, lock_timeout, transaction_timeout (%i): those of the client",
+  async (size) => {
+    const pooled = await withServers(size);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await client.run("set statement_timeout = '30ms'");
+    expect((await client.run("select pg_sleep(60)")).error?.code).toBe("57014");
+    expect((await other.run("select pg_sleep(0.05)")).error).toBeUndefined();
+    await client.run("reset statement_timeout");
+    await client.run("set lock_timeout = '30ms'");
+    await using holder = await place.lab.primary.connect();
+    await holder.query("begin; lock table locked");
+    expect((await client.run("select from locked")).error?.code).toBe("55P03");
+    await holder.query("commit");
+    expect(await other.value("show lock_timeout")).toBe("0");
+    await client.run("set transaction_timeout = '30ms'");
+    await client.run("begin; select 1");
+    expect((await client.raw.expect("ErrorResponse")).fields).toMatchObject({
+      severity: "FATAL",
+      code: "25P04",
+    });
+    expect(await other.value("show transaction_timeout")).toBe("0");
+  },
+);
+
+test.each(sizes)("idle_in_transaction_session_timeout (%i): from the first statement on", async (size) => {
+  const pooled = await withServers(size);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("set idle_in_transaction_session_timeout = '50ms'");
+  expect((await client.run("begin; select 1")).status).toBe("T");
+  const { fields } = await client.raw.expect("ErrorResponse");
+  expect(fields).toMatchObject({ severity: "FATAL", code: "25P03" });
+  expect(await other.value("show idle_in_transaction_session_timeout")).toBe("0");
+});
+
+test.each(sizes)("idle_session_timeout (%i): ends a session that has a server", async (size) => {
+  const pooled = await withServers(size);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("set idle_session_timeout = '300ms'");
+  await client.run("select pg_advisory_lock(77)");
+  const { fields } = await client.raw.expect("ErrorResponse");
+  expect(fields).toMatchObject({ severity: "FATAL", code: "57P05" });
+  expect(await other.value("show idle_session_timeout")).toBe("0");
+});
+
+test.each(sizes)("parameters that nobody has declared (%i): nobody has another's value", async (size) => {
+  const pooled = await withServers(size);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("set undeclared.name = 'of one'");
+  for (let again = 0; again < 3; again++) {
+    expect(["", null]).toContain(await other.value("select current_setting('undeclared.name', true)"));
+    expect(await client.value("select current_setting('undeclared.name', true)")).toBe("of one");
+  }
+  await client.run("reset undeclared.name");
+  expect(["", null]).toContain(await client.value("select current_setting('undeclared.name', true)"));
+});
+
+test.each(sizes)(
+  "pg_settings.source (%i): session for what the client has set, and no value but its own",
+  async (size) => {
+    const pooled = await withServers(size);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    const found = "select setting || ' ' || source from pg_settings where name = 'work_mem'";
+    await client.run("set work_mem = '5MB'");
+    for (let again = 0; again < 3; again++) {
+      expect(await client.value(found)).toBe("5120 session");
+      expect(await other.value(found)).toMatch(/^4096 (?:default|session)$/);
+    }
+  },
+);
+
+test.each(sizes)("SQL's PREPARE (%i): each client has its own, wherever it runs", async (size) => {
+  const pooled = await withServers(size);
+  const clients = [await pooled.connect(), await pooled.connect(), await pooled.connect()];
+  for (const [index, client] of clients.entries()) await client.run(`prepare p as select 'of ${index}'`);
+  for (let round = 0; round < 2; round++) {
+    for (const [index, client] of clients.entries())
+      expect(await client.value("execute p")).toBe(`of ${index}`);
+  }
+  const [first, second] = clients;
+  await first?.run("deallocate p");
+  expect((await first?.run("execute p"))?.error?.code).toBe("26000");
+  expect(await second?.value("execute p")).toBe("of 1");
+  for (const client of clients) client.destroy();
+});
+
+test.each(sizes)(
+  "cached plan must not change result type (%i): unseen, but for a transaction that has seen both",
+  async (size) => {
+    const pooled = await withServers(size);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    const columns = async (): Promise<number | undefined> =>
+      (await client.ask(...execute("s"), sync)).rows[0]?.length;
+    await client.ask(parse("s", "select * from plans"), sync);
+    const before = (await columns()) ?? 0;
+    await other.run(`alter table plans add one_${size} int`);
+    expect(await columns()).toBe(before + 1);
+    await client.run("begin");
+    expect(await columns()).toBe(before + 1);
+    await client.run(`alter table plans add two_${size} int`);
+    const { error, status } = await client.ask(...execute("s"), sync);
+    expect(error).toMatchObject({ code: "0A000", message: "cached plan must not change result type" });
+    expect(status).toBe("E");
+    await client.run("rollback");
+    expect(await columns()).toBe(before + 1);
+  },
+);
+
+test.each(["select setseed(0.5)", "set seed = 0.5"])(
+  "setseed(), SET seed (%s): reserve the server",
+  async (sql) => {
+    const pooled = await withServers(1);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await client.run(sql);
+    const waiting = other.value("select random() is not null");
+    await pooled.untilWaiting(1);
+    const first = await client.value("select random()");
+    await client.run(sql);
+    expect(await client.value("select random()")).toBe(first);
+    await client.close();
+    expect(await waiting).toBe("t");
+  },
+);
+
+test("numbers of a sequence with CACHE: from the client's own server while it holds it", async () => {
+  const pooled = await withServers(2);
+  using one = await pooled.connect();
+  using other = await pooled.connect();
+  const take = (client: typeof one): Promise<string | null> => client.value("select nextval('taken')");
+  expect(await take(one)).toBe("1");
+  await one.value("select currval('taken')");
+  expect(await take(other)).toBe("11");
+  expect([await take(one), await take(other), await take(one)]).toEqual(["2", "12", "3"]);
 });
