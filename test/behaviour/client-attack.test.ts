@@ -125,17 +125,17 @@ describe("copyFrom", () => {
     await connection.query("CREATE TEMP TABLE t (a int)");
     async function* reusing(): AsyncGenerator<Uint8Array> {
       const buffer = Buffer.alloc(100_000);
-      for (let round = 0; round < 50; round++) {
+      for (let round = 0; round < 10; round++) {
         buffer.fill("1\n");
         yield buffer;
         buffer.fill("x");
         yield Buffer.alloc(0);
       }
-      yield Buffer.alloc(40 * 1024 * 1024, "2\n");
+      yield Buffer.alloc(8 * 1024 * 1024, "2\n");
       await Promise.resolve();
     }
     expect(await connection.copyFrom("COPY t FROM STDIN", reusing())).toEqual({
-      rowCount: 50 * 50_000 + 20 * 1024 * 1024,
+      rowCount: 10 * 50_000 + 4 * 1024 * 1024,
     });
   });
 
@@ -412,6 +412,6 @@ test("the widest, the longest and the emptiest results", async () => {
   await expect(connection.query("SELECT 1", [...values, "x"])).rejects.toMatchObject({
     code: "client.too_many_parameters",
   });
-  const long = await connection.query<{ a: string }>("SELECT repeat('x', 300000000) AS a");
-  expect(long.rows[0]?.a).toHaveLength(300_000_000);
+  const long = await connection.query<{ a: string }>("SELECT repeat('x', 80000000) AS a");
+  expect(long.rows[0]?.a).toHaveLength(80_000_000);
 });

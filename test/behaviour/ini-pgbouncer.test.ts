@@ -6,9 +6,12 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Failure } from "../../src/base/errors.ts";
+import { loadConfigFile } from "../../src/config/file.ts";
+import { Pooler } from "../../src/server/app.ts";
 import { type OwnAddress, ownAddress } from "../kit/own-address.ts";
-import { program } from "../kit/program.ts";
 import { openTemporaryFolder } from "./cli-program.ts";
 
 const pgbouncer: string = "pgbouncer";
@@ -97,10 +100,22 @@ describe.skipIf(version === undefined)(`PgBouncer ${version ?? ""} and pgsluice`
     writeFileSync(file, text(), { mode: 0o644 });
     const theirs = await hear(pgbouncer, [file], asNobody());
     expect(theirs.answer, theirs.words).toBe(expected);
-    const ours = await hear(process.execPath, [...program, file], {});
+    const ours = await hearOurs(file);
     expect(ours.answer, ours.words).toBe(expected);
   });
 });
+
+/** What the program makes of a file, without the program: that is tested in ini.test.ts. */
+async function hearOurs(file: string): Promise<Heard> {
+  try {
+    const { config } = await loadConfigFile(file);
+    await using pooler = await Pooler.start(config);
+    return { answer: "starts", words: `listens on ${inspect(pooler.address)}` };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return { answer: "refuses", words: error.message };
+  }
+}
 
 /** Runs a pooler until it listens or ends. */
 async function hear(command: string, args: string[], identity: object): Promise<Heard> {

@@ -1,12 +1,12 @@
 /** `pgsluice FILE.ini`: started in PgBouncer's place, with its file and its command line. */
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { CliProgram } from "./cli-program.ts";
+import { CliProgram, openTemporaryFolder } from "./cli-program.ts";
 
 const password = "app-secret";
 const debian = readFileSync(new URL("../fixtures/debian-pgbouncer.ini", import.meta.url), "utf8");
@@ -22,17 +22,16 @@ beforeAll(async () => {
 afterAll(() => lab.stop());
 
 /** The files of one pooler in a folder of their own. */
-class Place implements AsyncDisposable {
-  readonly #owner = new CliProgram("--version");
+class Place implements Disposable {
+  readonly #folder = openTemporaryFolder();
   readonly file: string = this.path("pgbouncer.ini");
 
   path(name: string): string {
-    return path.join(this.#owner.temporaryFolder, name);
+    return path.join(this.#folder, name);
   }
 
   /** Debian's file with its paths in this folder, and with these lines behind it. */
-  async write(...lines: string[]): Promise<void> {
-    await this.#owner.exit;
+  write(...lines: string[]): void {
     // An ordinary user has to write here too.
     chmodSync(path.dirname(this.file), 0o777);
     writeFileSync(this.path("userlist.txt"), `"app" "${password}"\n`);
@@ -49,8 +48,8 @@ class Place implements AsyncDisposable {
     return existsSync(this.path(name)) ? readFileSync(this.path(name), "utf8") : "";
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#owner[Symbol.asyncDispose]();
+  [Symbol.dispose](): void {
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
@@ -69,8 +68,8 @@ async function askedBy(connection: pg.Client): Promise<unknown> {
 
 describe("Debian's pgbouncer.ini", () => {
   test("starts, serves on TCP and the Unix socket, and writes PgBouncer's log lines", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram(place.file);
     const [, port = ""] = await program.printed("stderr", listening);
     expect(await askedBy(client(port))).toEqual([{ name: "app" }]);
@@ -102,13 +101,13 @@ describe("Debian's pgbouncer.ini", () => {
   });
 
   test("HUP reads it again, or keeps all of the old configuration", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram(place.file);
     const [, port = ""] = await program.printed("stderr", listening);
     expect(await askedBy(client(port))).toEqual([{ name: "app" }]);
 
-    await place.write("max_client_conn = 1", "superuser_reserved_connections = 0", "server_lifetim = 5");
+    place.write("max_client_conn = 1", "superuser_reserved_connections = 0", "server_lifetim = 5");
     program.signal("SIGHUP");
     await program.printed(
       "stderr",
@@ -120,7 +119,7 @@ describe("Debian's pgbouncer.ini", () => {
     await second.connect();
     await second.end();
 
-    await place.write("max_client_conn = 1", "superuser_reserved_connections = 0", "pkt_buf = 8192");
+    place.write("max_client_conn = 1", "superuser_reserved_connections = 0", "pkt_buf = 8192");
     program.signal("SIGHUP");
     await program.printed("stderr", /LOG config reloaded, changed: .*pgsluice\.max_client_conn/);
     await program.printed("stderr", /WARNING these settings have no effect here .*pkt_buf/);
@@ -131,8 +130,8 @@ describe("Debian's pgbouncer.ini", () => {
   });
 
   test("HUP opens the log file anew", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram("--quiet", place.file);
     await waitUntil(() => listening.test(place.log()), "the pooler listens");
     renameSync(place.path("pgbouncer.log"), place.path("pgbouncer.log.1"));
@@ -149,8 +148,8 @@ describe("Debian's pgbouncer.ini", () => {
   });
 
   test("convert writes a pgsluice.toml that serves the same", async () => {
-    await using place = new Place();
-    await place.write("pkt_buf = 8192");
+    using place = new Place();
+    place.write("pkt_buf = 8192");
     const { stdout, code } = await CliProgram.run("convert", place.file);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^# .*pkt_buf has no effect here/m);
@@ -166,8 +165,8 @@ describe("Debian's pgbouncer.ini", () => {
 
 describe("the command line", () => {
   test("an unknown setting refuses the start, with its line and the nearest name", async () => {
-    await using place = new Place();
-    await place.write("pool_mod = session");
+    using place = new Place();
+    place.write("pool_mod = session");
     const { code, stderr } = await CliProgram.run(place.file);
     expect(code).toBe(1);
     expect(stderr).toMatch(
@@ -176,8 +175,8 @@ describe("the command line", () => {
   });
 
   test("log_level: --verbose logs more, --quiet nothing on standard error; start --config takes the file too", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram("-v", place.file, "-q");
     await waitUntil(() => listening.test(place.log()), "the pooler listens");
     const [, port = ""] = listening.exec(place.log()) ?? [];
@@ -214,8 +213,8 @@ describe("the command line", () => {
 
 describe("the pid file (pidfile)", () => {
   test("is there while the pooler is, and refuses a second one", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram(place.file);
     await program.printed("stderr", listening);
     const pid = Number(readFileSync(place.path("pgbouncer.pid"), "utf8"));
@@ -230,8 +229,8 @@ describe("the pid file (pidfile)", () => {
   });
 
   test("of a process that is gone is replaced; one with something else in it is not", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     writeFileSync(place.path("pgbouncer.pid"), `${await pidOfTheDead()}\n`);
     await using program = new CliProgram(place.file);
     await program.printed("stderr", listening);
@@ -246,8 +245,8 @@ describe("the pid file (pidfile)", () => {
 
 describe("--daemon", () => {
   test("returns when clients can connect, and leaves a process of its own", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     const { code, stderr } = await CliProgram.run("-d", place.file);
     expect([code, stderr]).toEqual([0, ""]);
     const pid = Number(readFileSync(place.path("pgbouncer.pid"), "utf8"));
@@ -261,20 +260,20 @@ describe("--daemon", () => {
   });
 
   test("tells what is wrong, and needs a pid file and a log file", async () => {
-    await using place = new Place();
-    await place.write("logfile =");
+    using place = new Place();
+    place.write("logfile =");
     const noLog = await CliProgram.run("-d", place.file);
     expect(noLog).toMatchObject({
       code: 1,
       stderr: expect.stringContaining("--daemon needs the setting logfile") as string,
     });
-    await place.write("pidfile =");
+    place.write("pidfile =");
     const noPid = await CliProgram.run("--daemon", place.file);
     expect(noPid).toMatchObject({
       code: 1,
       stderr: expect.stringContaining("--daemon needs the setting pidfile") as string,
     });
-    await place.write(`logfile = ${place.path("no/such/folder")}`);
+    place.write(`logfile = ${place.path("no/such/folder")}`);
     const failed = await CliProgram.run("-d", place.file);
     expect(failed.code).toBe(1);
     expect(failed.stderr).toMatch(/pgsluice: logfile \S+ cannot be opened/);
@@ -284,8 +283,8 @@ describe("--daemon", () => {
 
 describe.skipIf(process.getuid?.() !== 0)("as root", () => {
   test("--user becomes that user before anything is written", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     await using program = new CliProgram("-u", "nobody", place.file);
     const [, port = ""] = await program.printed("stderr", listening);
     const { uid } = statSync(place.path("pgbouncer.log"));
@@ -300,8 +299,8 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
   });
 
   test("a user that does not exist refuses the start; without one there is a warning", async () => {
-    await using place = new Place();
-    await place.write();
+    using place = new Place();
+    place.write();
     const { code, stderr } = await CliProgram.run("--user=no-such-user", place.file);
     expect(code).toBe(1);
     expect(stderr).toContain('cannot become user "no-such-user": there is no such user');

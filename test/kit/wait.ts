@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 const pollMs = 5;
-export const waitMs = 10_000;
+/** What takes milliseconds may take seconds on a busy machine. */
+export const waitMs = 20_000;
 
 /** Resolves when `condition` holds; rejects with `what`, which completes "did not come about: …", after `timeoutMs`. */
 export async function waitUntil(

@@ -3,9 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { program } from "../../kit/program.ts";
 import type { Target, Via } from "./place.ts";
 
-const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));
+const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 /** Whether the system says what a process uses. */
 export const knowsMemory: boolean = process.platform === "linux";
@@ -28,25 +29,22 @@ export class PoolerProcess {
   ): Promise<PoolerProcess> {
     const url = `postgres://${upstream.user}@${upstream.host}:${upstream.port}/${upstream.database}?sslmode=disable`;
     const set = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
-    const child = spawn(
-      process.execPath,
-      [
-        "--import",
-        "tsx",
-        main,
-        "start",
-        "--upstream",
-        url,
-        "--port",
-        "0",
-        "--mode",
-        mode,
-        "--set",
-        "log_format=json",
-        ...set,
-      ],
-      { stdio: ["ignore", "ignore", "pipe"] },
-    );
+    const args = [
+      "start",
+      "--upstream",
+      url,
+      "--port",
+      "0",
+      "--mode",
+      mode,
+      "--set",
+      "log_format=json",
+      ...set,
+    ];
+    const child = spawn(process.execPath, [...program, ...args], {
+      cwd: root,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     let log = "";
     const port = await new Promise<number>((resolve, reject) => {
       child.stderr?.setEncoding("utf8").on("data", (text: string) => {
