@@ -102,6 +102,23 @@ export function noPrimary(): OperationError {
   });
 }
 
+/** The client has logged in meanwhile, or would have: no node answers at all. In pgpool-II's words and with its SQLSTATE. */
+export function noNode(reasons: string): OperationError {
+  return new OperationError("pgsluice is not accepting any new connections", {
+    code: "pool.no_node",
+    sqlstate: "08S01",
+    source: "server",
+    retrySafe: true,
+    detail: `all backend nodes are down, pgsluice requires at least one valid node: ${reasons}`,
+    hint: "Repair the backend nodes. They are asked all the time, so nothing has to be started again.",
+  });
+}
+
+/** Nothing was sent to a server, because none could be had for `failover_timeout`. */
+export function isNoPrimary({ code }: Failure): boolean {
+  return code === "pool.no_primary";
+}
+
 /** The node that the client's server is on is not the primary any more, or nobody can tell that it is. */
 export function primaryChanged(reason: string): OperationError {
   return new OperationError(`the connection to the primary was given up: ${reason}`, {

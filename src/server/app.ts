@@ -427,6 +427,10 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     return { session, parameters: this.consoles.parameters };
   }
 
+  explained(failure: Failure): Failure {
+    return this.nodes.explained(failure);
+  }
+
   nextClientId(): number {
     return nextConnectionId();
   }

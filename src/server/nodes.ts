@@ -6,7 +6,7 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import { OperationError } from "../base/errors.ts";
+import { type Failure, OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import {
@@ -22,7 +22,7 @@ import {
   type TopologySnapshot,
 } from "../cluster/index.ts";
 import { type Config, watchesNodes } from "../config/schema.ts";
-import { primaryChanged } from "../pool/failures.ts";
+import { isNoPrimary, noNode, primaryChanged } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
 import { NodeProbe } from "./node-probe.ts";
 import { probeOptionsOf } from "./pool-config.ts";
@@ -138,6 +138,15 @@ export class Nodes {
     for (const name of this.#watched.keys()) this.#cluster?.suspect(name, now);
     this.#schedule();
     this.#owner.discovery.hasten();
+  }
+
+  /** Why no server could be had for a login: if no node answers at all, that. */
+  explained(failure: Failure): Failure {
+    const nodes = this.snapshot?.nodes ?? [];
+    if (!isNoPrimary(failure) || nodes.length === 0 || nodes.some(({ state }) => state !== "down"))
+      return failure;
+    this.suspect();
+    return noNode(nodes.map(({ name, reason }) => `node "${name}" ${reason}`).join("; "));
   }
 
   /** What the cluster manager has answered; undefined: there is none, or it is not reached. */

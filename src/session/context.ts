@@ -159,6 +159,8 @@ export interface LoginContext extends SessionContext {
   onLoginEnd(login: object): void;
   onSessionStart(session: Session): void;
   nextClientId(): number;
+  /** Why no server could be had for a login: more than the pool knows, or just that. */
+  explained(failure: Failure): Failure;
   /** Of `login_notify_message`; empty: none. */
   loginNotice(): Buffer;
   /** `application_name_add_host` */

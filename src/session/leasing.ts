@@ -6,6 +6,7 @@
 import { assert } from "../base/assert.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Transport } from "../base/transport.ts";
+import { isNoPrimary } from "../pool/failures.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Server } from "../pool/server.ts";
 import type { Waiter } from "../pool/waiters.ts";
@@ -30,6 +31,8 @@ export interface LeasingClient {
   advance(): void;
   /** Ends the session. */
   fail(failure: Failure): void;
+  /** Answers the unit with an error: nothing of it was sent. The session goes on. */
+  refuse(failure: Failure): void;
   /** As `fail`, for whatever was thrown. */
   failBy(error: unknown): void;
   /** More has come than the unit. */
@@ -191,7 +194,12 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
 
   onLeaseFailed(failure: Failure): void {
     this.#waiting = false;
-    this.#client.fail(failure);
+    if (!isNoPrimary(failure)) {
+      this.#client.fail(failure);
+      return;
+    }
+    this.#parts.sender.reset();
+    this.#client.refuse(failure);
   }
 
   onLongWait(): void {

@@ -164,13 +164,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const limits = this.#context.clientLimits(this.identity.user);
     const begun = this.#gathering.status !== TransactionStatus.idle;
     const { server } = this;
-    const failure = this.activity.exceeded(
-      limits,
-      server,
-      server === undefined && this.#leasing.waiting,
-      nowMs,
-      begun,
-    );
+    const waiting = server === undefined && this.#leasing.waiting;
+    const failure = this.activity.exceeded(limits, server, waiting, nowMs, begun);
     if (failure !== undefined) this.fail(failure);
   }
 
@@ -444,11 +439,20 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** The unit that waits for a server is answered as PostgreSQL answers a cancelled one. */
   #cancelQueued(): void {
     this.#leasing.withdraw();
+    this.#drop(errorReply("ERROR", canceledByUser(), false));
+  }
+
+  refuse(failure: Failure): void {
+    this.#context.onPoolerError(this, failure);
+    this.#drop(errorReply("ERROR", failure, this.#context.asPgbouncer()));
+  }
+
+  #drop(error: Buffer): void {
     this.activity.dropped();
     const ready = this.#gathering.cancel();
-    this.transport.write(errorReply("ERROR", canceledByUser(), false));
+    this.transport.write(error);
     if (ready !== undefined) this.transport.write(ready);
-    this.advance();
+    this.#advanceSoon();
   }
 
   failBy(error: unknown): void {

@@ -7,14 +7,17 @@ import { describe, expect, test } from "vitest";
 import type { Finding } from "../../src/check/finding.ts";
 import { checkServers } from "../../src/check/servers.ts";
 import { checkConfig } from "../../src/config/load.ts";
-import type { LabNode } from "../../src/lab/index.ts";
+import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { Credentials } from "../../src/server/credentials.ts";
+import { protocolVersion30 } from "../../src/wire/constants.ts";
+import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
+import { rawClient } from "../kit/raw-client.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { nodesOf, watched } from "./node-kit.ts";
-import type { Client } from "./pooled.ts";
+import { type Client, execute, parse, sync } from "./pooled.ts";
 import { Writers } from "./writers.ts";
 
 const place = useLab({
@@ -116,7 +119,7 @@ describe("the primary is killed under writing clients", () => {
 });
 
 describe("several nodes", () => {
-  test("without a primary clients wait for failover_timeout, and hear 57P03", async () => {
+  test("acceptance 23: without any node clients wait for failover_timeout, and hear 08S01, which node it is and what to do", async () => {
     await using pooled = await startPooled(
       place.lab,
       watched(place.lab, {
@@ -124,9 +127,17 @@ describe("several nodes", () => {
         settings: { failover_timeout: 0.3 },
       }),
     );
-    await expect(pooled.connect()).rejects.toThrow(
-      "57P03: there is no primary to run this on (failover_timeout)",
-    );
+    const raw = await rawClient(pooled.place);
+    raw.send(encodeStartup(protocolVersion30, [["user", "postgres"]]));
+    expect((await raw.rest()).at(-1)).toMatchObject({
+      kind: "ErrorResponse",
+      fields: {
+        ...{ severity: "FATAL", code: "08S01", message: "pgsluice is not accepting any new connections" },
+        detail:
+          'all backend nodes are down, pgsluice requires at least one valid node: node "a" refuses connections; node "b" refuses connections',
+        hint: expect.stringContaining("Repair the backend nodes") as unknown,
+      },
+    });
     using console = await openConsole(pooled);
     await waitUntil(async () => (await stateOf(console, "a")) === "down", "the node is seen to be down");
     expect(await rowOf(console, "a")).toMatchObject({
@@ -136,6 +147,44 @@ describe("several nodes", () => {
     });
     expect(await console.run("promote a")).toMatchObject({ error: { code: "55000" } });
   });
+
+  test.each(["session", "transaction", "auto"])(
+    "a statement that has waited for failover_timeout fails with 57P03, and its session goes on (%s)",
+    async (mode) => {
+      const { lab } = place;
+      await using proxy = await FaultProxy.start({ port: lab.primary.port });
+      const nodes = { ...nodesOf(lab), [lab.primary.name]: { port: proxy.port, role: "auto" } };
+      const settings = { failover_timeout: 0.3, health_check_max_retries: 0, pool_mode: mode };
+      await using pooled = await startPooled(lab, watched(lab, { nodes, settings }));
+      using client = await pooled.connect();
+      using other = await pooled.connect();
+      await proxy.set({ refuse: true });
+      proxy.closeAll();
+      await waitUntil(
+        () => pooled.log.some(({ message }) => message === "no primary"),
+        "the loss of the primary is noticed",
+      );
+      const error = {
+        severity: "ERROR",
+        code: "57P03",
+        message: "there is no primary to run this on (failover_timeout)",
+      };
+      expect(await client.run("select 1")).toMatchObject({ error, status: "I" });
+      expect(await client.ask(parse("", "select 1"), ...execute(""), sync)).toMatchObject({
+        error,
+        status: "I",
+      });
+      if (mode === "auto") {
+        // PostgreSQL has not heard of the BEGIN, which failed with what came behind it.
+        expect(await other.run("begin")).toMatchObject({ error: undefined, status: "T" });
+        expect(await other.run("select 1")).toMatchObject({ error, status: "E" });
+        expect(await other.run("rollback")).toMatchObject({ error: undefined, status: "I" });
+      }
+      await proxy.heal();
+      expect(await client.value("select inet_server_port()")).toBe(String(lab.primary.port));
+      expect(await other.value("select inet_server_port()")).toBe(String(lab.primary.port));
+    },
+  );
 
   test("health_check_user asks in health_check_database every health_check_period, and a node that misses health_check_timeout for health_check_max_retries times more is down", async () => {
     const { lab } = place;

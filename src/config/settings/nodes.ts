@@ -5,7 +5,7 @@ export const nodes = {
     default: 60,
     minimum: 0,
     reloadable: true,
-    doc: "How long a client waits that needs a server while there is no primary, or while the primary cannot be reached; then its session ends with SQLSTATE 57P03. 0: for ever. Only for databases that follow the primary. In place of `query_wait_timeout`, which begins anew when the primary is there.",
+    doc: "How long a client waits that needs a server while there is no primary, or while the primary cannot be reached; then its statement, or its login, fails with SQLSTATE 57P03 (a login with 08S01 if no node answers at all). 0: for ever. Only for databases that follow the primary. In place of `query_wait_timeout`, which begins anew when the primary is there.",
   },
   health_check_user: {
     type: "text",
