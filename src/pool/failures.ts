@@ -91,13 +91,14 @@ export function cachedFailure(failure: Failure): OperationError {
   });
 }
 
-/** The client has waited for `failover_timeout`. */
-export function noPrimary(): OperationError {
+/** The client has waited for `failover_timeout`; `detail`: why there is none. */
+export function noPrimary(detail: string = ""): OperationError {
   return new OperationError("there is no primary to run this on (failover_timeout)", {
     code: "pool.no_primary",
     sqlstate: "57P03",
     source: "server",
     retrySafe: true,
+    ...(detail === "" ? {} : { detail }),
     hint: "SHOW NODES of the console tells the state of each node.",
   });
 }

@@ -427,8 +427,8 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     return { session, parameters: this.consoles.parameters };
   }
 
-  explained(failure: Failure): Failure {
-    return this.nodes.explained(failure);
+  explained(failure: Failure, login: boolean): Failure {
+    return this.nodes.explained(failure, login);
   }
 
   nextClientId(): number {

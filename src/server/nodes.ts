@@ -22,7 +22,7 @@ import {
   type TopologySnapshot,
 } from "../cluster/index.ts";
 import { type Config, watchesNodes } from "../config/schema.ts";
-import { isNoPrimary, noNode, primaryChanged } from "../pool/failures.ts";
+import { isNoPrimary, noNode, noPrimary, primaryChanged } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
 import { NodeProbe } from "./node-probe.ts";
 import { probeOptionsOf } from "./pool-config.ts";
@@ -140,13 +140,16 @@ export class Nodes {
     this.#owner.discovery.hasten();
   }
 
-  /** Why no server could be had for a login: if no node answers at all, that. */
-  explained(failure: Failure): Failure {
-    const nodes = this.snapshot?.nodes ?? [];
-    if (!isNoPrimary(failure) || nodes.length === 0 || nodes.some(({ state }) => state !== "down"))
-      return failure;
+  /** Why no server could be had, in the words of the nodes. */
+  explained(failure: Failure, login: boolean): Failure {
+    const { snapshot } = this;
+    if (snapshot === undefined || !isNoPrimary(failure)) return failure;
     this.suspect();
-    return noNode(nodes.map(({ name, reason }) => `node "${name}" ${reason}`).join("; "));
+    const { nodes, noPrimaryDetail } = snapshot;
+    if (login && nodes.length > 0 && nodes.every(({ state }) => state === "down")) {
+      return noNode(nodes.map(({ name, reason }) => `node "${name}" ${reason}`).join("; "));
+    }
+    return noPrimary(noPrimaryDetail);
   }
 
   /** What the cluster manager has answered; undefined: there is none, or it is not reached. */

@@ -66,6 +66,8 @@ export interface SessionContext {
   packetBytesMax(): number;
   /** Answer with PgBouncer's SQLSTATE for everything. */
   asPgbouncer(): boolean;
+  /** Why no server could be had, for a login or for a statement: what the nodes say, where the pool knows no more. */
+  explained(failure: Failure, login: boolean): Failure;
   cancelsForLostClients(): boolean;
   /** Undefined: reads are not spread over standbys. */
   reading(): Reading | undefined;
@@ -159,8 +161,6 @@ export interface LoginContext extends SessionContext {
   onLoginEnd(login: object): void;
   onSessionStart(session: Session): void;
   nextClientId(): number;
-  /** Why no server could be had for a login: more than the pool knows, or just that. */
-  explained(failure: Failure): Failure;
   /** Of `login_notify_message`; empty: none. */
   loginNotice(): Buffer;
   /** `application_name_add_host` */

@@ -66,8 +66,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
   ) {
     this.#client = client;
     this.#pool = pool;
-    this.#parts = parts;
     this.#context = context;
+    this.#parts = parts;
     this.#auto = auto;
     if (auto === undefined) return;
     this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
@@ -199,7 +199,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
       return;
     }
     this.#parts.sender.reset();
-    this.#client.refuse(failure);
+    this.#client.refuse(this.#context.explained(failure, false));
   }
 
   onLongWait(): void {

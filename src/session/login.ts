@@ -457,7 +457,7 @@ export class Login implements TransportListener, WelcomeListener {
 
   onWelcomeFailed(failure: Failure): void {
     this.#welcome = undefined;
-    this.fail(this.#context.explained(failure));
+    this.fail(this.#context.explained(failure, true));
   }
 
   /** Before AuthenticationOk libpq takes no notice, so that one goes first. */

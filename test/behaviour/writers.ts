@@ -2,9 +2,11 @@
  * Clients that each write numbers nobody else writes, one after the other, and keep a ledger: what was acknowledged, and
  * what nobody can tell. Half of them write in transactions. One that is sent away connects again.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { waitUntil } from "../kit/wait.ts";
 import { type Client, type Outcome, outcomeOf, type Pooled } from "./pooled.ts";
 
+const readerPauseMs = 100;
 const numbersPerWriter = 1_000_000;
 
 export class Writers implements AsyncDisposable {
@@ -70,6 +72,68 @@ export class Writers implements AsyncDisposable {
   }
 }
 
+/** Clients that each count the rows of a table, over and over; each expects never to see fewer than before. */
+export class Readers implements AsyncDisposable {
+  /** SQLSTATEs of the errors that readers met. */
+  readonly errors: string[] = [];
+  answered = 0;
+  /** How often a reader saw fewer rows than before. */
+  wentBack = 0;
+  readonly #pooled: Pooled;
+  readonly #table: string;
+  readonly #running: Promise<void>[] = [];
+  #stopped = false;
+
+  constructor(pooled: Pooled, table: string) {
+    this.#pooled = pooled;
+    this.#table = table;
+  }
+
+  async start(count: number): Promise<void> {
+    const clients = await Promise.all(Array.from({ length: count }, () => this.#pooled.connect()));
+    for (const client of clients) this.#running.push(this.#read(client));
+    for (const running of this.#running) running.catch(() => undefined);
+  }
+
+  /** Resolves when `count` further reads have been answered. */
+  async untilAnswered(count: number): Promise<void> {
+    const goal = this.answered + count;
+    await waitUntil(() => this.answered >= goal, `${count} further reads are answered`, 20_000);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    await Promise.allSettled(this.#running);
+  }
+
+  async #read(first: Client): Promise<void> {
+    let client = first;
+    let seen = 0;
+    while (!this.#stopped) {
+      client.send({ kind: "Query", sql: `select count(*) from ${this.#table}` });
+      const { error, rows } = await outcomeOrEnd(client);
+      if (error !== undefined) {
+        this.errors.push(error === "closed" ? error : error.code);
+        client.destroy();
+        client = await this.#pooled.connect();
+        continue;
+      }
+      const count = Number(rows?.[0]?.[0]);
+      if (!(count >= seen)) this.wentBack++;
+      seen = count;
+      this.answered++;
+      // All of them at full speed would leave the writers no time on a small machine.
+      await sleep(readerPauseMs);
+    }
+    client.destroy();
+  }
+}
+
 /** Runs statements one after the other until one fails: how that ended, and whether it was the last one. */
 async function runAll(
   client: Client,
@@ -88,7 +152,9 @@ async function runAll(
  * Up to ReadyForQuery, or to the end of the session. That comes without a word ("closed") where half an answer has
  * reached the client already: a text would be taken for the rest of it.
  */
-async function outcomeOrEnd(client: Client): Promise<Pick<Outcome, "error"> | { readonly error: "closed" }> {
+async function outcomeOrEnd(
+  client: Client,
+): Promise<Pick<Outcome, "error" | "rows"> | { readonly error: "closed"; readonly rows?: undefined }> {
   const messages = [];
   for (;;) {
     const message = await client.raw.next("an answer").catch((error: unknown) => {
