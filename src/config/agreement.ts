@@ -1,6 +1,7 @@
 /** What several settings must agree on: checks that no single value can be held against. */
 import type { ConfigProblem } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
+import { redirectEntry, redirectLists } from "./redirects.ts";
 import { isConsoleDatabase } from "./reserved.ts";
 import { type Config, type DatabaseConfig, type Settings, watchesNodes } from "./schema.ts";
 import { tlsLimitProblems } from "./tls.ts";
@@ -13,6 +14,7 @@ export function agreementProblems(config: Config): ConfigProblem[] {
     ...tlsProblems(config),
     ...nodeProblems(config),
     ...peerProblems(config),
+    ...redirectProblems(config),
   ];
 }
 
@@ -136,6 +138,23 @@ function nodeProblems(config: Config): ConfigProblem[] {
   for (const [name] of lists) {
     const problem = "must be one host, because nodes are watched: give each host a node of its own";
     problems.push({ key: `nodes.${JSON.stringify(name)}.host`, problem });
+  }
+  return problems;
+}
+
+function redirectProblems({ pgsluice: settings, nodes }: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const list of redirectLists) {
+    for (const text of settings[list]) {
+      const entry = redirectEntry(text);
+      const where = typeof entry === "string" ? "" : entry.where;
+      const known = where === "primary" || where === "standby" || Object.hasOwn(nodes, where);
+      if (typeof entry === "string") problems.push({ key: `pgsluice.${list}`, problem: entry });
+      else if (!known && settings.discovery === "static") {
+        const problem = `${JSON.stringify(text)}: there is no node ${JSON.stringify(where)}`;
+        problems.push({ key: `pgsluice.${list}`, problem });
+      }
+    }
   }
   return problems;
 }

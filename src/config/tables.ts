@@ -33,7 +33,7 @@ export const nodeSettings = {
   zone: {
     type: "text",
     reloadable: true,
-    doc: "Where it stands, in a word of your choice. Shown in SHOW NODES.",
+    doc: "Where it stands, in a word of your choice: see `zone` of [pgsluice]. Shown in SHOW NODES.",
   },
   max_connections: {
     type: "integer",

@@ -1,16 +1,19 @@
 /** Where reads go that need not be answered by the primary (`load_balance_mode`): the cluster's router over the pools. */
 import {
+  LatencyAverage,
   type ReadYourWrites,
-  type RouteHint,
+  type Redirect,
   type RouteRequest,
   Router,
+  redirectFor,
   requiredFloor,
   type TopologySnapshot,
   type WriteFloor,
 } from "../cluster/index.ts";
-import type { Config } from "../config/schema.ts";
+import { type RedirectEntry, redirectEntry, redirectLists } from "../config/redirects.ts";
+import type { Config, Settings } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { Reading } from "../session/context.ts";
+import type { Reader, Reading, ReadLoad } from "../session/context.ts";
 import type { Pools } from "./pools.ts";
 
 interface ReadRoutingOwner {
@@ -20,16 +23,18 @@ interface ReadRoutingOwner {
   readonly autoDatabases: { readonly written: WriteFloor };
 }
 
-/** The policy in use needs no load. */
-const anyLoad = { outstanding: () => 0, latencyMs: () => undefined };
+/** What the settings say, made anew with them. */
+interface Rules {
+  readonly settings: Settings;
+  readonly router: Router;
+  readonly redirects: readonly Redirect[];
+}
 
 export class ReadRouting implements Reading {
   readonly #owner: ReadRoutingOwner;
-  readonly #router: Router = new Router(
-    { splitReads: true, balance: "weighted", perSession: false, zone: undefined, primaryShare: 0 },
-    anyLoad,
-    Math.random,
-  );
+  #rules: Rules | undefined;
+  /** By the name of the node. */
+  readonly #loads = new Map<string, ReadLoad>();
   /** Used again for each read. */
   readonly #request: { -readonly [key in keyof RouteRequest]: RouteRequest[key] } = {
     read: true,
@@ -51,23 +56,88 @@ export class ReadRouting implements Reading {
   }
 
   /** A hint to a node that takes no reads is passed over: the primary answers. */
-  poolFor(
-    home: Pool,
-    hint: RouteHint | undefined,
-    written: WriteFloor,
-    besides: Pool | undefined,
-  ): Pool | undefined {
+  poolFor(home: Pool, reader: Reader, besides: Pool | undefined): Pool | undefined {
     const { config, nodes, pools, autoDatabases } = this.#owner;
     const { snapshot } = nodes;
     if (snapshot === undefined) return undefined;
+    const { router, redirects } = this.#rulesOf(config.pgsluice);
+    if (reader.redirectedBy !== redirects) {
+      reader.redirectedBy = redirects;
+      reader.redirect = redirectFor(redirects, reader.names);
+    }
     const level: ReadYourWrites = config.pgsluice.read_your_writes;
     const request = this.#request;
-    request.hint = hint;
-    request.floor = requiredFloor(level, written, autoDatabases.written, undefined, snapshot);
+    request.hint = reader.hint;
+    request.redirect = reader.redirect;
+    request.last = reader.last;
+    request.floor = requiredFloor(level, reader.written, autoDatabases.written, reader.wanted, snapshot);
     request.besides = besides && pools.readFrom(besides);
-    const decision = this.#router.route(request, snapshot);
-    if (decision.kind !== "node" || decision.primary) return undefined;
+    const decision = router.route(request, snapshot);
+    if (decision.kind !== "node") return undefined;
+    reader.last = decision.name;
+    if (decision.primary) return undefined;
     const pool = pools.readerOf(home, decision.name);
     return pool === besides ? undefined : pool;
   }
+
+  loadOf(pool: Pool): ReadLoad {
+    return this.#loadOf(this.#owner.pools.readFrom(pool) ?? "");
+  }
+
+  #loadOf(node: string): ReadLoad {
+    let load = this.#loads.get(node);
+    if (load === undefined) {
+      load = { outstanding: 0, latency: new LatencyAverage() };
+      this.#loads.set(node, load);
+    }
+    return load;
+  }
+
+  #rulesOf(settings: Settings): Rules {
+    if (this.#rules?.settings === settings) return this.#rules;
+    const { load_balance_policy: balance, primary_read_share: percent, zone } = settings;
+    const router = new Router(
+      {
+        splitReads: true,
+        balance,
+        perSession: !settings.statement_level_load_balance,
+        zone: zone === "" ? undefined : zone,
+        // The other policies know nothing of what the primary has to do.
+        primaryShare: balance === "weighted" ? percent / 100 : 0,
+      },
+      {
+        outstanding: (node) => this.#loadOf(node).outstanding,
+        latencyMs: (node) => this.#loadOf(node).latency.ms,
+      },
+      Math.random,
+    );
+    this.#rules = { settings, router, redirects: redirectsOf(settings) };
+    return this.#rules;
+  }
+}
+
+function redirectsOf(settings: Settings): Redirect[] {
+  return redirectLists.flatMap((list) =>
+    settings[list].flatMap((text) => {
+      const entry = redirectEntry(text);
+      // What is wrong was refused with the configuration.
+      return typeof entry === "string" ? [] : [redirectOf(list, entry)];
+    }),
+  );
+}
+
+function redirectOf(
+  list: (typeof redirectLists)[number],
+  { pattern, where, share }: RedirectEntry,
+): Redirect {
+  return {
+    applicationName: list === "app_name_redirect_preference_list" ? pattern : undefined,
+    user: list === "user_redirect_preference_list" ? pattern : undefined,
+    database: list === "database_redirect_preference_list" ? pattern : undefined,
+    to:
+      where === "primary" || where === "standby"
+        ? { kind: "role", role: where }
+        : { kind: "node", name: where },
+    share,
+  };
 }

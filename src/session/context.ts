@@ -10,7 +10,7 @@ import type { Logger } from "../base/log.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { WriteFloor } from "../cluster/floor.ts";
-import type { RouteHint } from "../cluster/need.ts";
+import type { LatencyAverage, Redirect, RouteHint, SessionNames } from "../cluster/index.ts";
 import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
@@ -40,18 +40,31 @@ export interface SessionIdentity {
   readonly tls?: string | undefined;
 }
 
+/** A client in auto mode that reads, as far as it matters for where. */
+export interface Reader {
+  readonly names: SessionNames;
+  readonly hint: RouteHint | undefined;
+  /** What it has written itself, and the position that it wants to see at least. */
+  readonly written: WriteFloor;
+  readonly wanted: bigint | undefined;
+  /** The node of its last read. */
+  last: string | undefined;
+  /** Where its reads are led, and by what that was found. */
+  redirect: Redirect | undefined;
+  redirectedBy: object | undefined;
+}
+
+/** What one node has to do with reads of this process. */
+export interface ReadLoad {
+  outstanding: number;
+  readonly latency: LatencyAverage;
+}
+
 /** Where units go that only read, in auto mode. */
 export interface Reading {
-  /**
-   * The pool of a standby, another one than `besides`; undefined: the client's own. `written`: what the client has
-   * written.
-   */
-  poolFor(
-    home: Pool,
-    hint: RouteHint | undefined,
-    written: WriteFloor,
-    besides: Pool | undefined,
-  ): Pool | undefined;
+  /** The pool of a standby, another one than `besides`; undefined: the client's own. */
+  poolFor(home: Pool, reader: Reader, besides: Pool | undefined): Pool | undefined;
+  loadOf(pool: Pool): ReadLoad;
 }
 
 export interface SessionContext {

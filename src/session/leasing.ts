@@ -116,11 +116,11 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
     const { unit } = this.#parts.gathering;
     if (auto === undefined || reading === undefined || unit === undefined) return false;
     if (this.#reads >= readsMax || !auto.readsAnywhere(unit)) return false;
-    const pool = reading.poolFor(this.#pool, auto.route.hint, auto.route.written, besides);
+    const pool = reading.poolFor(this.#pool, auto.route, besides);
     if (pool === undefined) return false;
     this.#reads++;
     this.#standby ??= new StandbyRead(this, { auto, ...this.#parts });
-    this.#standby.start(pool);
+    this.#standby.start(pool, reading.loadOf(pool));
     return true;
   }
 

@@ -186,6 +186,137 @@ describe("load_balance_mode", () => {
   });
 });
 
+describe("who reads where", () => {
+  /** On which nodes so many reads of a client are answered. */
+  async function portsOf(client: Client, count: number): Promise<Set<number>> {
+    const ports = new Set<number>();
+    client.send(...Array.from({ length: count }, () => query(portText)));
+    for (let read = 0; read < count; read++) ports.add(Number((await client.outcome()).rows[0]?.[0]));
+    return ports;
+  }
+
+  test("statement_level_load_balance = false: a session stays on the standby of its first read", async () => {
+    await pooled.reload(options({ read_your_writes: "none", statement_level_load_balance: false }));
+    const seen = new Set<number>();
+    await waitUntil(async () => {
+      using client = await pooled.connect();
+      const ports = await portsOf(client, 20);
+      expect(ports.size).toBe(1);
+      for (const port of ports) seen.add(port);
+      return place.lab.standbys.every(({ port }) => seen.has(port));
+    }, "sessions are spread over the standbys");
+  });
+
+  test("zone: standbys of the own one are read while there are any", async () => {
+    const [near, far] = place.lab.standbys as [LabNode, LabNode];
+    const all = nodesOf(place.lab);
+    const zoned = {
+      ...all,
+      [near.name]: { ...all[near.name], zone: "a" },
+      [far.name]: { ...all[far.name], zone: "b" },
+    };
+    for (const [zone, expected] of [
+      ["a", [near]],
+      ["b", [far]],
+      ["c", [near, far]],
+    ] as const) {
+      await pooled.reload({ ...options({ read_your_writes: "none", zone }), onlyNodes: zoned });
+      using client = await pooled.connect();
+      await untilOnStandby(client);
+      expect(await portsOf(client, 40)).toEqual(new Set(expected.map(({ port }) => port)));
+    }
+  });
+
+  test.each(["least_outstanding", "latency"])(
+    "%s: a standby that hangs is left to others",
+    async (policy) => {
+      await pooled.reload(options({ read_your_writes: "none", load_balance_policy: policy }));
+      const [near, far] = place.lab.standbys as [LabNode, LabNode];
+      using slow = await pooled.connect();
+      using client = await pooled.connect();
+      await untilOnStandby(client);
+      await portsOf(client, 40);
+      const endless = `/* pgsluice: node=${near.name} */ select count(*) as ${policy} from generate_series(1, 4000000000) a`;
+      const running = slow.run(endless);
+      await waitUntil(async () => (await ranOn(endless)).includes("standby"), "one standby is busy");
+      if (policy === "least_outstanding") expect(await portsOf(client, 40)).toEqual(new Set([far.port]));
+      else expect(await portsOf(client, 40)).toContain(far.port);
+      await slow.cancel();
+      await running;
+    },
+  );
+
+  test("redirects: by application_name, before user, before database", async () => {
+    const { primary, standbys } = place.lab;
+    const [near, far] = standbys as [LabNode, LabNode];
+    await pooled.reload(
+      options({
+        read_your_writes: "none",
+        app_name_redirect_preference_list: ["report.*:primary", `psql:${near.name}`],
+        user_redirect_preference_list: [`postgres:${far.name}`],
+        database_redirect_preference_list: ["postgres:primary"],
+      }),
+    );
+    using plain = await pooled.connect();
+    await untilOnStandby(plain);
+    for (const [name, expected] of [
+      ["reporting", primary],
+      ["psql", near],
+      ["psql2", far],
+    ] as const) {
+      using client = await pooled.connect({ parameters: [["application_name", name]] });
+      expect(await portsOf(client, 20)).toEqual(new Set([expected.port]));
+    }
+    const refused = pooled.reload(options({ database_redirect_preference_list: ["a:nowhere"] }));
+    await expect(refused).rejects.toThrow('"a:nowhere": there is no node "nowhere"');
+  });
+
+  test("primary_read_share: the primary answers its part", async () => {
+    await pooled.reload(options({ read_your_writes: "none", primary_read_share: 100 }));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    expect(await portsOf(client, 60)).toEqual(new Set(place.lab.nodes.map(({ port }) => port)));
+  });
+
+  test("pgsluice.route: as in a comment, for a session or a transaction; a rollback takes it back", async () => {
+    const { primary, standbys } = place.lab;
+    const [near] = standbys as [LabNode, LabNode];
+    await pooled.reload(options({ read_your_writes: "none" }));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    // What follows at once may still be answered by the server that the client has for the SET.
+    const untilNear = (): Promise<void> =>
+      waitUntil(async () => (await nodeOf(client)) === near, "reads go to the node that is named");
+    await client.run(`set pgsluice.route = 'node=${near.name}'`);
+    await untilNear();
+    expect(await portsOf(client, 20)).toEqual(new Set([near.port]));
+    await client.run("begin; set pgsluice.route = 'primary'; rollback");
+    await untilNear();
+    expect(await portsOf(client, 20)).toEqual(new Set([near.port]));
+    await client.run("set pgsluice.route = 'primary'");
+    expect(await portsOf(client, 20)).toEqual(new Set([primary.port]));
+    expect(await nodeOf(client, `/* pgsluice: node=${near.name} */ `)).toBe(near);
+    await client.run("reset pgsluice.route");
+    await untilOnStandby(client);
+  });
+
+  test("pgsluice.min_lsn: a position brought along from another connection is a floor for reads", async () => {
+    await pooled.reload(options({ read_your_writes: "none" }));
+    using writer = await pooled.connect();
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    await replay(true);
+    await writer.run("insert into things values (1)");
+    const lsn = await writer.value("select pg_current_wal_insert_lsn()");
+    expect(await client.value(count)).toBe("0");
+    await client.run(`set pgsluice.min_lsn = '${lsn}'`);
+    expect(await client.value(count)).toBe("1");
+    await replay(false);
+    await untilOnStandby(client);
+    expect(await client.value(count)).toBe("1");
+  });
+});
+
 describe("read_your_writes", () => {
   test("session: a client sees its own writes, others what the standby has", async () => {
     await pooled.reload(options({}));

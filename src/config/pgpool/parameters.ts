@@ -170,7 +170,8 @@ const replication: ParameterTable = {
   ...partsOf("backend_clustering_mode", "failover_if_affected_tuples_mismatch"),
 };
 
-const notSpread = "Statements are not spread over several nodes yet: the primary gets all of them.";
+const notSpread =
+  'Reads are spread in the mode `auto`, once `load_balance_mode = true` is set and nodes have `role = "auto"`: read clusters.md first.';
 
 const balancing: ParameterTable = {
   load_balance_mode: missing("off", notSpread),
@@ -182,15 +183,15 @@ const balancing: ParameterTable = {
   ...partsOf("load_balance_mode", "track_table_mutation_cold_start_duration"),
   user_redirect_preference_list: missing(
     "",
-    `${notSpread} A [databases.NAME] with a node of its own leads clients elsewhere.`,
+    `${notSpread} The setting of this name then says where, by names of nodes.`,
   ),
   database_redirect_preference_list: missing(
     "",
-    `${notSpread} A [databases.NAME] with a node of its own leads clients elsewhere.`,
+    `${notSpread} The setting of this name then says where, by names of nodes.`,
   ),
   app_name_redirect_preference_list: missing(
     "",
-    `${notSpread} Give such programs a [databases.NAME] of their own.`,
+    `${notSpread} The setting of this name then says where, by names of nodes.`,
   ),
 };
 

@@ -24,6 +24,7 @@ import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
 import { isShareable, type Unit } from "../unit.ts";
 import type { HeldFor } from "./causes.ts";
+import type { AutoClient } from "./client.ts";
 import { ClientTexts } from "./client-texts.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
@@ -31,9 +32,6 @@ import { Holdings } from "./holdings.ts";
 import { Home } from "./homes.ts";
 import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
-import type { ListeningPeer } from "./listening/peer.ts";
-import type { LoginDefaults } from "./login-defaults.ts";
-import type { SignalTarget } from "./pids.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import { afterResetAll, queriesBehindUnseenCode, queryBehindResets, untrackedOf } from "./settings.ts";
@@ -45,16 +43,6 @@ const causeBytesMax = 400;
 
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
 
-/** What the client is told besides replies. */
-export interface AutoClient {
-  readonly id: number;
-  readonly peer: ListeningPeer;
-  /** What it believes of the settings. */
-  readonly parameters: ParameterVector;
-  readonly defaults: LoginDefaults;
-  readonly target: SignalTarget;
-}
-
 export class AutoSession {
   readonly #client: AutoClient;
   readonly #database: AutoDatabase;
@@ -65,7 +53,7 @@ export class AutoSession {
   readonly #texts: ClientTexts;
   readonly #holdings: Holdings;
   readonly listening: ClientListening;
-  readonly route: UnitRoute = new UnitRoute();
+  readonly route: UnitRoute;
   readonly #sequences: SequenceUse;
   readonly #home: Home;
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
@@ -91,6 +79,7 @@ export class AutoSession {
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
     this.#client = client;
+    this.route = new UnitRoute(client.names, client.parameters);
     this.#database = database;
     this.#statements = statements;
     this.listening = new ClientListening(client.peer, database.listeners);

@@ -13,7 +13,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Failure } from "../../base/errors.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Server } from "../../pool/server.ts";
-import type { AutoClient } from "./auto.ts";
+import type { AutoClient } from "./client.ts";
 import type { AutoDatabase } from "./database.ts";
 import type { Pids, SignalTarget, ToldClient } from "./pids.ts";
 

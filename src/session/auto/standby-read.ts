@@ -17,6 +17,7 @@ import { repliesPendingBytesMax, type Server, type ServerOwner } from "../../poo
 import type { Waiter } from "../../pool/waiters.ts";
 import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import { sqlstateOf } from "../../wire/fields.ts";
+import type { ReadLoad } from "../context.ts";
 import { leaveServer } from "../handover.ts";
 import type { SharingParts } from "./shared-unit.ts";
 
@@ -52,6 +53,8 @@ export class StandbyRead implements Waiter, ServerOwner {
   readonly #parts: SharingParts;
   #pool: Pool | undefined;
   #server: Server | undefined;
+  #load: ReadLoad | undefined;
+  #startedMs = 0;
   /** The client has got a part of the reply. */
   #relayed = false;
   #settingsPending = false;
@@ -83,9 +86,12 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   /** Runs the gathered unit on a server of `pool`, now or later. */
-  start(pool: Pool): void {
+  start(pool: Pool, load: ReadLoad): void {
     assert(this.#pool === undefined, "a client reads one unit at a time");
     this.#pool = pool;
+    this.#load = load;
+    load.outstanding++;
+    this.#startedMs = this.#parts.clock.now();
     this.#relayed = false;
     this.#canceled = false;
     this.#refused = false;
@@ -106,7 +112,7 @@ export class StandbyRead implements Waiter, ServerOwner {
   withdraw(): boolean {
     if (this.#pool === undefined || this.#server !== undefined) return false;
     this.#pool.cancelWait(this);
-    this.#pool = undefined;
+    this.#leavePool();
     return true;
   }
 
@@ -144,7 +150,7 @@ export class StandbyRead implements Waiter, ServerOwner {
   onLeaseFailed(): void {
     const pool = this.#pool;
     assert(pool !== undefined, "only who waits is told that it waits in vain");
-    this.#pool = undefined;
+    this.#leavePool();
     this.#client.readElsewhere(pool);
   }
 
@@ -233,6 +239,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     const nowMs = this.#parts.clock.now();
     if (server.clean) pool.release(server, false, nowMs);
     else pool.discard(server, "a read has left a transaction open");
+    this.#load?.latency.note(nowMs - this.#startedMs, nowMs);
     if (refused) this.#runOnPrimary();
     else this.#finish(nowMs);
   }
@@ -278,10 +285,15 @@ export class StandbyRead implements Waiter, ServerOwner {
     gathering.forget();
   }
 
+  #leavePool(): void {
+    this.#pool = undefined;
+    if (this.#load !== undefined) this.#load.outstanding--;
+  }
+
   #end(): [Pool, Server] {
     const [pool, server] = [this.#pool, this.#server];
     assert(pool !== undefined && server !== undefined, "it ends on a server");
-    this.#pool = undefined;
+    this.#leavePool();
     this.#server = undefined;
     this.#settingsPending = false;
     this.#held = [];

@@ -1,37 +1,70 @@
 /**
  * Where a client's unit may run, as far as its statements tell: between units of others, on a standby, or only on a
- * server of its own; and what the client has written, for its later reads.
+ * server of its own. And what matters for the reads of this client: who it is, what it has written, and what it has set
+ * for itself as `pgsluice.route` and `pgsluice.min_lsn`, which are settings of its session like all others.
  */
-import { WriteFloor } from "../../cluster/floor.ts";
-import type { RouteHint } from "../../cluster/need.ts";
+import {
+  parseLsn,
+  type Redirect,
+  type RouteHint,
+  routeHint,
+  type SessionNames,
+  WriteFloor,
+} from "../../cluster/index.ts";
 import type { Pace } from "../../pool/pace.ts";
+import type { ParameterVector } from "../../pool/parameters.ts";
+import type { Reader } from "../context.ts";
 import type { AutoDatabase } from "./database.ts";
 import type { Knowledge } from "./knowledge.ts";
 
-export class UnitRoute {
+export class UnitRoute implements Reader {
   /** Of its slowest statement. */
   pace: Pace | undefined;
   /** Something in it needs a server for itself. */
   exclusive = false;
   /** All of the unit may run on a standby. */
   reads = true;
-  /** Where its comments want it to run. */
-  hint: RouteHint | undefined;
+  readonly names: SessionNames;
   readonly written: WriteFloor = new WriteFloor();
+  last: string | undefined;
+  redirect: Redirect | undefined;
+  redirectedBy: object | undefined;
+  readonly #parameters: ParameterVector;
+  /** Where comments in the unit want it to run. */
+  #hint: RouteHint | undefined;
   /** Something was sent since the last settled transaction that may have written. */
   #wrote = false;
+  /** What the client has set, and of which settings that is true. */
+  #setHint: RouteHint | undefined;
+  #setLsn: bigint | undefined;
+  #version: object | undefined;
+
+  constructor(names: SessionNames, parameters: ParameterVector) {
+    this.names = names;
+    this.#parameters = parameters;
+  }
+
+  get hint(): RouteHint | undefined {
+    this.#readSettings();
+    return this.#hint ?? this.#setHint;
+  }
+
+  get wanted(): bigint | undefined {
+    this.#readSettings();
+    return this.#setLsn;
+  }
 
   /** A unit begins; nothing of it was seen. */
   begin(): void {
     this.pace = undefined;
     this.exclusive = false;
     this.reads = true;
-    this.hint = undefined;
+    this.#hint = undefined;
   }
 
   see(knowledge: Knowledge): void {
     this.reads &&= knowledge.reads;
-    this.hint ??= knowledge.routeHint;
+    this.#hint ??= knowledge.routeHint;
     this.#wrote ||= knowledge.writes;
     const { pace } = knowledge;
     if (pace !== undefined && (this.pace === undefined || pace.fastMs > this.pace.fastMs)) this.pace = pace;
@@ -41,5 +74,14 @@ export class UnitRoute {
   settle(database: AutoDatabase): void {
     if (this.#wrote) database.noteWrite(this.written);
     this.#wrote = false;
+  }
+
+  #readSettings(): void {
+    const { version } = this.#parameters;
+    if (version === this.#version) return;
+    this.#version = version;
+    const [name = "", ...value] = (this.#parameters.get("pgsluice.route") ?? "").trim().split("=");
+    this.#setHint = routeHint(name, value.length === 0 ? undefined : value.join("="));
+    this.#setLsn = parseLsn(this.#parameters.get("pgsluice.min_lsn") ?? "");
   }
 }
