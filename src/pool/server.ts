@@ -448,12 +448,13 @@ export class Server implements TransportListener {
     // It does not undo setseed(): who tainted it is not forgotten.
     if (tag === "DISCARD ALL")
       this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
-    // Whoever sends DISCARD SEQUENCES in a client's place has noted it at once, and what follows it too.
-    if (tag === "DISCARD ALL" || (tag === "DISCARD SEQUENCES" && !this.replies.swallowing)) {
+    if (!this.replies.swallowing) {
+      // Its owner knows whether it has used sequences behind that.
+      this.owner?.onDropped(tag);
+    } else if (tag === "DISCARD ALL") {
       this.sequencesOf = undefined;
       this.sequencesMixed = false;
     }
-    if (!this.replies.swallowing) this.owner?.onDropped(tag);
   }
 }
 

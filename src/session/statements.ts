@@ -114,16 +114,16 @@ export class ClientStatements implements NameNotes {
    * no end.
    */
   mustWait(message: Framer): boolean {
-    const { closing } = this.#unnamed;
+    const { uncertain } = this.#unnamed;
     const certain = this.#pending.size === 0 && !this.made.pending && this.#dropping === undefined;
-    if (certain && closing === undefined) return false;
+    if (certain && uncertain === undefined) return false;
     const { type, buffer, start, end } = message;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return false;
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
       const asks = type === Frontend.bind || type === Frontend.describe;
-      this.#awaited = asks ? this.#earlier(closing) : undefined;
+      this.#awaited = asks ? this.#earlier(uncertain) : undefined;
       return this.#awaited !== undefined;
     }
     const name = nameAt(buffer, nameStart, nameEnd);
@@ -334,7 +334,7 @@ export class ClientStatements implements NameNotes {
     const existing = this.find(name);
     if (name !== "") this.#registry.statistics.clientParseCount++;
     if (name === "") {
-      const outcome = this.#unnamed.parse(server, body.toString("latin1"));
+      const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
     } else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);

@@ -14,22 +14,22 @@ export class UnnamedStatement {
   body: string | undefined;
   /** What it is by the replies that are in, and the last change of it. */
   #known: string | undefined;
-  #change: RequestOutcome | undefined;
+  #change: UncertainChange | undefined;
   /** Counts what is true whatever the replies say to changes that were sent before. */
   #settled = 0;
   readonly #onAnswered: (change: RequestOutcome) => void;
 
-  /** `onAnswered`: a Close is answered. */
+  /** `onAnswered`: an uncertain change is answered. */
   constructor(onAnswered: (change: RequestOutcome) => void) {
     this.#onAnswered = onAnswered;
   }
 
   /**
-   * The client's Close, if it is not answered yet: until then nobody knows whether there is a statement, because no server
-   * hears of it. (What a Parse has become is known to the server, to which the message that asks is sent as well.)
+   * A change that is not answered yet, if until then nobody knows what the server would say to who asks: a Close, of which no
+   * server hears; or a Parse on a server that has not what was there before, and will have neither if it skips that Parse.
    */
-  get closing(): UnnamedClose | undefined {
-    return this.#change instanceof UnnamedClose ? this.#change : undefined;
+  get uncertain(): UncertainChange | undefined {
+    return this.#change?.uncertain === true ? this.#change : undefined;
   }
 
   /** It is this from now on, whatever the server says. */
@@ -46,9 +46,10 @@ export class UnnamedStatement {
   }
 
   /** The client's Parse is being sent. */
-  parse(server: Server, body: string): RequestOutcome {
+  parse(server: Server, body: string, batch: number): RequestOutcome {
+    const uncertain = server.unnamed !== this.body;
     server.unnamed = body;
-    return this.#changing(body, new UnnamedParse(this, server, body));
+    return this.#changing(body, new UnnamedParse(this, server, body, { batch, uncertain }));
   }
 
   /** The client's Close; no server hears of it. */
@@ -62,10 +63,10 @@ export class UnnamedStatement {
     return change;
   }
 
-  /** The reply to the Close is in, or it was skipped. */
-  closed(change: UnnamedClose): void {
+  /** The reply to it is in, or it was skipped. */
+  answered(change: UncertainChange): void {
     if (this.#change === change) this.#change = undefined;
-    this.#onAnswered(change);
+    if (change.uncertain) this.#onAnswered(change);
   }
 
   /** A change was carried out, or has dropped the old statement although it was refused; `settled`: as it was when it was sent. */
@@ -93,11 +94,17 @@ export class UnnamedStatement {
   }
 }
 
-/** The client's Close of the unnamed statement, of which the server never hears. */
-class UnnamedClose implements RequestOutcome {
-  readonly errorReply: undefined;
+interface UncertainChange extends RequestOutcome {
   /** The number of the client's batch. */
   readonly batch: number;
+  readonly uncertain: boolean;
+}
+
+/** The client's Close of the unnamed statement, of which the server never hears. */
+class UnnamedClose implements UncertainChange {
+  readonly errorReply: undefined;
+  readonly batch: number;
+  readonly uncertain = true;
   readonly #statement: UnnamedStatement;
   readonly #settled: number;
 
@@ -109,25 +116,34 @@ class UnnamedClose implements RequestOutcome {
 
   onDone(): void {
     this.#statement.commit(undefined, this.#settled);
-    this.#statement.closed(this);
+    this.#statement.answered(this);
   }
 
   onFailed(refused: boolean): void {
     if (refused) this.#statement.commit(undefined, this.#settled);
     this.#statement.drop(this);
-    this.#statement.closed(this);
+    this.#statement.answered(this);
   }
 }
 
 /** The client's Parse of the unnamed statement. */
-class UnnamedParse implements RequestOutcome {
+class UnnamedParse implements UncertainChange {
   readonly errorReply: undefined;
+  readonly batch: number;
+  readonly uncertain: boolean;
   readonly #statement: UnnamedStatement;
   readonly #server: Server;
   readonly #text: string;
   readonly #settled: number;
 
-  constructor(statement: UnnamedStatement, server: Server, text: string) {
+  constructor(
+    statement: UnnamedStatement,
+    server: Server,
+    text: string,
+    { batch, uncertain }: { batch: number; uncertain: boolean },
+  ) {
+    this.batch = batch;
+    this.uncertain = uncertain;
     this.#statement = statement;
     this.#settled = statement.settled;
     this.#server = server;
@@ -136,6 +152,7 @@ class UnnamedParse implements RequestOutcome {
 
   onDone(): void {
     this.#statement.commit(this.#text, this.#settled);
+    this.#statement.answered(this);
   }
 
   onFailed(refused: boolean): void {
@@ -143,6 +160,7 @@ class UnnamedParse implements RequestOutcome {
     // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
     if (refused) this.#statement.commit(undefined, this.#settled);
     this.#statement.drop(this);
+    this.#statement.answered(this);
   }
 }
 

@@ -165,7 +165,7 @@ export class AutoSession {
     if (bySql) this.#see(this.#texts.unknown(), server);
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL, and then it is too late.
-    if (this.#hasNamedPrepared && type !== Frontend.query && server?.replies.betweenUnits === true) {
+    if (this.#hasNamedPrepared && mayBeginBatch(type) && server?.replies.betweenUnits === true) {
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
@@ -352,6 +352,7 @@ export class AutoSession {
 
   /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
   onDiscarded(tag: string): void {
+    this.#sequences.onDiscarded();
     this.#holdings.onDiscarded(tag);
   }
 
@@ -422,4 +423,9 @@ export class AutoSession {
     this.#home.leave();
     this.signals.settle(true);
   }
+}
+
+/** Not what belongs to a COPY that the server has not begun yet. */
+function mayBeginBatch(type: number): boolean {
+  return type === Frontend.parse || type === Frontend.bind;
 }

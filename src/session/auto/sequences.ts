@@ -43,6 +43,9 @@ export class SequenceUse {
   /** Units with sequences, for as long as the client has not asked. */
   #unasked = 0;
   #hasAsked = false;
+  /** Since the server was last asked for nothing: the client has used sequences, and has discarded what it knew of them. */
+  #used = false;
+  #discarded = false;
   /** Errors that the server had sent when the client asked; undefined: no question is on its way. */
   #errorsBefore: number | undefined;
 
@@ -96,6 +99,7 @@ export class SequenceUse {
       if (!this.#hasAsked) this.#unasked++;
       server.sequencesOf = this.#clientId;
       this.#server = server;
+      this.#used = true;
     }
     if (this.#owns(server)) {
       this.#usedAtMs = nowMs;
@@ -109,12 +113,24 @@ export class SequenceUse {
     return this.#hasAsked || this.#unasked < unaskedMax;
   }
 
+  /** DISCARD SEQUENCES or DISCARD ALL of the client's was carried out. */
+  onDiscarded(): void {
+    this.#discarded = true;
+  }
+
   /** Nothing is owed any more. `wanted`: somebody waits for a server. */
   hold(server: Server, wanted: boolean, now: () => number): Hold {
     if (this.#errorsBefore !== undefined) {
       this.#hasAsked ||= this.#errorsBefore === server.replies.errorCount;
       this.#errorsBefore = undefined;
     }
+    // Which of the two came last is not known.
+    if (this.#discarded && !this.#used) {
+      server.sequencesOf = undefined;
+      server.sequencesMixed = false;
+    }
+    this.#used = false;
+    this.#discarded = false;
     if (!this.#owns(server) || !this.#mayAsk) return Hold.none;
     if (this.#hasAsked) return !wanted || now() - this.#usedAtMs < holdMsMax ? Hold.reserved : Hold.none;
     return !wanted && now() - this.#usedAtMs < holdMsMax ? Hold.loose : Hold.none;
