@@ -4,3 +4,4 @@ export type { Logger } from "./base/log.ts";
 export { configFromUpstream, loadConfig, parseConfig } from "./config/load.ts";
 export type { Config } from "./config/schema.ts";
 export { Pooler, type PoolerOptions, type ShutdownMode } from "./server/app.ts";
+export type { NodeEvent, NodeEventListener, NodePlace } from "./server/node-events.ts";

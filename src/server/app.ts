@@ -203,7 +203,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     this.#credentials.replace(files.secrets);
     this.admission = new Admission(admissionLimitsOf(config), seat?.sessions);
     this.pools = new Pools(this.#config, this.#credentials, this.clock, this.logger, seat);
-    this.nodes = new Nodes(this, this.#credentials);
+    this.nodes = new Nodes(this, this.#credentials, options.onNodeEvent);
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);

@@ -24,11 +24,12 @@ import {
 import { type Config, watchesNodes } from "../config/schema.ts";
 import { isNoPrimary, noNode, noPrimary, primaryChanged } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
+import { type NodeEventListener, NodeEvents, type NodeEventsOwner } from "./node-events.ts";
 import { NodeProbe } from "./node-probe.ts";
 import { probeOptionsOf } from "./pool-config.ts";
 import type { Pools } from "./pools.ts";
 
-export interface NodesOwner {
+export interface NodesOwner extends NodeEventsOwner {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly config: Config;
@@ -61,6 +62,7 @@ const warmupPeriods = 2;
 export class Nodes {
   readonly #owner: NodesOwner;
   readonly #credentials: Credentials;
+  readonly #events: NodeEvents;
   readonly #watched = new Map<string, Watched>();
   #cluster: Cluster | undefined;
   #memory: ClusterMemory | undefined;
@@ -73,8 +75,9 @@ export class Nodes {
   #managed = false;
   #closed = false;
 
-  constructor(owner: NodesOwner, credentials: Credentials) {
+  constructor(owner: NodesOwner, credentials: Credentials, onNodeEvent: NodeEventListener | undefined) {
     this.#owner = owner;
+    this.#events = new NodeEvents(owner, onNodeEvent, () => this.suspect());
     this.#credentials = credentials;
     owner.pools.onTrouble = () => this.suspect();
   }
@@ -209,6 +212,7 @@ export class Nodes {
   async close(): Promise<void> {
     this.#closed = true;
     for (const name of [...this.#watched.keys()]) this.#forget(name);
+    await this.#events.close();
     await this.#writing;
   }
 
@@ -257,6 +261,7 @@ export class Nodes {
     this.#log(before?.nodes ?? [], snapshot.nodes);
     if (!sameUse(before?.nodes, snapshot.nodes)) this.#owner.pools.judgeReaders(snapshot.nodes);
     this.#tell();
+    this.#events.follow(before, snapshot, this.#switching);
     this.#save();
     this.#schedule();
     this.#owner.consoles.lookAgain();

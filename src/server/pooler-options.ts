@@ -4,6 +4,7 @@ import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/schema.ts";
 import type { LookUp } from "./discovery/addresses.ts";
 import type { InheritedSocket } from "./inherited.ts";
+import type { NodeEventListener } from "./node-events.ts";
 import type { Seat } from "./workers/seat.ts";
 
 export interface PoolerOptions {
@@ -24,6 +25,8 @@ export interface PoolerOptions {
   readonly sockets?: readonly InheritedSocket[];
   /** How `discovery = "dns"` finds the addresses of a name; by default the system does. */
   readonly lookUp?: LookUp;
+  /** Called when the primary is lost or found and when a node changes its state; the next call waits for what it returns. */
+  readonly onNodeEvent?: NodeEventListener;
   /** Of a process that is one of several workers. */
   readonly seat?: Seat;
 }

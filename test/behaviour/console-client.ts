@@ -5,11 +5,13 @@ import { waitUntil } from "../kit/wait.ts";
 import { type Client, Pooled, type PooledOptions } from "./pooled.ts";
 
 /** A pooler with one administrator, `postgres`, and one who may look, `watcher`. */
-export function startPooled(lab: Lab, options: PooledOptions = {}): Promise<Pooled> {
-  return Pooled.start(lab, {
-    ...options,
-    settings: { admin_users: ["postgres"], stats_users: ["watcher"], ...options.settings },
-  });
+export function startPooled(
+  lab: Lab,
+  options: PooledOptions = {},
+  own: Parameters<typeof Pooled.start>[2] = {},
+): Promise<Pooled> {
+  const settings = { admin_users: ["postgres"], stats_users: ["watcher"], ...options.settings };
+  return Pooled.start(lab, { ...options, settings }, own);
 }
 
 export function openConsole(pooled: Pooled, user = "postgres", database = "pgbouncer"): Promise<Client> {

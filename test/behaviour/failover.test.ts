@@ -2,6 +2,7 @@
  * The primary is lost, and another node becomes it: who hears of it, that nothing acknowledged is lost, and that the
  * old primary is left alone when it returns. Who answered is asked of PostgreSQL itself.
  */
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Finding } from "../../src/check/finding.ts";
@@ -9,6 +10,7 @@ import { checkServers } from "../../src/check/servers.ts";
 import { checkConfig } from "../../src/config/load.ts";
 import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { Credentials } from "../../src/server/credentials.ts";
+import type { NodeEvent } from "../../src/server/node-events.ts";
 import { protocolVersion30 } from "../../src/wire/constants.ts";
 import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
@@ -306,5 +308,52 @@ describe("several nodes", () => {
     );
     expect(await console.run(`unfence ${old.name}`)).toMatchObject({ error: undefined });
     await waitUntil(async () => (await stateOf(console, old.name)) === "up", "the old primary is a standby");
+  });
+
+  test("failover_command and a function are told that the primary is lost, the function promotes, and both are told who it is now", async () => {
+    const { lab } = place;
+    await using folder = await tempFolder();
+    const written = path.join(folder.path, "events");
+    const names = "PGSLUICE_EVENT PGSLUICE_NODE PGSLUICE_NODE_PORT PGSLUICE_OLD_PRIMARY PGSLUICE_STATE";
+    const line = `process.env.${names.split(" ").join("+' '+process.env.")}`;
+    const script = `require("fs").appendFileSync(process.argv[1], ${line} + "\\n")`;
+    const settings = { failover_command: [process.execPath, "-e", script, written], failover_timeout: 30 };
+    const old = lab.primary;
+    let promoted: LabNode | undefined;
+    const events: NodeEvent[] = [];
+    const onNodeEvent = async (event: NodeEvent): Promise<void> => {
+      events.push(event);
+      if (event.kind === "primary_lost") promoted = await promoteBest(lab, old);
+    };
+    await using pooled = await startPooled(lab, watched(lab, { settings }), { onNodeEvent });
+    using client = await pooled.connect();
+    expect(await portOf(client)).toBe(old.port);
+    using console = await openConsole(pooled);
+    for (const { name } of lab.standbys) {
+      await waitUntil(async () => (await stateOf(console, name)) === "up", `${name} is up`);
+    }
+    await old.kill();
+    await waitUntil(
+      () => events.some(({ kind }) => kind === "primary_found"),
+      "the function has promoted",
+      20_000,
+    );
+    expect(await portOf(client)).toBe(promoted?.port);
+    const placeOf = ({ name, host, port }: LabNode): object => ({ name, host, port });
+    expect(events.find(({ kind }) => kind === "primary_lost")).toMatchObject({
+      ...{ oldPrimary: placeOf(old), candidate: { host: "127.0.0.1" } },
+      reason: `node "${old.name}", the primary, is not reached`,
+    });
+    expect(events.find(({ kind }) => kind === "primary_found")).toEqual({
+      kind: "primary_found",
+      primary: placeOf(promoted as LabNode),
+      oldPrimary: placeOf(old),
+    });
+    const lines = async (): Promise<string> => readFile(written, "utf8").catch(() => "");
+    await waitUntil(async () => (await lines()).includes("primary_found"), "the command has run");
+    const text = await lines();
+    expect(text).toContain(`node_state ${old.name} ${old.port} undefined down\n`);
+    expect(text).toMatch(new RegExp(`^primary_lost node\\d \\d+ ${old.name} undefined$`, "m"));
+    expect(text).toContain(`primary_found ${promoted?.name} ${promoted?.port} ${old.name} undefined\n`);
   });
 });

@@ -209,14 +209,17 @@ const streaming: ParameterTable = {
 const notProbed =
   'Give the nodes `role = "auto"` and set `health_check_user`: they are watched then, and the primary is followed (docs/clusters.md). Nobody is promoted by itself.';
 
+const hooks =
+  "`failover_command` of [pgsluice] is a program with arguments, and has the event in its environment instead of `%` signs: write it anew (docs/clusters.md).";
+
 const failover: ParameterTable = {
   health_check_period: missing("0", notProbed),
   ...partsOf("health_check_period", "health_check_timeout", "health_check_user", "health_check_password"),
   ...partsOf("health_check_period", "health_check_database", "health_check_max_retries"),
   ...partsOf("health_check_period", "health_check_retry_delay", "health_check_test"),
   connect_timeout: converted("`server_connect_timeout`"),
-  failover_command: missing("", notProbed),
-  failback_command: missing("", notProbed),
+  failover_command: missing("", hooks),
+  failback_command: missing("", hooks),
   failover_on_backend_error: inert("on", "A server that fails is tried again after `server_login_retry`."),
   failover_on_backend_shutdown: missing("off", notProbed),
   detach_false_primary: missing("off", notProbed),

@@ -123,6 +123,19 @@ export const nodes = {
     reloadable: true,
     doc: "The same by time: how long ago the primary was where the standby is, by the clock of the pooler.",
   },
+  failover_command: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "A program that is run when the primary is lost or found and when a node changes its state, and its arguments; not a shell's command line. What it is about stands in its environment, see [clusters](clusters.md#hooks). It may promote a standby. Several run one after the other. Of several workers one runs it.",
+  },
+  failover_command_timeout: {
+    type: "seconds",
+    default: 60,
+    minimum: 0.05,
+    reloadable: true,
+    doc: "How long `failover_command` may take; then it is ended with all that it has started.",
+  },
   cluster_state_file: {
     type: "text",
     default: "",
