@@ -99,7 +99,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
     const { unit } = this.#parts.gathering;
     const turn = ++this.#turn;
     return auto.listening.gate(unit !== undefined && auto.reads(unit), () => {
-      if (this.#waiting && turn === this.#turn) this.#guarded(() => this.#start());
+      if (this.#waiting && turn === this.#turn) this.guarded(() => this.#start());
     });
   }
 
@@ -177,11 +177,11 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
 
   onLeased(server: Server): void {
     assert(this.#waiting, "only a waiting client is given a server");
-    this.#guarded(() => this.#take(server));
+    this.guarded(() => this.#take(server));
   }
 
   /** A mistake that is made for the client is not the fault of whoever calls: it must not reach the code that reads from a server. */
-  #guarded(act: () => void): void {
+  guarded(act: () => void): void {
     try {
       act();
     } catch (error) {
@@ -219,13 +219,13 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
   }
 
   readElsewhere(pool: Pool): void {
-    this.#guarded(() => {
+    this.guarded(() => {
       if (!this.#readOnStandby(pool)) this.#lease();
     });
   }
 
   readOnPrimary(): void {
-    this.#guarded(() => this.#lease());
+    this.guarded(() => this.#lease());
   }
 
   /** The client kept nothing on that server: it is told, and goes on. */
@@ -245,7 +245,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
       this.onLeased(server);
       return;
     }
-    this.#guarded(() => this.#lease());
+    this.guarded(() => this.#lease());
   }
 
   onMistake(error: unknown): void {
@@ -279,7 +279,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
       this.#pool.release(server, false);
       throw entryFailed();
     }
-    listening.enter(server, (entered) => this.#guarded(() => this.#onEntered(server, entered)));
+    listening.enter(server, (entered) => this.guarded(() => this.#onEntered(server, entered)));
   }
 
   #onEntered(server: Server, entered: boolean): void {

@@ -46,6 +46,8 @@ export interface ReadingClient {
   /** The server is gone after a part of the reply; `torn`: in the middle of a message. */
   onReadLost(failure: Failure, torn: boolean): void;
   onLongWait(): void;
+  /** Does what is the client's own business, and no fault of who calls. */
+  guarded(act: () => void): void;
 }
 
 export class StandbyRead implements Waiter, ServerOwner {
@@ -98,7 +100,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#answered = false;
     this.#held = [];
     const server = pool.lease(this);
-    if (server !== undefined) this.onLeased(server);
+    if (server !== undefined) this.#take(server);
     else if (this.active) this.#parts.activity.waitStartMs = this.#parts.clock.now();
   }
 
@@ -132,6 +134,10 @@ export class StandbyRead implements Waiter, ServerOwner {
   // ---- from the pool ----
 
   onLeased(server: Server): void {
+    this.#client.guarded(() => this.#take(server));
+  }
+
+  #take(server: Server): void {
     assert(server.owner === undefined, "a server has one owner at a time");
     this.#server = server;
     server.owner = this;
