@@ -5,6 +5,7 @@
 import type { Server } from "./server.ts";
 
 export interface LooseHolder {
+  readonly server: Server | undefined;
   /** Gives its server back, if it is at rest and may be given back now. */
   giveBack(): void;
 }
@@ -18,7 +19,7 @@ interface Owner {
 }
 
 export class LooseHolders {
-  /** Servers that are used for a moment by the pooler itself: it is not worth the while to ask for another. */
+  /** Servers that are used for a moment by the pooler itself, and come back then. */
   returning = 0;
   /** Whoever has used its server longest ago comes first. */
   readonly #holders = new Set<LooseHolder>();
@@ -40,17 +41,19 @@ export class LooseHolders {
 
   /** Who holds this server and can do without should give it back. */
   wants(server: Server): boolean {
-    return this.#wantsAny || server.closeReason !== undefined || this.#owner.isAwaited(server);
+    return this.#owner.inNeed || server.closeReason !== undefined || this.#owner.isAwaited(server);
   }
 
-  get #wantsAny(): boolean {
-    return this.returning === 0 && this.#owner.inNeed;
+  /** A server that may be given back as soon as it is awaited. */
+  get serverAtRest(): Server | undefined {
+    for (const { server } of this.#holders) if (server?.clean === true) return server;
+    return undefined;
   }
 
   /** Who does not give back stands behind all others again. */
   askWhileWanted(): void {
     for (const holder of [...this.#holders]) {
-      if (!this.#wantsAny) return;
+      if (!this.#owner.inNeed) return;
       holder.giveBack();
     }
   }

@@ -116,7 +116,8 @@ export class Pool implements BudgetMember {
   }
 
   get coming(): number {
-    return this.#opening.begun + this.#servers.ownQueryCount + this.#offers.size;
+    const { returning } = this.looseHolders;
+    return this.#opening.begun + this.#servers.ownQueryCount + this.#offers.size + returning;
   }
 
   get idleSinceMs(): number | undefined {

@@ -209,6 +209,20 @@ describe("sequences", () => {
     await primary.query("drop function asked()");
   });
 
+  test("the catalogs are read on a server that is held, and no other is opened for it", async () => {
+    await using roomy = await startPooled(place.lab, {
+      settings: { pool_mode: "auto", default_pool_size: 5, admin_users: ["postgres"] },
+    });
+    using console = await openConsole(roomy);
+    const states = async (): Promise<unknown[]> =>
+      (await table(console, "show servers")).filter(({ type }) => type === "S").map(({ state }) => state);
+    using client = await roomy.connect();
+    // Nobody knows yet what it does.
+    await runAll(client, "select count(*) from kept");
+    await waitUntil(async () => (await states()).join() === "idle", "the server is held no more");
+    expect(roomy.opened).toBe(1);
+  });
+
   test("what one client asks reserves no server for another", async () => {
     const asking = await pooled.connect();
     await runAll(asking, "insert into kept (a) values (1)", "select lastval()");

@@ -87,7 +87,7 @@ export class AutoSession {
     this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
-    this.#sequences = new SequenceUse(client.id);
+    this.#sequences = new SequenceUse(client.id, database);
     this.#home = new Home(client, database);
     this.signals = new Signals(this.#home, database.pids, statements);
   }
@@ -194,7 +194,8 @@ export class AutoSession {
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
-    if (this.#sequences.see(knowledge) && server !== undefined) this.#claimSequences(server, this.#output);
+    const concerns = this.#sequences.see(knowledge, this.#texts);
+    if (concerns && server !== undefined) this.#claimSequences(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
     this.signals.due ||= knowledge.signals;
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());

@@ -36,6 +36,8 @@ const retryPauseMs = 5000;
 
 /** For so long the catalogs wait for a server that is idle. */
 const idleWaitMs = 200;
+/** Who needs a server waits so long for the one on which the catalogs are read before another is opened. */
+const momentMs = 200;
 
 /** Queries that do nothing, one after the other. */
 const probes = 3;
@@ -63,6 +65,8 @@ export class Classification implements Waiter, ServerOwner {
   #staleSinceMs: number | undefined;
   #notBeforeMs = 0;
   #loadedAtMs = 0;
+  #leasedAtMs = 0;
+  #returning = false;
   #rows: Buffer[] = [];
   #failed = false;
 
@@ -83,6 +87,11 @@ export class Classification implements Waiter, ServerOwner {
     this.#onCustomName = onCustomName;
   }
 
+  /** The catalogs have been read, and nothing has passed since that may have changed them. */
+  get known(): boolean {
+    return this.#catalog !== Catalog.unknown;
+  }
+
   /** The class of `buffer[start, end)`. Never throws. */
   classify(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): StatementClass {
     const classifier = this.#classifier();
@@ -100,25 +109,36 @@ export class Classification implements Waiter, ServerOwner {
 
   /** Everything that time asks for. */
   tick(): void {
-    if (this.#catalog !== Catalog.unknown && this.#clock.now() - this.#loadedAtMs >= catalogAgeMsMax) {
+    if (this.known && this.#clock.now() - this.#loadedAtMs >= catalogAgeMsMax) {
       // Only for those who use it: nobody waits for it.
       this.#stale = this.#pool.clients > 0;
     }
+    if (this.#clock.now() - this.#leasedAtMs >= momentMs) this.#setReturning(false);
     this.load();
   }
 
+  /** The server that is used here will be free in a moment. */
+  #setReturning(returning: boolean): void {
+    if (returning === this.#returning) return;
+    this.#returning = returning;
+    this.#pool.looseHolders.returning += returning ? 1 : -1;
+  }
+
   /**
-   * Reads the catalogs, if that is due and somebody needs them: when a server has nothing else to do, or, once that has
-   * not come about for a while, when it is its turn.
+   * Reads the catalogs, if that is due and somebody needs them: when a server has nothing else to do but to be held, or,
+   * once that has not come about for a while, when it is its turn.
    */
   load(): void {
     if (!this.#stale || this.#loading || this.#pool.clients === 0) return;
     const nowMs = this.#clock.now();
     if (nowMs < this.#notBeforeMs) return;
     this.#staleSinceMs ??= nowMs;
-    if (!hasIdle(this.#pool) && (this.#pool.size === 0 || nowMs - this.#staleSinceMs < idleWaitMs)) return;
+    const idle = hasIdle(this.#pool);
+    const held = idle ? undefined : this.#pool.looseHolders.serverAtRest;
+    const patient = this.#pool.size > 0 && nowMs - this.#staleSinceMs >= idleWaitMs;
+    if (!idle && held === undefined && !patient) return;
     this.#loading = true;
-    const server = this.#pool.lease(this);
+    const server = this.#pool.lease(this, held, held !== undefined);
     if (server !== undefined) this.onLeased(server);
   }
 
@@ -130,7 +150,8 @@ export class Classification implements Waiter, ServerOwner {
     this.#failed = false;
     this.#rows = [];
     server.owner = this;
-    this.#pool.looseHolders.returning++;
+    this.#leasedAtMs = this.#clock.now();
+    this.#setReturning(true);
     const { tracked } = server.parameters;
     const own = ParameterVector.of(server.connection.parameters);
     for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
@@ -182,11 +203,13 @@ export class Classification implements Waiter, ServerOwner {
       return;
     }
     this.#server = undefined;
-    this.#pool.looseHolders.returning--;
+    this.#setReturning(false);
     this.#end(this.#failed ? retryPauseMs : reloadPauseMs);
     server.owner = undefined;
     server.readsCatalogs = false;
     this.#pool.release(server, false);
+    // Those who hold a server because nothing was known may give it back now.
+    if (this.known) this.#pool.looseHolders.askAll();
   }
 
   /** Returns whether there is more to ask. */
@@ -254,7 +277,7 @@ export class Classification implements Waiter, ServerOwner {
 
   onServerLost(): void {
     this.#server = undefined;
-    this.#pool.looseHolders.returning--;
+    this.#setReturning(false);
     this.#stale = true;
     this.#end(retryPauseMs);
   }

@@ -24,6 +24,7 @@ export class ClientTexts {
   #buffer = nothing;
   #start = 0;
   #end = 0;
+  #whole = false;
 
   constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
     this.#parameters = parameters;
@@ -34,6 +35,12 @@ export class ClientTexts {
   /** No more than `bytesMax` of the text of the statement that was read last. */
   text(bytesMax: number): string {
     return this.#buffer.toString("utf8", this.#start, Math.min(this.#end, this.#start + bytesMax));
+  }
+
+  /** All of it, if that is there and read in the usual way. */
+  get whole(): Buffer | undefined {
+    if (!this.#whole || this.#lexical() !== undefined) return undefined;
+    return this.#buffer.subarray(this.#start, this.#end);
   }
 
   /** The bytes of the text are not held on to. */
@@ -70,6 +77,7 @@ export class ClientTexts {
     this.#buffer = buffer;
     this.#start = start;
     this.#end = end;
+    this.#whole = known;
     return known ? this.#database.ofText(buffer, start, end, this.#lexical()) : unknownStatement;
   }
 
@@ -88,6 +96,7 @@ export class ClientTexts {
     this.#buffer = statement.body;
     this.#start = 0;
     this.#end = statement.body.indexOf(0);
+    this.#whole = true;
     return this.#database.ofStatement(statement, this.#lexical());
   }
 

@@ -12,6 +12,7 @@ import type { Server } from "../../pool/server.ts";
 import type { Classifier, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
+import type { Informed } from "./doubts.ts";
 import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
@@ -34,7 +35,7 @@ export interface ReservationCount {
   total: number;
 }
 
-export class AutoDatabase {
+export class AutoDatabase implements Informed {
   readonly pool: Pool;
   /** What all clients of the pooler have written. */
   readonly written: WriteFloor;
@@ -110,6 +111,14 @@ export class AutoDatabase {
   preparesOne(text: string): boolean {
     const { effects, multiStatement } = this.classification.classify(Buffer.from(text), 0, text.length);
     return effects[0]?.kind === "prepare" && !multiStatement;
+  }
+
+  get catalogsKnown(): boolean {
+    return this.classification.known;
+  }
+
+  usesSequence(text: Buffer): boolean {
+    return this.ofText(text, 0, text.length).usesSequence;
   }
 
   /** The class of a shared statement is kept with it. */

@@ -15,6 +15,7 @@ import { Handling, Request, type RequestOutcome, unheard } from "../../pool/repl
 import type { Server } from "../../pool/server.ts";
 import { encodeClose, encodeFrontend, encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
+import { Doubts, type Informed } from "./doubts.ts";
 import type { Knowledge } from "./knowledge.ts";
 
 /** How long a server is held after the last use. */
@@ -37,6 +38,8 @@ export class SequenceUse {
   #uses = false;
   #asks = false;
   #mayAskUnseen = false;
+  /** What it has used since it last held nothing was a sequence, as far as is known. */
+  #mayHold = false;
   /** Where the client has last used a sequence. */
   #server: Server | undefined;
   #usedAtMs = 0;
@@ -49,8 +52,12 @@ export class SequenceUse {
   /** Errors that the server had sent when the client asked; undefined: no question is on its way. */
   #errorsBefore: number | undefined;
 
-  constructor(clientId: number) {
+  /** Of uses since the client's last hold has ended. */
+  readonly #doubts: Doubts;
+
+  constructor(clientId: number, database: Informed) {
     this.#clientId = clientId;
+    this.#doubts = new Doubts(database);
   }
 
   /** A unit is gathered: what was seen and never sent does not count. */
@@ -60,9 +67,10 @@ export class SequenceUse {
     this.#mayAskUnseen = false;
   }
 
-  /** A statement is on its way. Returns whether it has to do with sequences. */
-  see(knowledge: Knowledge): boolean {
+  /** A statement is on its way; `whole` is its text, if it can be kept. Returns whether it has to do with sequences. */
+  see(knowledge: Knowledge, text: { readonly whole: Buffer | undefined }): boolean {
     const { usesSequence, asksSequence, opaque, copiesIn } = knowledge;
+    if (usesSequence) this.#doubts.add(text.whole);
     this.#uses ||= usesSequence;
     this.#asks ||= asksSequence;
     // While a server reads COPY data nothing can be put before a question.
@@ -96,10 +104,11 @@ export class SequenceUse {
     if (discards) server.sequencesOf = undefined;
     server.sequencesMixed = !discards && (foreign || server.sequencesMixed);
     if (this.#uses) {
-      if (!this.#hasAsked) this.#unasked++;
+      if (!this.#hasAsked && this.#doubts.certain) this.#unasked++;
       server.sequencesOf = this.#clientId;
       this.#server = server;
       this.#used = true;
+      this.#mayHold = true;
     }
     if (this.#owns(server)) {
       this.#usedAtMs = nowMs;
@@ -131,7 +140,14 @@ export class SequenceUse {
     }
     this.#used = false;
     this.#discarded = false;
-    if (!this.#owns(server) || !this.#mayAsk) return Hold.none;
+    const hold = this.#hold(server, wanted, now);
+    if (hold === Hold.none) this.#doubts.forget();
+    return hold;
+  }
+
+  #hold(server: Server, wanted: boolean, now: () => number): Hold {
+    if (this.#doubts.dispel()) this.#mayHold = false;
+    if (!this.#mayHold || !this.#owns(server) || !this.#mayAsk) return Hold.none;
     if (this.#hasAsked) return !wanted || now() - this.#usedAtMs < holdMsMax ? Hold.reserved : Hold.none;
     return !wanted && now() - this.#usedAtMs < holdMsMax ? Hold.loose : Hold.none;
   }

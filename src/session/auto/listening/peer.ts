@@ -27,6 +27,11 @@ export class ListeningPeer implements LooseHolder {
     return this.#client.cancelKey?.pid ?? 0;
   }
 
+  /** The server that it has. */
+  get server(): Server | undefined {
+    return this.#client.server;
+  }
+
   /** No reply is under way to it. */
   get quiet(): boolean {
     return this.#client.server === undefined;
