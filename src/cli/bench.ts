@@ -29,6 +29,8 @@ interface BenchFlags {
   readonly seconds: number;
   readonly rounds: number;
   readonly poolSize: number;
+  readonly workers: number;
+  readonly multiplex: "on" | "off";
   readonly delay: number;
   readonly scale: number;
   readonly driver?: DriverName;
@@ -71,6 +73,12 @@ export function registerBench(program: Command): void {
     .option("--seconds <number>", "length of one run", numberFlag, defaults.seconds)
     .option("--rounds <number>", "runs of each peer, interleaved", numberFlag, defaults.rounds)
     .option("--pool-size <number>", "server connections per pool", numberFlag, defaults.poolSize)
+    .option("--workers <number>", "processes of pgsluice", numberFlag, defaults.workers)
+    .addOption(
+      new Option("--multiplex <state>", "whether reads share servers in auto mode")
+        .choices(["on", "off"])
+        .default("on"),
+    )
     .option("--delay <milliseconds>", "make the network to PostgreSQL late", numberFlag, defaults.delay)
     .option("--scale <number>", "size of the tables, as pgbench's scale", numberFlag, defaults.scale)
     .addOption(
@@ -93,8 +101,18 @@ const otherPeers = peerNames.filter((name) => name !== "pgsluice");
 
 async function bench(flags: BenchFlags, version: string): Promise<void> {
   const table = new Table(flags.json === undefined);
-  const { scenario: scenarios, clients, driver, upstream, results: folder, json, ...others } = flags;
-  const report = await runBench({ ...others, scenarios, clients, driver, upstream }, version, {
+  const {
+    scenario: scenarios,
+    multiplex,
+    clients,
+    driver,
+    upstream,
+    results: folder,
+    json,
+    ...others
+  } = flags;
+  const options = { ...others, scenarios, multiplex: multiplex === "on", clients, driver, upstream };
+  const report = await runBench(options, version, {
     onProgress: (text) => process.stderr.write(`${text}\n`),
     onWarning: (text) => process.stderr.write(`warning: ${text}\n`),
     onScenario: (result) => table.print(result),

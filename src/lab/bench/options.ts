@@ -41,6 +41,10 @@ export interface BenchOptions {
   readonly rounds: number;
   /** Server connections per pool, the same for every pooler. */
   readonly poolSize: number;
+  /** Processes of pgsluice (its setting of that name). */
+  readonly workers: number;
+  /** Whether reads share servers in auto mode (pgsluice's setting of that name). */
+  readonly multiplex: boolean;
   /** pgbench's scale factor: 100,000 accounts each. */
   readonly scale: number;
   /** Milliseconds by which the network between the poolers and PostgreSQL is made late, in each direction. */
@@ -65,6 +69,8 @@ export const benchDefaults: BenchOptions = {
   seconds: 5,
   rounds: 3,
   poolSize: 20,
+  workers: 1,
+  multiplex: true,
   scale: 10,
   delay: 0,
   driver: undefined,
@@ -110,6 +116,7 @@ export function checkBenchOptions(options: BenchOptions): void {
   requireRange("seconds", options.seconds, 0.5, 3600);
   requireRange("rounds", options.rounds, 1, 100);
   requireRange("pool size", options.poolSize, 1, 1000);
+  requireRange("number of workers", options.workers, 1, 64);
   requireRange("scale", options.scale, 1, 1000);
   requireRange("delay", options.delay, 0, 1000);
   for (const clients of options.clients ?? []) requireRange("number of clients", clients, 1, 20_000);

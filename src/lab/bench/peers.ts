@@ -31,6 +31,9 @@ export interface PeerSettings {
   readonly user: string;
   readonly mode: BenchMode;
   readonly poolSize: number;
+  /** Of pgsluice only. */
+  readonly workers: number;
+  readonly multiplex: boolean;
   /** How many clients must be let in. */
   readonly clientsMax: number;
   /** How many of them are busy at once. */
@@ -54,6 +57,8 @@ export async function startPgsluice(settings: PeerSettings): Promise<Peer> {
     `pool_mode = "${settings.mode}"`,
     `default_pool_size = ${settings.poolSize}`,
     `max_client_conn = ${settings.clientsMax}`,
+    `workers = ${settings.workers}`,
+    `multiplex = ${settings.multiplex}`,
     'auth_type = "trust"',
     'server_tls_sslmode = "disable"',
     "log_connections = false",

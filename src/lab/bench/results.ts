@@ -39,6 +39,8 @@ export interface BenchReport {
   readonly versions: Versions;
   readonly settings: Pick<BenchOptions, "seconds" | "rounds" | "scale"> & {
     readonly poolSize: number;
+    readonly workers: number;
+    readonly multiplex: boolean;
     /** Of the network in front of PostgreSQL, in each direction. */
     readonly delayMs: number;
     readonly driver: string;
