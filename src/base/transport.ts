@@ -232,7 +232,7 @@ export class Transport implements TurnWriter {
     return this.#writeNow(chunk);
   }
 
-  /** @internal What was written in this turn goes to the kernel. */
+  /** What was written in this turn goes to the kernel now. */
   sendTurn(): void {
     const start = this.#turnStart;
     const end = this.#turnEnd;

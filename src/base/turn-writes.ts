@@ -72,13 +72,13 @@ function schedule(): void {
 
 function endTurn(): void {
   scheduled = false;
-  turns++;
   const ending = endings;
   endings = spareEndings;
   for (const one of ending) one.onTurnEnd();
   ending.length = 0;
   spareEndings = ending;
   sendTurn();
+  turns++;
 }
 
 /** Whether the arena has no room for `bytes` more. */

@@ -20,7 +20,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
-import { atTurnEnd, type TurnEnding } from "../base/turn-writes.ts";
+import { atTurnEnd, type TurnEnding, turnNumber } from "../base/turn-writes.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import { briefMsMax } from "./pace.ts";
 import type { Pool } from "./pool.ts";
@@ -52,8 +52,8 @@ export interface Candidate extends Sharer {
   onLongWait(): void;
 }
 
-/** What is ahead in a pipeline may take this long before another server is woken. */
-const joinMsMax = 0.3;
+/** What is ahead in a pipeline may take this long before another server is woken, or as long as our own turn took. */
+const joinMsMin = 0.3;
 /** Units in one pipeline. */
 const depthMax = 64;
 
@@ -93,6 +93,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   /** The end of the turn is asked for; it is at hand. */
   #turnDue = false;
   #placing = false;
+  /** The turn of which something was seen last, and when that was. */
+  #turn = -1;
+  #turnMs = 0;
+  /** What may be ahead in the pipeline that a unit of this turn joins. */
+  #joinMsMax = joinMsMin;
   readonly #queue = new Deque<Queued>();
   /** Those in the queue for which others may wait. */
   readonly #leaders = new Map<string, Candidate>();
@@ -105,7 +110,12 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     this.#pool = pool;
     this.#clock = clock;
     this.roundTrip = roundTrip;
-    this.#environment = { cancel: (server) => pool.cancel(server), nowMs: () => clock.now(), roundTrip };
+    this.#environment = {
+      cancel: (server) => pool.cancel(server),
+      nowMs: () => clock.now(),
+      turnMs: () => this.#noteTurn(),
+      roundTrip,
+    };
   }
 
   /** The database's units may share (`multiplex`). */
@@ -129,6 +139,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
    */
   submit(candidate: Candidate): boolean {
     if (!this.#pool.handsOut) return false;
+    this.#noteTurn();
     this.#arrived.push(candidate);
     this.#askForTurnEnd();
     return true;
@@ -225,6 +236,9 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   onTurnEnd(): void {
     this.#turnDue = false;
     this.#placing = true;
+    // Replies that come before our next turn wait for it anyway.
+    const spentMs = this.#turn === turnNumber() ? this.#clock.now() - this.#turnMs : 0;
+    this.#joinMsMax = Math.min(briefMsMax, Math.max(joinMsMin, spentMs));
     for (const shared of this.#shared) {
       if (this.#queue.length === 0) break;
       if (!shared.draining) this.#feed(shared);
@@ -236,7 +250,22 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     }
     this.#arrived.length = 0;
     this.#placing = false;
+    // Before the replies to clients: servers work while those are written.
+    for (const shared of this.#shared) shared.server.transport.sendTurn();
     for (const shared of [...this.#shared]) if (shared.depth === 0) this.#giveBack(shared);
+  }
+
+  /**
+   * When the turn began, as far as is seen here. How long a server took is told by that, not by when its replies are
+   * come to: else a turn with much to do would make every statement look slow, and more servers be woken for it.
+   */
+  #noteTurn(): number {
+    const turn = turnNumber();
+    if (turn !== this.#turn) {
+      this.#turn = turn;
+      this.#turnMs = this.#clock.now();
+    }
+    return this.#turnMs;
   }
 
   #askForTurnEnd(): void {
@@ -250,7 +279,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     if (!this.#pool.handsOut) return false;
     if (this.#queue.length > 0) return this.#enqueue(candidate);
     const nowMs = this.#clock.now();
-    const near = this.#find(candidate, joinMsMax, nowMs);
+    const near = this.#find(candidate, this.#joinMsMax, nowMs);
     if (near !== undefined) {
       this.#send(near, candidate);
       return true;

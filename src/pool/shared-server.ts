@@ -72,6 +72,8 @@ const turnsToAnswer = 4;
 export interface SharedServerEnvironment {
   readonly cancel: (server: Server) => Promise<void>;
   readonly nowMs: () => number;
+  /** When this turn of the event loop began: what is read in it had come by then. */
+  readonly turnMs: () => number;
   readonly roundTrip: RoundTrip;
 }
 
@@ -87,6 +89,7 @@ export class SharedServer implements ServerOwner {
   readonly #listener: SharedServerListener;
   readonly #cancel: (server: Server) => Promise<void>;
   readonly #nowMs: () => number;
+  readonly #turnMs: () => number;
   readonly #roundTrip: RoundTrip;
   readonly #places = new Deque<Place>();
   readonly #spare: Place[] = [];
@@ -98,6 +101,7 @@ export class SharedServer implements ServerOwner {
   /** Units whose end was seen in the chunk at hand, and since when they have been running. */
   readonly #donePaces: Pace[] = [];
   readonly #doneBytes: number[] = [];
+  #doneCount = 0;
   #doneSinceMs = 0;
   /** Gets no more units, because others need the server or it is not to be trusted. */
   draining = false;
@@ -107,6 +111,7 @@ export class SharedServer implements ServerOwner {
     this.#listener = listener;
     this.#cancel = environment.cancel;
     this.#nowMs = environment.nowMs;
+    this.#turnMs = environment.turnMs;
     this.#roundTrip = environment.roundTrip;
     server.owner = this;
     server.used = true;
@@ -218,14 +223,13 @@ export class SharedServer implements ServerOwner {
 
   /** The server's chunk is over: now it is known how many units were answered in which time. */
   onChunk(): void {
-    const count = this.#donePaces.length;
+    const count = this.#doneCount;
     if (count > 0) {
-      const nowMs = this.#nowMs();
-      const eachMs = Math.max(0, nowMs - this.#doneSinceMs) / count;
+      this.#doneCount = 0;
+      const seenMs = this.#turnMs();
+      const eachMs = Math.max(0, seenMs - this.#doneSinceMs) / count;
       for (let i = 0; i < count; i++) this.#donePaces[i]?.observe(eachMs, this.#doneBytes[i] as number);
-      this.#donePaces.length = 0;
-      this.#doneBytes.length = 0;
-      this.#begin(nowMs);
+      this.#begin(seenMs);
     }
     this.#listener.onRoom(this);
   }
@@ -304,9 +308,10 @@ export class SharedServer implements ServerOwner {
       sharer.onUnitReturned();
       return;
     }
-    if (this.#donePaces.length === 0) this.#doneSinceMs = this.#atWorkSinceMs(place);
-    this.#donePaces.push(sharer.pace);
-    this.#doneBytes.push(place.bytes);
+    if (this.#doneCount === 0) this.#doneSinceMs = this.#atWorkSinceMs(place);
+    this.#donePaces[this.#doneCount] = sharer.pace;
+    this.#doneBytes[this.#doneCount] = place.bytes;
+    this.#doneCount++;
     sharer.onUnitDone();
   }
 
