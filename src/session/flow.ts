@@ -3,6 +3,7 @@
  * in both directions, as if the client were connected to its server directly.
  */
 import type { Transport } from "../base/transport.ts";
+import { atTurnEnd, type TurnEnding, turnNumber } from "../base/turn-writes.ts";
 import { repliesPendingBytesMax, type Server } from "../pool/server.ts";
 import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { encodeFrontend } from "../wire/encode-frontend.ts";
@@ -18,23 +19,59 @@ const requestsPendingBytesMax = 256 * 1024;
  */
 const requestsMax = 16_384;
 
+/**
+ * Texts of SQL of one client that are read in one turn of the event loop: never seen before, each takes a tenth of a millisecond
+ * or two, and hundreds may come in one chunk. Others have their turn meanwhile.
+ */
+const textsPerTurnMax = 32;
+
 const flushMessage = encodeFrontend({ kind: "Flush" });
 
-export class Flow {
+/** Whose flow it is: {@link Session}. */
+interface FlowClient {
+  readonly transport: Transport;
+  /** Goes on where it has stopped, if it can. */
+  advance(): void;
+}
+
+export class Flow implements TurnEnding {
   /** The loop has stopped in front of bytes that wait for somebody to take what came before them. */
   stalled = false;
-  readonly #client: Transport;
+  readonly #client: FlowClient;
   readonly #framer: Framer;
+  /** Whether texts are read at all. */
+  readonly #readsTexts: boolean;
+  /** Those of the turn with this number. */
+  #texts = 0;
+  #turn = 0;
 
-  constructor(client: Transport, framer: Framer) {
+  constructor(client: FlowClient, framer: Framer, readsTexts: boolean) {
     this.#client = client;
     this.#framer = framer;
+    this.#readsTexts = readsTexts;
   }
 
   /** Whether the client has to stop: its server takes no more, or it takes no replies, or has asked for too much. */
   stalls(server: Server | undefined): boolean {
+    if (this.#readsTexts) this.#countText();
     this.stalled = this.#blocked(server);
     return this.stalled;
+  }
+
+  onTurnEnd(): void {
+    this.#texts = 0;
+    if (this.stalled) this.#client.advance();
+  }
+
+  /** The message at hand was a text, and has been read. */
+  #countText(): void {
+    const { type, streaming } = this.#framer;
+    if ((type !== Frontend.query && type !== Frontend.parse) || streaming) return;
+    if (this.#turn !== turnNumber()) {
+      this.#turn = turnNumber();
+      this.#texts = 0;
+    }
+    if (++this.#texts === textsPerTurnMax) atTurnEnd(this);
   }
 
   /** Whether it has stopped and need not any more. */
@@ -64,7 +101,8 @@ export class Flow {
   }
 
   #blocked(server: Server | undefined): boolean {
-    if (this.#client.pendingBytes > repliesPendingBytesMax) return true;
+    if (this.#client.transport.pendingBytes > repliesPendingBytesMax || this.#texts >= textsPerTurnMax)
+      return true;
     if (server === undefined) return false;
     return server.transport.pendingBytes > requestsPendingBytesMax || this.#asksTooMuch(server);
   }

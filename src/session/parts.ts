@@ -52,7 +52,7 @@ export function sessionParts(
   const told = { id: identity.id, names, peer, parameters, defaults, target: client };
   const auto = autoSession(told, context, pool, statements, output);
   const gathering = new Gathering(auto);
-  const flow = new Flow(transport, inbox.framer);
+  const flow = new Flow(client, inbox.framer, auto !== undefined);
   const requests = new Requests(output, statements, auto);
   if (auto !== undefined && statements !== undefined) statements.made.parsesAgain = true;
   const sender = new UnitSender({ gathering, requests, output, framer: inbox.framer, auto, statements });
