@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { SlowestFirst } from "./test/kit/slowest-first.ts";
 
 /**
  * Three projects. `unit`: sans-IO rooms, in threads, no database. `behaviour`: real PostgreSQL and real
@@ -7,6 +8,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     reporters: ["default"],
+    sequence: { sequencer: SlowestFirst },
     projects: [
       {
         test: {
