@@ -61,8 +61,8 @@ describe("hostile texts", () => {
 
   const streams: readonly (readonly [what: string, times: number, sql: (unique: string) => string])[] = [
     [
-      "10,000 small ones",
-      1000,
+      "thousands of small ones",
+      300,
       (unique) => `select 1 as c${unique}, a${unique} from (select 2 as a${unique}) t${unique}`,
     ],
     ["of a megabyte", 3, (unique) => `select '${unique.padEnd(1_000_000, "x")}'`],

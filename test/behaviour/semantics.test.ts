@@ -282,3 +282,14 @@ test("numbers of a sequence with CACHE: from the client's own server while it ho
   expect(await take(other)).toBe("11");
   expect([await take(one), await take(other), await take(one)]).toEqual(["2", "12", "3"]);
 });
+
+test("LOAD in DO: the library stays in the server, the settings that it was given do not", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("do $$ begin load 'plpgsql'; set plpgsql.extra_warnings = 'all'; end $$");
+  for (let again = 0; again < 2; again++) {
+    expect(await other.value("show plpgsql.extra_warnings")).toBe("none");
+    expect(await client.value("show plpgsql.extra_warnings")).toBe("all");
+  }
+});

@@ -128,6 +128,7 @@ const rows: readonly Row[] = [
     row: "setseed(), SET seed",
     tests: [here("setseed(), SET seed (%s)")],
   },
+  { row: "LOAD in DO or in a function", tests: [here("LOAD in DO")] },
   {
     row: "Numbers of a sequence with CACHE",
     tests: [here("numbers of a sequence with CACHE")],
