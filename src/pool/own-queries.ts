@@ -34,9 +34,11 @@ export class OwnQueries {
     );
   }
 
-  /** `server_reset_query`, in the same way. */
-  reset(server: Server, settings: PoolSettings, onAnswered: OnAnswered): void {
-    this.#run(server, "resetting", settings.resetQuery, settings.resetTimeoutMs, (_, error) =>
+  /** `server_reset_query`, in the same way; if not `all`, only the query without which its client must not part from it. */
+  reset(server: Server, settings: PoolSettings, all: boolean, onAnswered: OnAnswered): void {
+    const query = all ? settings.resetQuery : (server.partingQuery ?? "");
+    server.partingQuery = undefined;
+    this.#run(server, "resetting", query, settings.resetTimeoutMs, (_, error) =>
       onAnswered(server, error === undefined ? undefined : "server_reset_query failed"),
     );
   }

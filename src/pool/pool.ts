@@ -215,8 +215,8 @@ export class Pool implements BudgetMember {
       this.#servers.move(server, "being_canceled");
       return;
     }
-    if (!willReset) this.#offers.add(server);
-    else this.#ownQueries.reset(server, this.settings, this.#afterOwnQuery);
+    if (!willReset && server.partingQuery === undefined) this.#offers.add(server);
+    else this.#ownQueries.reset(server, this.settings, willReset, this.#afterOwnQuery);
   }
 
   /** Closes a server that must not be used again. */

@@ -143,6 +143,8 @@ export class Server implements TransportListener {
   sequencesMixed = false;
   /** In auto mode: what its session began with; undefined: not known. */
   defaults: SessionDefaults | undefined;
+  /** What has to be sent before the next client gets it, if it is not reset. */
+  partingQuery: string | undefined;
   /** It reads what auto mode has to know of the database: that takes a moment only. */
   readsCatalogs = false;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */

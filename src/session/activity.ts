@@ -19,6 +19,8 @@ export class Activity {
   waitStartMs = 0;
   /** When the last query began. */
   requestAtMs: number;
+  /** When all was answered that the client had asked. */
+  settledAtMs: number;
   readonly #statistics: Statistics;
   #xactStartMs = 0;
   /** When the client last sent something, and when its unit was first seen running; to the tick. */
@@ -29,6 +31,17 @@ export class Activity {
     this.#statistics = statistics;
     this.#heardAtMs = nowMs;
     this.requestAtMs = nowMs;
+    this.settledAtMs = nowMs;
+  }
+
+  /** Of a client that owes and is owed nothing: since when; a Sync that had nothing to end counts to the tick. */
+  get idleSinceMs(): number {
+    return Math.max(this.settledAtMs, this.#heardAtMs);
+  }
+
+  /** When the transaction began, or a statement outside one; 0: there is none. */
+  get xactStartMs(): number {
+    return this.#xactStartMs;
   }
 
   /** Something has come; `tickMs` is the time of the last tick. */
@@ -65,6 +78,7 @@ export class Activity {
   /** Everything is answered; `status` is that of the ReadyForQuery. */
   settled(nowMs: number, status: number): void {
     this.#runningSinceMs = undefined;
+    this.settledAtMs = nowMs;
     if (this.queryStartMs === 0) return;
     this.#statistics.queryMs += nowMs - this.queryStartMs;
     this.queryStartMs = 0;

@@ -44,12 +44,13 @@ export function sessionParts(
   const inbox = new Inbox(context.packetBytesMax());
   const output = new Output();
   const activity = new Activity(pool.statistics, context.tickMs());
+  activity.settledAtMs = clock.now();
   const statements = sharedStatements(client, pool);
   const { user, database } = identity;
   const names = { user, database, applicationName: parameters.get("application_name") ?? "" };
   const defaults = new LoginDefaults(parameters);
   const peer = new ListeningPeer(client);
-  const told = { id: identity.id, names, peer, parameters, defaults, target: client };
+  const told = { id: identity.id, names, peer, parameters, defaults, target: client, activity };
   const auto = autoSession(told, context, pool, statements, output);
   const gathering = new Gathering(auto);
   const flow = new Flow(client, inbox.framer, auto !== undefined);

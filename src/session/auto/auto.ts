@@ -34,8 +34,15 @@ import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
-import { afterResetAll, queriesBehindUnseenCode, queryBehindResets, untrackedOf } from "./settings.ts";
+import {
+  afterResetAll,
+  queriesBehindUnseenCode,
+  queryBehindResets,
+  takeIdleTimeout,
+  untrackedOf,
+} from "./settings.ts";
 import { Signals } from "./signals.ts";
+import { ClientTimeouts } from "./timeouts.ts";
 import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
@@ -59,6 +66,7 @@ export class AutoSession {
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
   keepsLoosely = false;
   readonly signals: Signals;
+  readonly #timeouts: ClientTimeouts;
   #catalogChanged = false;
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -87,6 +95,7 @@ export class AutoSession {
     this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
     this.#begin = new HeldBegin(statements);
+    this.#timeouts = new ClientTimeouts(client, this.#begin, database.timedClients);
     this.#sequences = new SequenceUse(client.id, database);
     this.#home = new Home(client, database);
     this.signals = new Signals(this.#home, database.pids, statements);
@@ -390,12 +399,14 @@ export class AutoSession {
       return true;
     }
     pool.looseHolders.remove(this.#client.peer);
+    if (this.#timeouts.leave()) takeIdleTimeout(server);
     this.#statements.leaveRaw(server, true);
     return false;
   }
 
   /** The client has the server no more, be it that it gives it back or that it is gone. */
   leave(server: Server): void {
+    if (this.#timeouts.leave()) takeIdleTimeout(server);
     this.#statements.leaveRaw(server, false);
   }
 
@@ -420,6 +431,7 @@ export class AutoSession {
   /** The client is gone. */
   end(): void {
     this.#database.pool.looseHolders.remove(this.#client.peer);
+    this.#timeouts.end();
     this.#holdings.end();
     this.#home.leave();
     this.signals.settle(true);

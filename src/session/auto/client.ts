@@ -1,6 +1,8 @@
 /** A client in auto mode, as the parts of its session know it. */
+
 import type { SessionNames } from "../../cluster/index.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
+import type { Activity } from "../activity.ts";
 import type { ListeningPeer } from "./listening/peer.ts";
 import type { LoginDefaults } from "./login-defaults.ts";
 import type { SignalTarget } from "./pids.ts";
@@ -14,4 +16,5 @@ export interface AutoClient {
   readonly parameters: ParameterVector;
   readonly defaults: LoginDefaults;
   readonly target: SignalTarget;
+  readonly activity: Activity;
 }

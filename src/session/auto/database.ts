@@ -19,6 +19,7 @@ import { LedgerQueries } from "./ledger.ts";
 import { Listeners } from "./listening/listeners.ts";
 import type { Pids } from "./pids.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
+import { TimedClients } from "./timeouts.ts";
 
 /** Longer texts are not searched for names. */
 const searchedBytesMax = 64 * 1024;
@@ -46,6 +47,7 @@ export class AutoDatabase implements Informed {
   readonly multiplexer: Multiplexer;
   readonly homes: Homes;
   readonly listeners: Listeners;
+  readonly timedClients: TimedClients = new TimedClients();
   /** Of the whole pooler. */
   readonly pids: Pids;
   /** Whether clients are told that their server is reserved (`pin_notice`). */
@@ -88,6 +90,7 @@ export class AutoDatabase implements Informed {
   tick(): void {
     this.classification.tick();
     this.multiplexer.tick();
+    this.timedClients.tick(this.clock.now());
     this.homes.tick();
     this.listeners.tick();
   }

@@ -15,8 +15,10 @@ import { Reservation, Touch } from "./reservations.ts";
 const rowsBytesMax = 1024 * 1024;
 
 const equals = "OPERATOR(pg_catalog.=)";
-/** Those of transactions, `transaction_isolation` and its kin, end with one, although they are listed as the session's. */
-const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND NOT pg_catalog.starts_with(name, 'transaction_') UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
+/** These end with their transaction, although they are listed as the session's. */
+const ofTransactions =
+  "'{transaction_isolation,transaction_read_only,transaction_deferrable}'::pg_catalog.text[]";
+const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND name OPERATOR(pg_catalog.<>) ALL (${ofTransactions}) UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
 const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '' END, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_')`;
 /** Everything in a schema depends on it. */
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;

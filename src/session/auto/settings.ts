@@ -69,3 +69,13 @@ export function queryBehindResets(
   }
   return calls.length === 0 ? undefined : encodeQuery(`SELECT ${calls.join(", ")}`);
 }
+
+const idleTimeout = "idle_session_timeout";
+
+/** Its client's limit on idle sessions would end a server that nobody has: it goes before anybody else gets the server. */
+export function takeIdleTimeout(server: Server): void {
+  const others = untrackedOf(server.parameters.tracked, server);
+  if (!others.delete(idleTimeout)) return;
+  server.parameters.tracked.replaceUntracked(others, server.connection.parameters);
+  server.partingQuery = `SELECT ${setConfig(idleTimeout, null)}`;
+}

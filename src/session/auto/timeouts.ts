@@ -1,0 +1,121 @@
+/**
+ * PostgreSQL's limits on a session that does nothing, for a client that has no server: nobody else knows of them then.
+ * `idle_session_timeout` counts outside of transactions, the others in one whose BEGIN is held back. As soon as a client
+ * has a server its settings are there, and PostgreSQL sees to them (postgres.c PostgresMain, ProcessInterrupts).
+ */
+import { OperationError } from "../../base/errors.ts";
+import type { ParameterVector } from "../../pool/parameters.ts";
+import { TransactionStatus } from "../../wire/constants.ts";
+import type { Activity } from "../activity.ts";
+import type { LoginDefaults } from "./login-defaults.ts";
+import type { SignalTarget } from "./pids.ts";
+
+/** Clients that have limits; everybody else is not looked at. */
+export class TimedClients {
+  readonly #clients = new Set<ClientTimeouts>();
+
+  /** `limited`: it has limits now. */
+  note(client: ClientTimeouts, limited: boolean): void {
+    if (limited) this.#clients.add(client);
+    else this.#clients.delete(client);
+  }
+
+  tick(nowMs: number): void {
+    for (const client of this.#clients) client.tick(nowMs);
+  }
+}
+
+interface TimedClient {
+  readonly parameters: ParameterVector;
+  readonly defaults: LoginDefaults;
+  readonly activity: Activity;
+  readonly target: SignalTarget;
+}
+
+export class ClientTimeouts {
+  readonly #client: TimedClient;
+  readonly #begin: { readonly status: TransactionStatus };
+  readonly #timed: TimedClients;
+  /** The parameters of which the limits are. */
+  #version: object | undefined;
+  /** Milliseconds; 0: none. */
+  #idleSession = 0;
+  #idleInTransaction = 0;
+  #transaction = 0;
+
+  /** `begin`: the status of the client's transaction while it has no server. */
+  constructor(client: TimedClient, begin: { readonly status: TransactionStatus }, timed: TimedClients) {
+    this.#client = client;
+    this.#begin = begin;
+    this.#timed = timed;
+    this.#refresh();
+  }
+
+  /** The client gives its server back. Returns whether it has set a limit on its session that would end the server. */
+  leave(): boolean {
+    this.#refresh();
+    return this.#idleSession > 0 && this.#client.parameters.get("idle_session_timeout") !== undefined;
+  }
+
+  tick(nowMs: number): void {
+    const { activity, target } = this.#client;
+    if (target.ownServer !== undefined || activity.queryStartMs !== 0) return;
+    const failure = this.#exceeded(activity, nowMs);
+    if (failure !== undefined) target.fail(failure);
+  }
+
+  #exceeded({ idleSinceMs, xactStartMs }: Activity, nowMs: number): OperationError | undefined {
+    const idleMs = nowMs - idleSinceMs;
+    const begun = this.#begin.status !== TransactionStatus.idle;
+    if (!begun) return isOver(idleMs, this.#idleSession) ? idleSession() : undefined;
+    if (isOver(nowMs - xactStartMs, this.#transaction)) return transaction();
+    return isOver(idleMs, this.#idleInTransaction) ? idleInTransaction() : undefined;
+  }
+
+  /** The client is gone. */
+  end(): void {
+    this.#timed.note(this, false);
+  }
+
+  #refresh(): void {
+    const { version } = this.#client.parameters;
+    if (version === this.#version) return;
+    this.#version = version;
+    this.#idleSession = this.#value("idle_session_timeout");
+    this.#idleInTransaction = this.#value("idle_in_transaction_session_timeout");
+    this.#transaction = this.#value("transaction_timeout");
+    this.#timed.note(this, this.#idleSession + this.#idleInTransaction + this.#transaction > 0);
+  }
+
+  /** In milliseconds, as pg_settings has it. */
+  #value(name: string): number {
+    const { parameters, defaults } = this.#client;
+    return Number(parameters.get(name) ?? defaults.value(name) ?? 0);
+  }
+}
+
+const isOver = (elapsedMs: number, limitMs: number): boolean => limitMs > 0 && elapsedMs >= limitMs;
+
+function idleSession(): OperationError {
+  return new OperationError("terminating connection due to idle-session timeout", {
+    code: "session.idle_session_timeout",
+    sqlstate: "57P05",
+    source: "client",
+  });
+}
+
+function idleInTransaction(): OperationError {
+  return new OperationError("terminating connection due to idle-in-transaction timeout", {
+    code: "session.idle_in_transaction_session_timeout",
+    sqlstate: "25P03",
+    source: "client",
+  });
+}
+
+function transaction(): OperationError {
+  return new OperationError("terminating connection due to transaction timeout", {
+    code: "session.transaction_timeout",
+    sqlstate: "25P04",
+    source: "client",
+  });
+}
