@@ -181,12 +181,13 @@ export class PrimaryDetector {
     quarantined: ReadonlyMap<string, string>,
     now: number,
   ): void {
-    for (const { name, answer, condition } of observations) {
+    for (const { name, answer, condition, fresh } of observations) {
       const report = answer?.report;
       const claims =
         report !== undefined &&
         !report.inRecovery &&
-        condition === "answering" &&
+        // One answer contradicts another primary, also of a node that has yet to prove itself to be up.
+        (condition === "answering" || fresh) &&
         !quarantined.has(name) &&
         report.systemIdentifier === memory.systemIdentifier;
       if (!claims) this.#claims.delete(name);

@@ -43,6 +43,18 @@ describe("roles are found", () => {
   });
 });
 
+// Seed 14901 of the simulation.
+test("a node that was down and claims the role on the same timeline stops writes with its first answer", () => {
+  const probed = new Probed(["a", "b"]);
+  probed.probe(["b", refused], ["a", primary(1)]);
+  expect(probed.primary).toBe("a");
+  probed.probe(["b", primary(1)]);
+  expect(probed.node("b").state).toBe("down");
+  expect(probed.cluster.snapshot.noPrimary).toBe("checking");
+  probed.probe(["a", primary(1)]);
+  expect(probed.cluster.snapshot.noPrimary).toBe("conflict");
+});
+
 describe("the highest timeline wins", () => {
   test("a promoted standby takes over at once, and its predecessor is fenced when it claims the role again", () => {
     const probed = pair();
