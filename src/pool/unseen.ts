@@ -40,12 +40,12 @@ export function unseenOwner(onSettled: () => void, onServerLost: () => void = ()
   };
 }
 
-/** The values of rows, whole messages one behind the other, as `onRow` has got them. */
-export function* rowsOf(bytes: Buffer): Iterable<(string | null)[]> {
+/** The values of rows, whole messages one behind the other, as `onRow` has got them; in latin1 they are byte for byte. */
+export function* rowsOf(bytes: Buffer, encoding: "utf8" | "latin1" = "utf8"): Iterable<(string | null)[]> {
   for (let start = 0; start < bytes.length; ) {
     const end = start + 1 + bytes.readUInt32BE(start + 1);
     const message = decodeBackend(bytes, start, end);
-    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString("utf8") ?? null);
+    if (message.kind === "DataRow") yield message.values.map((value) => value?.toString(encoding) ?? null);
     start = end;
   }
 }

@@ -126,7 +126,8 @@ export class LedgerReader {
     let reservations = 0;
     let privileged = false;
     let fingerprint: string | null | undefined;
-    for (const [kind, name, value, detail] of rowsOf(Buffer.concat(this.#chunks))) {
+    for (const [kind, bytes, ...others] of rowsOf(Buffer.concat(this.#chunks), "latin1")) {
+      const [name, value, detail] = [bytes, ...others].map(inUtf8);
       switch (kind) {
         case "s":
           if (value === null || (name === "role" && value === "none")) break;
@@ -134,7 +135,8 @@ export class LedgerReader {
           if (detail !== "user") privileged = true;
           break;
         case "p":
-          prepared.set(name ?? "", detail === "true" ? (value ?? "") : undefined);
+          // It may end within a character.
+          prepared.set(bytes ?? "", detail === "true" ? (value ?? "") : undefined);
           break;
         case "t":
           reservations |= Reservation.temp_object;
@@ -165,4 +167,8 @@ export class LedgerReader {
       fingerprint,
     };
   }
+}
+
+function inUtf8(bytes: string | null | undefined): string | null {
+  return bytes === null || bytes === undefined ? null : Buffer.from(bytes, "latin1").toString();
 }
