@@ -146,7 +146,8 @@ export class Classifier {
     if (known !== undefined) this.#textHits += 1;
     const entry = known ?? this.#learn(bytes, key, catalog);
     if (typeof entry === "string") return this.#refuse(entry);
-    if (plain && entry.shaped) this.#plain.add(entry, entryBytes(entry));
+    // What the words of a text decide is found by them, if nothing but words is in it: BEGIN, END.
+    if (plain && (entry.shaped || this.#plain.isExact)) this.#plain.add(entry, entryBytes(entry));
     else if (known === undefined) this.#texts.set(key, entry, entryBytes(entry));
     if (!usual && misread(entry, key, settings)) return this.#refuse("encoding");
     return classOf(entry, catalog);

@@ -56,6 +56,8 @@ export class ShapeIndex<V> {
   readonly #shape = Buffer.allocUnsafeSlow(textBytesMax);
   #length = 0;
   #hash = 0;
+  /** The shape is the text itself: it has no literals. */
+  #exact = false;
 
   constructor(bytesMax: number) {
     this.#known = new GenerationCache(bytesMax);
@@ -86,6 +88,11 @@ export class ShapeIndex<V> {
     return this.#length > 0;
   }
 
+  /** It is plain and has no literals: no other text has its shape. */
+  get isExact(): boolean {
+    return this.#length > 0 && this.#exact;
+  }
+
   /** Adds what is true of the text that was looked for last. */
   add(value: V, valueBytes: number): void {
     assert(this.#length > 0, "only what is plain is found again");
@@ -113,6 +120,7 @@ export class ShapeIndex<V> {
     let length = 0;
     let hash = 0x811c9dc5;
     let quoted = false;
+    let exact = true;
     for (let at = start; at < end; ) {
       let byte = text[at] as number;
       let next = at + 1;
@@ -131,11 +139,13 @@ export class ShapeIndex<V> {
           next = numberEnd(text, at, end);
           if (next < 0) return 0;
           byte = isInteger(text, at, next) ? integerMark : floatMark;
+          exact = false;
           break;
         case quote:
           next = stringEnd(text, at, start, end);
           if (next < 0) return 0;
           quoted = true;
+          exact = false;
           byte = stringMark;
           break;
         case doubleQuote:
@@ -169,6 +179,7 @@ export class ShapeIndex<V> {
       }
     }
     this.#hash = hash;
+    this.#exact = exact;
     return !quoted || isText(text, start, end) ? length : 0;
   }
 }

@@ -92,6 +92,17 @@ test("unique texts without end stay within the memory that was set", () => {
   expect(classifier.statistics().shapeHits).toBe(1);
 });
 
+test("a text that is nothing but words is found by its shape, and no other text with it", () => {
+  const classifier = newClassifier();
+  for (const text of ["BEGIN", "BEGIN", "SAVEPOINT one", "SAVEPOINT two", "SAVEPOINT one"]) {
+    classifier.classify(text, Catalog.assumed);
+  }
+  expect(classifier.statistics()).toMatchObject({ shapeHits: 2, textHits: 0, scannerHits: 3 });
+  classifier.classify("SET work_mem = 1", Catalog.assumed);
+  classifier.classify("SET work_mem = 2", Catalog.assumed);
+  expect(classifier.statistics(), "the value counts").toMatchObject({ shapeHits: 2 });
+});
+
 test("parsing has its share of the time, and not more", () => {
   const clock = new VirtualClock();
   let parseMs = 1;
