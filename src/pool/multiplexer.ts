@@ -217,6 +217,8 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
 
   onRoom(shared: SharedServer): void {
     if (!this.#shared.includes(shared)) return;
+    // Leased in this turn: whoever waits here gets it first, at the end of the turn.
+    if (shared.fresh) return;
     const wanted = this.#others > this.#drainingCount || this.#pool.isAwaited(shared.server);
     if (!shared.draining && wanted) shared.draining = true;
     const feeds = !shared.draining && (this.#queue.length > 0 || this.#arrived.length > 0);

@@ -105,6 +105,8 @@ export class SharedServer implements ServerOwner {
   #doneSinceMs = 0;
   /** Gets no more units, because others need the server or it is not to be trusted. */
   draining = false;
+  /** Has not been given a unit yet. */
+  fresh = true;
 
   constructor(server: Server, listener: SharedServerListener, environment: SharedServerEnvironment) {
     this.server = server;
@@ -141,6 +143,7 @@ export class SharedServer implements ServerOwner {
   add(sharer: Sharer): void {
     const nowMs = this.#nowMs();
     const place = this.#spare.pop() ?? newPlace();
+    this.fresh = false;
     place.sharer = sharer;
     place.sentAtMs = nowMs;
     place.expectedMs = Math.max(expectedMsMin, sharer.pace.fastMs);

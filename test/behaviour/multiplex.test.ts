@@ -351,6 +351,30 @@ test("a pool that is paused gets everything back, and goes on where it was", asy
   for (const client of clients) client.destroy();
 });
 
+test("a brief read has its turn among clients that never stop to want a server for themselves", async () => {
+  await using pooled = await multiplexed(1);
+  using reader = await pooled.connect();
+  await warm(pooled, "select 4");
+  const greedy = await connectAll(pooled, 4);
+  const each = 200;
+  let done = 0;
+  const working = greedy.map(async (client) => {
+    client.send(...Array.from({ length: each }, () => query("/* pgsluice: exclusive */ select 1")));
+    for (let answers = 0; answers < each; answers++, done++)
+      expect((await client.outcome()).error).toBeUndefined();
+  });
+  await waitUntil(() => done > 20, "all are at work");
+  for (let round = 0; round < 5; round++) {
+    const before = done;
+    expect(await reader.value("select 4")).toBe("4");
+    // A turn of each or two, and what was on its way.
+    expect(done - before).toBeLessThan(60);
+  }
+  expect(done).toBeLessThan(greedy.length * each);
+  await Promise.all(working);
+  for (const client of greedy) client.destroy();
+});
+
 test("multiplex = false switches it off, for one database too", async () => {
   await using pooled = await multiplexed(1, { multiplex: false });
   using client = await pooled.connect();
