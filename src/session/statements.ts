@@ -19,7 +19,7 @@ import {
 import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
 import { type ForeignNames, type Server, unnamedUnknown } from "../pool/server.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
-import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
+import { encodeClose, encodeFrontend, encodeQuery } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { FoundStatements } from "./auto/ledger.ts";
 import { MadeStatements } from "./made-statements.ts";
@@ -40,6 +40,7 @@ import {
 import { NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
+const deallocateAll = encodeQuery("DEALLOCATE ALL");
 const syncMessage = encodeFrontend({ kind: "Sync" });
 
 /** SQL that may drop all prepared statements. A false alarm costs one wait. */
@@ -246,7 +247,14 @@ export class ClientStatements implements NameNotes {
     this.#raw = true;
     this.rawChanges++;
     const { foreignNames } = server;
-    if (foreignNames !== undefined && this.left(foreignNames)) return;
+    if (foreignNames !== undefined) {
+      if (this.left(foreignNames)) return;
+      // The client's own, as they were when it had this server before.
+      server.foreignNames = undefined;
+      server.prepared.clear();
+      send(Request.query, deallocateAll);
+      server.unnamed = undefined;
+    }
     const names = new Set([...this.#named.keys(), ...this.#pending.keys()]);
     for (const name of names) {
       const statement = this.find(name);

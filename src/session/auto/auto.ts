@@ -440,5 +440,14 @@ export class AutoSession {
 
 /** Not what belongs to a COPY that the server has not begun yet. */
 function mayBeginBatch(type: number): boolean {
-  return type === Frontend.parse || type === Frontend.bind;
+  switch (type) {
+    case Frontend.parse:
+    case Frontend.bind:
+    case Frontend.describe:
+    case Frontend.execute:
+    case Frontend.close:
+      return true;
+    default:
+      return false;
+  }
 }
