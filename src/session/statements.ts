@@ -470,7 +470,7 @@ export class ClientStatements implements NameNotes {
   ): void {
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
-      this.#unnamed.ensure(server, output);
+      this.#unnamed.ensure(server, output, this.#batch);
       server.replies.push(request, handling);
       output.append(buffer, start, end, server.transport);
       return;

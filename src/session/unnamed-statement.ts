@@ -15,6 +15,8 @@ export class UnnamedStatement {
   /** What it is by the replies that are in, and the last change of it. */
   #known: string | undefined;
   #change: UncertainChange | undefined;
+  /** What was sent last to make the server's the client's, until it is answered. */
+  #sent: SentUnnamed | undefined;
   /** Counts what is true whatever the replies say to changes that were sent before. */
   #settled = 0;
   readonly #onAnswered: (change: RequestOutcome) => void;
@@ -26,10 +28,10 @@ export class UnnamedStatement {
 
   /**
    * A change that is not answered yet, if until then nobody knows what the server would say to who asks: a Close, of which no
-   * server hears; or a Parse on a server that has not what was there before, and will have neither if it skips that Parse.
+   * server hears; or a Parse, be it ours, on a server that has not what was there before, and will have neither if it skips that Parse.
    */
   get uncertain(): UncertainChange | undefined {
-    return this.#change?.uncertain === true ? this.#change : undefined;
+    return this.#change?.uncertain === true ? this.#change : this.#sent;
   }
 
   /** It is this from now on, whatever the server says. */
@@ -66,6 +68,7 @@ export class UnnamedStatement {
   /** The reply to it is in, or it was skipped. */
   answered(change: UncertainChange): void {
     if (this.#change === change) this.#change = undefined;
+    if (this.#sent === change) this.#sent = undefined;
     if (change.uncertain) this.#onAnswered(change);
   }
 
@@ -80,16 +83,18 @@ export class UnnamedStatement {
   }
 
   /** Makes the server's the client's, if it is not. */
-  ensure(server: Server, output: Output): void {
+  ensure(server: Server, output: Output, batch: number): void {
     const { body } = this;
     if (server.unnamed === body) return;
     server.unnamed = body;
+    const sent = new SentUnnamed(this, server, body, batch);
+    this.#sent = sent;
     if (body === undefined) {
-      server.replies.push(Request.close, Handling.swallow, new SentUnnamed(server, undefined));
+      server.replies.push(Request.close, Handling.swallow, sent);
       appendWhole(output, server, encodeClose("statement", ""));
       return;
     }
-    server.replies.push(Request.parse, Handling.swallow, new SentUnnamed(server, body));
+    server.replies.push(Request.parse, Handling.swallow, sent);
     appendWhole(output, server, parseMessage("", Buffer.from(body, "latin1")));
   }
 }
@@ -165,22 +170,29 @@ class UnnamedParse implements UncertainChange {
 }
 
 /** Our own Parse or Close of the unnamed statement, which makes the server's the client's. */
-class SentUnnamed implements RequestOutcome {
+class SentUnnamed implements UncertainChange {
   readonly errorReply: undefined;
+  readonly batch: number;
+  readonly uncertain = true;
+  readonly #statement: UnnamedStatement;
   readonly #server: Server;
   readonly #text: string | undefined;
 
-  constructor(server: Server, text: string | undefined) {
+  constructor(statement: UnnamedStatement, server: Server, text: string | undefined, batch: number) {
+    this.batch = batch;
+    this.#statement = statement;
     this.#server = server;
     this.#text = text;
   }
 
   onDone(): void {
-    // Noted when it was sent.
+    // What the server has was noted when it was sent.
+    this.#statement.answered(this);
   }
 
   onFailed(): void {
     forgetOnServer(this.#server, this.#text);
+    this.#statement.answered(this);
   }
 }
 
