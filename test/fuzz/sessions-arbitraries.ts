@@ -4,12 +4,7 @@
  */
 import fc from "fast-check";
 import type { FrontendMessage } from "../../src/wire/index.ts";
-
-/** Written without waiting for an answer in between; `cuts` are where its bytes are cut, modulo their number. */
-export interface Burst {
-  readonly messages: readonly FrontendMessage[];
-  readonly cuts: readonly number[];
-}
+import type { Burst } from "./sessions-client.ts";
 
 /** One client: its bursts, each of which waits for the answers to the one before, and how it leaves. */
 export interface SessionPlan {
@@ -17,8 +12,8 @@ export interface SessionPlan {
   readonly leaves: "terminate" | "vanish";
 }
 
-const query = (sql: string): FrontendMessage => ({ kind: "Query", sql });
-const sync: FrontendMessage = { kind: "Sync" };
+export const queryOf = (sql: string): FrontendMessage => ({ kind: "Query", sql });
+export const sync: FrontendMessage = { kind: "Sync" };
 
 /** `$me` is the number of the client. */
 const statements = fc.constantFrom(
@@ -64,51 +59,59 @@ const copyEnd = fc.constantFrom<FrontendMessage>({ kind: "CopyDone" }, { kind: "
 const copyData = fc
   .constantFrom("1\n", "2\n3\n", "x\n", "")
   .map((text): FrontendMessage => ({ kind: "CopyData", data: Buffer.from(text) }));
-const copyTail = fc.tuple(fc.array(copyData, { maxLength: 3 }), copyEnd).map(([data, end]) => [...data, end]);
+export const copyTail = fc
+  .tuple(fc.array(copyData, { maxLength: 3 }), copyEnd)
+  .map(([data, end]) => [...data, end]);
 
 const simple = fc.oneof(
-  { weight: 5, arbitrary: queryString.map((sql) => [query(sql)]) },
-  { weight: 1, arbitrary: copyTail.map((tail) => [query("copy t$me from stdin"), ...tail]) },
-  { weight: 1, arbitrary: fc.constant([query("copy t$me to stdout")]) },
+  { weight: 5, arbitrary: queryString.map((sql) => [queryOf(sql)]) },
+  { weight: 1, arbitrary: copyTail.map((tail) => [queryOf("copy t$me from stdin"), ...tail]) },
+  { weight: 1, arbitrary: fc.constant([queryOf("copy t$me to stdout")]) },
 );
 
 const statementName = fc.constantFrom("", "s1", "s2");
 const portalName = fc.constantFrom("", "p1");
 const target = fc.constantFrom<"statement" | "portal">("statement", "portal");
 
-const extendedMessage: fc.Arbitrary<FrontendMessage> = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant("Parse" as const),
-      name: statementName,
-      sql: statements,
-      types: fc.constant([]),
-    }),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant("Bind" as const),
-      portal: portalName,
-      statement: statementName,
-      formats: fc.constant([]),
-      values: fc.constant([]),
-      resultFormats: fc.constantFrom([], [0], [1]),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("Describe" as const), target, name: portalName }) },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant("Execute" as const),
-      portal: portalName,
-      maxRows: fc.constantFrom(0, 1, 2),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("Close" as const), target, name: statementName }) },
-  { weight: 1, arbitrary: fc.constant<FrontendMessage>({ kind: "Flush" }) },
-);
+/** Any message of the extended protocol, in no order that makes sense. */
+export function extendedMessages(
+  texts: fc.Arbitrary<string>,
+  names: fc.Arbitrary<string>,
+): fc.Arbitrary<FrontendMessage> {
+  return fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant("Parse" as const),
+        name: names,
+        sql: texts,
+        types: fc.constant([]),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant("Bind" as const),
+        portal: portalName,
+        statement: names,
+        formats: fc.constant([]),
+        values: fc.constant([]),
+        resultFormats: fc.constantFrom([], [0], [1]),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("Describe" as const), target, name: portalName }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant("Execute" as const),
+        portal: portalName,
+        maxRows: fc.constantFrom(0, 1, 2),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("Close" as const), target, name: names }) },
+    { weight: 1, arbitrary: fc.constant<FrontendMessage>({ kind: "Flush" }) },
+  );
+}
 
 /** One statement as drivers run it. */
 const wellFormed = fc
@@ -131,14 +134,16 @@ const extendedCopy = copyTail.map((tail): FrontendMessage[] => [
 const batch = fc
   .oneof(
     { weight: 3, arbitrary: fc.array(wellFormed, { minLength: 1, maxLength: 3 }).map((list) => list.flat()) },
-    { weight: 3, arbitrary: fc.array(extendedMessage, { maxLength: 7 }) },
+    { weight: 3, arbitrary: fc.array(extendedMessages(statements, statementName), { maxLength: 7 }) },
     { weight: 1, arbitrary: extendedCopy },
   )
   .map((messages) => [...messages, sync]);
 
+export const cutPlaces = fc.array(fc.nat(2000), { maxLength: 4 });
+
 const burst: fc.Arbitrary<Burst> = fc.record({
   messages: fc.array(fc.oneof(simple, batch), { minLength: 1, maxLength: 3 }).map((units) => units.flat()),
-  cuts: fc.array(fc.nat(2000), { maxLength: 4 }),
+  cuts: cutPlaces,
 });
 
 export const sessionPlans: fc.Arbitrary<SessionPlan[]> = fc.array(

@@ -5,15 +5,13 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { encodeFrontend, type FrontendMessage } from "../../src/wire/index.ts";
 import { rewritesFor } from "../differential/differences.ts";
 import { Ground, type Via } from "../kit/differential/ground.ts";
 import type { RunOptions } from "../kit/differential/run.ts";
 import { Transcript } from "../kit/differential/transcript.ts";
-import { RawClient, rawClient } from "../kit/raw-client.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { cutAt } from "../unit/wire/cuts.ts";
-import { type Burst, type SessionPlan, sessionPlans } from "./sessions-arbitraries.ts";
+import { type SessionPlan, sessionPlans } from "./sessions-arbitraries.ts";
+import { SessionClient } from "./sessions-client.ts";
 
 const seed = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
 const milliseconds = Number(process.env["FUZZ_SECONDS"] ?? 4) * 1000;
@@ -66,64 +64,9 @@ async function performAll(
 }
 
 async function performOne(plan: SessionPlan, index: number, options: RunOptions): Promise<Transcript> {
-  const name = `c${index}`;
   const transcript = new Transcript();
-  const { database } = options.address;
-  const client = await rawClient(options.address);
-  const { messages } = await client.startup({ database });
-  for (const message of messages) transcript.message(name, message);
-  for (const burst of plan.bursts) {
-    transcript.heading(name, burst.messages.map(textOf).join(", "));
-    if (!(await performBurst(burst, index, client, transcript, options.stepMs))) break;
-  }
-  if (plan.leaves === "vanish") client.destroy();
-  else for (const message of await leave(client)) transcript.message(name, message);
+  const client = await SessionClient.connect(index, options, transcript);
+  for (const burst of plan.bursts) await client.perform(burst, transcript);
+  await client.leave(plan.leaves, transcript);
   return transcript;
-}
-
-async function leave(client: RawClient): Promise<Awaited<ReturnType<RawClient["rest"]>>> {
-  client.send({ kind: "Terminate" });
-  client.stream.end();
-  const rest = await client.rest();
-  client.destroy();
-  return rest;
-}
-
-/** Whether the connection goes on. */
-async function performBurst(
-  { messages, cuts }: Burst,
-  index: number,
-  client: RawClient,
-  transcript: Transcript,
-  stepMs: number,
-): Promise<boolean> {
-  const bytes = Buffer.concat(messages.map((message) => encodeFrontend(ownOf(message, index))));
-  for (const piece of cutAt(
-    bytes,
-    cuts.map((cut) => cut % (bytes.length + 1)),
-  )) {
-    client.stream.write(piece);
-    // So that pieces arrive apart, and others get their turn.
-    await new Promise(setImmediate);
-  }
-  for (let owed = messages.filter(({ kind }) => kind === "Query" || kind === "Sync").length; owed > 0; ) {
-    const message = await client.next(`${owed} times ReadyForQuery`, stepMs).catch((error: unknown) => {
-      if (!client.isClosed) transcript.stuck = String(error);
-      transcript.note(`c${index}`, client.isClosed ? "CLOSED" : `STUCK ${String(error)}`);
-      return undefined;
-    });
-    if (message === undefined) return false;
-    transcript.message(`c${index}`, message);
-    if (message.kind === "ReadyForQuery") owed--;
-  }
-  return true;
-}
-
-function ownOf(message: FrontendMessage, index: number): FrontendMessage {
-  return "sql" in message ? { ...message, sql: message.sql.replaceAll("$me", String(index)) } : message;
-}
-
-function textOf(message: FrontendMessage): string {
-  if ("sql" in message) return `${message.kind} ${message.sql}`;
-  return message.kind === "Execute" && message.maxRows > 0 ? `Execute ${message.maxRows} rows` : message.kind;
 }

@@ -20,8 +20,6 @@ export interface GroundOptions {
   readonly stepMs?: number;
   /** New poolers for each script: what differs then, differs because of the script alone. */
   readonly fresh?: boolean;
-  /** Further settings of the poolers. */
-  readonly settings?: Readonly<Record<string, unknown>>;
   /** What is taken out of both transcripts of a script. */
   readonly rewrites: (mode: string, script: string) => readonly Rewrite[];
 }
@@ -44,6 +42,8 @@ export interface Via {
   readonly mode: string;
   /** Servers in the pool. */
   readonly servers: number;
+  /** Further settings of the pooler. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 export interface Comparison {
@@ -178,8 +178,9 @@ class Lane {
     return transcript;
   }
 
-  async #pooler({ mode, servers }: Via): Promise<Pooler> {
-    const known = this.#poolers.get(`${mode} ${servers}`);
+  async #pooler(via: Via): Promise<Pooler> {
+    const key = JSON.stringify(via);
+    const known = this.#poolers.get(key);
     if (known !== undefined) return known;
     const { host, port } = this.#lab.primary;
     const config = checkConfig(
@@ -187,10 +188,10 @@ class Lane {
         pgsluice: {
           listen_port: 0,
           auth_type: "trust",
-          pool_mode: mode,
+          pool_mode: via.mode,
           server_tls_sslmode: "disable",
-          default_pool_size: servers,
-          ...this.#options.settings,
+          default_pool_size: via.servers,
+          ...via.settings,
         },
         nodes: { main: { host, port } },
         databases: { "*": {} },
@@ -198,7 +199,7 @@ class Lane {
       process.cwd(),
     );
     const pooler = await Pooler.start(config, { logger: new MistakeLogger(this.#mistakes) });
-    this.#poolers.set(`${mode} ${servers}`, pooler);
+    this.#poolers.set(key, pooler);
     return pooler;
   }
 

@@ -1,0 +1,163 @@
+/** Performs a plan for clients in auto mode, on whichever side, and takes down what they are told in the order of its steps. */
+import type { BackendMessage } from "../../src/wire/index.ts";
+import type { RunOptions } from "../kit/differential/run.ts";
+import type { Transcript } from "../kit/differential/transcript.ts";
+import { waitUntil } from "../kit/wait.ts";
+import type { AutoPlan, Part } from "./auto-plans.ts";
+import { probe, setUp } from "./auto-statements.ts";
+import { queryOf, sync } from "./sessions-arbitraries.ts";
+import { type Burst, SessionClient, type Witness } from "./sessions-client.ts";
+
+const queryBurst = (sql: string): Burst => ({ messages: [queryOf(sql)], cuts: [] });
+
+/** Channels of which others notify: when such a notification comes between a client's statements is a matter of luck. */
+const commonChannels: ReadonlySet<string> = new Set(["news", "fence"]);
+
+/** Takes down what happens to one client of a step, to be told behind those before it. */
+class Later implements Witness {
+  stuck: string | undefined;
+  readonly #told: ((witness: Witness) => void)[] = [];
+  readonly #common: BackendMessage[];
+
+  /** `common`: notifications of common channels, in the order in which they come. */
+  constructor(common: BackendMessage[]) {
+    this.#common = common;
+  }
+
+  heading(client: string, source: string): void {
+    this.#told.push((witness) => witness.heading(client, source));
+  }
+
+  note(client: string, text: string): void {
+    this.#told.push((witness) => witness.note(client, text));
+  }
+
+  message(client: string, message: BackendMessage): void {
+    if (message.kind === "NotificationResponse" && commonChannels.has(message.channel))
+      this.#common.push(message);
+    else this.#told.push((witness) => witness.message(client, message));
+  }
+
+  tell(witness: Witness): void {
+    for (const each of this.#told) each(witness);
+    witness.stuck ??= this.stuck;
+  }
+}
+
+export async function performPlan(
+  plan: AutoPlan,
+  transcript: Transcript,
+  options: RunOptions,
+): Promise<void> {
+  await options.direct.query(setUp(plan.startups.length));
+  const stage = await Stage.open(plan, transcript, options);
+  try {
+    for (const [number, step] of plan.steps.entries()) await stage.perform(number, step);
+    await stage.end();
+  } finally {
+    stage.destroy();
+  }
+  await untilQuiet(options);
+  await probeServers(plan.roomy ? 5 : 1, transcript, options);
+  await untilQuiet(options);
+}
+
+class Stage {
+  readonly #plan: AutoPlan;
+  readonly #transcript: Transcript;
+  readonly #options: RunOptions;
+  readonly #clients: SessionClient[] = [];
+  readonly #common: BackendMessage[][] = [];
+  #fences = 0;
+
+  private constructor(plan: AutoPlan, transcript: Transcript, options: RunOptions) {
+    this.#plan = plan;
+    this.#transcript = transcript;
+    this.#options = options;
+  }
+
+  static async open(plan: AutoPlan, transcript: Transcript, options: RunOptions): Promise<Stage> {
+    const stage = new Stage(plan, transcript, options);
+    for (const [number, parameters] of plan.startups.entries()) {
+      transcript.heading(`c${number}`, `begins with ${JSON.stringify(parameters)}`);
+      const client = await SessionClient.connect(number, options, transcript, parameters);
+      stage.#clients.push(client);
+      stage.#common.push([]);
+      // Behind the first of a batch, SQL finds names of the protocol only if it has named any before (docs/semantics.md).
+      if (plan.areas.includes("prepared")) await client.perform(queryBurst("deallocate all"), transcript);
+      if (plan.fenced) await client.perform(queryBurst("listen fence"), transcript);
+    }
+    return stage;
+  }
+
+  async perform(number: number, parts: readonly Part[]): Promise<void> {
+    if (this.#transcript.stuck !== undefined) return;
+    this.#transcript.heading("*", `step ${number}`);
+    const ordered = parts.toSorted((one, other) => one.client - other.client);
+    const told = await Promise.all(ordered.map((part) => this.#performPart(part)));
+    for (const later of told) later.tell(this.#transcript);
+    if (parts.length === 1) await this.#fence();
+  }
+
+  async #performPart({ client, bursts }: Part): Promise<Later> {
+    const later = new Later(this.#common[client] ?? []);
+    for (const burst of bursts) await this.#clients[client]?.perform(burst, later);
+    return later;
+  }
+
+  /** Every client that is in no transaction has heard all that was notified before. */
+  async #fence(): Promise<void> {
+    if (!this.#plan.fenced) return;
+    const payload = String(++this.#fences);
+    await this.#options.direct.query(`notify fence, '${payload}'`);
+    for (const [number, client] of this.#clients.entries()) {
+      const common = this.#common[number] ?? [];
+      const heard = (message: BackendMessage): boolean =>
+        message.kind === "NotificationResponse" && message.payload === payload;
+      const later = new Later(common);
+      if (client.idle && !common.some(heard)) await client.untilNotified("fence", payload, later);
+      later.tell(this.#transcript);
+      for (const message of common.splice(0)) this.#transcript.message(client.name, message);
+    }
+  }
+
+  /** Nobody is in a transaction, and then all leave. */
+  async end(): Promise<void> {
+    this.#transcript.heading("*", "the end");
+    for (const [number, client] of this.#clients.entries()) {
+      const later = new Later(this.#common[number] ?? []);
+      await client.perform({ messages: [sync, queryOf("rollback")], cuts: [] }, later);
+      later.tell(this.#transcript);
+    }
+    await this.#fence();
+    for (const [number, client] of this.#clients.entries())
+      await client.leave(this.#plan.leaves[number] ?? "terminate", this.#transcript);
+  }
+
+  destroy(): void {
+    for (const client of this.#clients) client.destroy();
+  }
+}
+
+/** Strangers on all servers at once. */
+async function probeServers(count: number, transcript: Transcript, options: RunOptions): Promise<void> {
+  const strangers: SessionClient[] = [];
+  try {
+    for (let number = 0; number < count; number++) {
+      const stranger = await SessionClient.connect(10 + number, options, transcript);
+      strangers.push(stranger);
+      await stranger.perform(queryBurst("begin"), transcript);
+      for (const sql of probe) await stranger.perform(queryBurst(sql), transcript);
+    }
+    for (const stranger of strangers) await stranger.leave("terminate", transcript);
+  } finally {
+    for (const stranger of strangers) stranger.destroy();
+  }
+}
+
+/** Who vanished may still be in a transaction, and hold its table. */
+async function untilQuiet({ direct }: RunOptions): Promise<void> {
+  const busy =
+    "select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()";
+  await waitUntil(async () => (await direct.query(busy)).rows[0]?.[0] === "0", "all have left");
+}

@@ -1,0 +1,162 @@
+/** One client of random sessions: writes burst after burst, cut anywhere, and hands on whatever it is told. */
+import { TransactionStatus } from "../../src/wire/constants.ts";
+import { type BackendMessage, encodeFrontend, type FrontendMessage } from "../../src/wire/index.ts";
+import { encodeStartup } from "../../src/wire/startup.ts";
+import { ByteStream } from "../kit/byte-stream.ts";
+import type { RunOptions } from "../kit/differential/run.ts";
+import { RawClient } from "../kit/raw-client.ts";
+import { cutAt } from "../unit/wire/cuts.ts";
+
+/** Written without waiting for an answer in between; `cuts` are where its bytes are cut, modulo their number. */
+export interface Burst {
+  readonly messages: readonly FrontendMessage[];
+  readonly cuts: readonly number[];
+}
+
+/** What takes down what happens; a transcript is one. */
+export interface Witness {
+  heading: (client: string, source: string) => void;
+  note: (client: string, text: string) => void;
+  message: (client: string, message: BackendMessage) => void;
+  stuck: string | undefined;
+}
+
+const asksReady: ReadonlySet<string> = new Set(["Query", "Sync", "FunctionCall"]);
+const endsExecute: ReadonlySet<string> = new Set([
+  "CommandComplete",
+  "EmptyQueryResponse",
+  "PortalSuspended",
+]);
+
+export class SessionClient {
+  readonly name: string;
+  /** It is in no transaction. */
+  idle = true;
+  gone = false;
+  readonly #number: number;
+  readonly #raw: RawClient;
+  readonly #stepMs: number;
+  /** In a batch that has failed: nothing is answered before its Sync. */
+  #failed = false;
+
+  private constructor(number: number, raw: RawClient, stepMs: number) {
+    this.name = `c${number}`;
+    this.#number = number;
+    this.#raw = raw;
+    this.#stepMs = stepMs;
+  }
+
+  /** Its login is taken down, too. */
+  static async connect(
+    number: number,
+    { address, stepMs }: RunOptions,
+    witness: Witness,
+    parameters: readonly (readonly [string, string])[] = [],
+  ): Promise<SessionClient> {
+    const raw = new RawClient(await ByteStream.connect(address));
+    const client = new SessionClient(number, raw, stepMs);
+    const startup = [["user", "postgres"], ["database", address.database], ...parameters] as const;
+    raw.send(encodeStartup(196_608, startup));
+    await client.#read(witness, 1, 0);
+    return client;
+  }
+
+  /** Returns when everything is answered: up to the last ReadyForQuery, or behind a Flush the last Execute. */
+  async perform({ messages, cuts }: Burst, witness: Witness): Promise<void> {
+    if (this.gone) return;
+    witness.heading(this.name, messages.map((message) => textOf(this.#own(message))).join(", "));
+    const bytes = Buffer.concat(messages.map((message) => encodeFrontend(this.#own(message))));
+    const places = cuts.map((cut) => cut % (bytes.length + 1));
+    for (const piece of cutAt(bytes, places)) {
+      this.#raw.stream.write(piece);
+      // So that pieces arrive apart, and others get their turn.
+      await new Promise(setImmediate);
+    }
+    const ready = messages.filter(({ kind }) => asksReady.has(kind)).length;
+    const flushed = messages.at(-1)?.kind === "Flush" && !this.#failed;
+    await this.#read(witness, ready, flushed ? messages.filter(({ kind }) => kind === "Execute").length : 0);
+  }
+
+  /** The next notification on a channel; others that come before are handed on. */
+  async untilNotified(channel: string, payload: string, witness: Witness): Promise<void> {
+    while (!this.gone) {
+      const message = await this.#next(`the notification ${payload}`, witness);
+      if (
+        message?.kind === "NotificationResponse" &&
+        message.channel === channel &&
+        message.payload === payload
+      )
+        return;
+    }
+  }
+
+  async leave(how: "terminate" | "vanish", witness: Witness): Promise<void> {
+    if (this.gone) return;
+    if (how === "terminate") {
+      this.#raw.send({ kind: "Terminate" });
+      this.#raw.stream.end();
+      for (const message of await this.#raw.rest(this.#stepMs)) witness.message(this.name, message);
+    }
+    this.destroy();
+  }
+
+  destroy(): void {
+    this.gone = true;
+    this.#raw.destroy();
+  }
+
+  async #read(witness: Witness, ready: number, executed: number): Promise<void> {
+    let [readyOwed, executedOwed] = [ready, executed];
+    while (readyOwed > 0 || executedOwed > 0) {
+      const message = await this.#next(`${readyOwed} times ReadyForQuery`, witness);
+      if (message === undefined) return;
+      if (message.kind === "ReadyForQuery") {
+        readyOwed--;
+        this.#failed = false;
+        this.idle = message.status === TransactionStatus.idle;
+      } else if (message.kind === "ErrorResponse" && readyOwed === 0) {
+        this.#failed = true;
+        return;
+      } else if (endsExecute.has(message.kind)) {
+        executedOwed--;
+      }
+    }
+  }
+
+  async #next(what: string, witness: Witness): Promise<BackendMessage | undefined> {
+    try {
+      const message = await this.#raw.next(what, this.#stepMs);
+      witness.message(this.name, message);
+      return message;
+    } catch (error) {
+      if (!this.#raw.isClosed) witness.stuck = `${this.name}: ${String(error)}`;
+      witness.note(this.name, this.#raw.isClosed ? "CLOSED" : `STUCK ${String(error)}`);
+      this.destroy();
+      return undefined;
+    }
+  }
+
+  /** `$me` is the number of the client. */
+  #own(message: FrontendMessage): FrontendMessage {
+    if (!("sql" in message)) return message;
+    return { ...message, sql: message.sql.replaceAll("$me", String(this.#number)) };
+  }
+}
+
+function textOf(message: FrontendMessage): string {
+  switch (message.kind) {
+    case "Query":
+      return `Query ${message.sql}`;
+    case "Parse":
+      return `Parse ${message.name}: ${message.sql}`;
+    case "Bind":
+      return `Bind ${message.statement} as ${message.portal}`;
+    case "Execute":
+      return `Execute ${message.portal}${message.maxRows > 0 ? ` ${message.maxRows} rows` : ""}`;
+    case "Describe":
+    case "Close":
+      return `${message.kind} ${message.target} ${message.name}`;
+    default:
+      return message.kind;
+  }
+}
