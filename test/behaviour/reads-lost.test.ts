@@ -236,15 +236,19 @@ describe("standbys that are found to be gone", () => {
     const reading = clients.map(async (client, index) => {
       for (; running; answered[index] = (answered[index] ?? 0) + 1) await client.value(whereText);
     });
-    await happens();
-    const seen = [...answered];
-    await waitUntil(
-      () => answered.every((count, index) => count > (seen[index] ?? 0) + 20),
-      "every client goes on",
-    );
-    running = false;
+    try {
+      await happens();
+      const seen = [...answered];
+      await waitUntil(
+        () => answered.every((count, index) => count > (seen[index] ?? 0) + 20),
+        "every client goes on",
+      );
+    } finally {
+      running = false;
+      await Promise.allSettled(reading);
+      for (const client of clients) client.destroy();
+    }
     await Promise.all(reading);
-    for (const client of clients) client.destroy();
   }
 
   test("a standby that dies takes no reads with it", async () => {
