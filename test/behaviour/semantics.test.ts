@@ -167,7 +167,7 @@ test.each(sizes)(
   },
 );
 
-test.each(sizes)("idle_in_transaction_session_timeout (%i): from the first statement on", async (size) => {
+test.each(sizes)("idle_in_transaction_session_timeout (%i): that of the client", async (size) => {
   const pooled = await withServers(size);
   using client = await pooled.connect();
   using other = await pooled.connect();
@@ -178,7 +178,7 @@ test.each(sizes)("idle_in_transaction_session_timeout (%i): from the first state
   expect(await other.value("show idle_in_transaction_session_timeout")).toBe("0");
 });
 
-test.each(sizes)("idle_session_timeout (%i): ends a session that has a server", async (size) => {
+test.each(sizes)("idle_session_timeout (%i): also where a server is reserved", async (size) => {
   const pooled = await withServers(size);
   using client = await pooled.connect();
   using other = await pooled.connect();

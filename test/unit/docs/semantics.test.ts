@@ -87,11 +87,22 @@ const rows: readonly Row[] = [
     scripts: ["timeouts/statement", "timeouts/lock", "timeouts/transaction"],
   },
   {
-    row: "idle_in_transaction_session_timeout",
+    row: "idle_in_transaction_session_timeout, transaction_timeout with no statement behind BEGIN yet",
     tests: [here("idle_in_transaction_session_timeout (%i)")],
-    scripts: ["timeouts/idle-in-transaction-local"],
+    scripts: [
+      "timeouts/idle-in-transaction-local",
+      "timeouts/idle-in-transaction-held",
+      "timeouts/transaction-held",
+    ],
   },
-  { row: "idle_session_timeout", tests: [here("idle_session_timeout (%i)")] },
+  {
+    row: "idle_session_timeout",
+    tests: [
+      here("idle_session_timeout (%i)"),
+      ["auto-timeouts", "idle_session_timeout is not for a client in a transaction"],
+    ],
+    scripts: ["timeouts/idle-session", "timeouts/idle-session-default"],
+  },
   {
     row: "Parameters that nobody has declared (a.b)",
     tests: [here("parameters that nobody has declared (%i)")],
