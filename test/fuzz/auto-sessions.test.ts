@@ -14,9 +14,9 @@ import { autoPlans } from "./auto-plans.ts";
 
 const short = process.env["FUZZ_SECONDS"] === undefined;
 const seed = Number(process.env["FUZZ_SEED"] ?? (short ? 1 : Math.floor(Math.random() * 0x7fff_ffff)));
-const plansMax = short ? 8 : Number.MAX_SAFE_INTEGER;
+const plansMax = short ? 4 : Number.MAX_SAFE_INTEGER;
 const path = process.env["FUZZ_PATH"];
-const milliseconds = Number(process.env["FUZZ_SECONDS"] ?? 5) * 1000;
+const milliseconds = Number(process.env["FUZZ_SECONDS"] ?? 0) * 1000;
 
 const coalescing = { multiplex_coalesce: true };
 const tight: readonly Via[] = [
@@ -34,7 +34,7 @@ beforeAll(async () => {
   ground = await Ground.start({ lanes: 1, rewrites: rewritesFor, stepMs: 20_000 });
 });
 afterAll(async () => {
-  process.stdout.write(`auto session fuzz: seed ${seed}, ${milliseconds / 1000} s, ${runs} runs\n`);
+  process.stdout.write(`auto session fuzz: seed ${seed}, ${runs} runs\n`);
   await ground.stop();
 });
 
@@ -59,7 +59,7 @@ test("random sessions in auto mode are answered as without a pooler", {
     ...(path === undefined ? {} : { path }),
     numRuns: plansMax,
     includeErrorInReport: true,
-    plugins: [fc.interruptAfterTimeLimit(milliseconds)],
+    plugins: short ? [] : [fc.interruptAfterTimeLimit(milliseconds)],
   });
   runs = details.numRuns;
   const { failed, counterexamplePath, errorInstance } = details;
