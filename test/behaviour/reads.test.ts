@@ -228,7 +228,7 @@ describe("who reads where", () => {
   });
 
   test.each(["least_outstanding", "latency"])(
-    "%s: a standby that hangs is left to others",
+    "load_balance_policy = %s: a standby that hangs is left to others",
     async (policy) => {
       await pooled.reload(options({ read_your_writes: "none", load_balance_policy: policy }));
       const [near, far] = place.lab.standbys as [LabNode, LabNode];
@@ -246,7 +246,7 @@ describe("who reads where", () => {
     },
   );
 
-  test("redirects: by application_name, before user, before database", async () => {
+  test("app_name_redirect_preference_list comes before user_redirect_preference_list, before database_redirect_preference_list", async () => {
     const { primary, standbys } = place.lab;
     const [near, far] = standbys as [LabNode, LabNode];
     await pooled.reload(
