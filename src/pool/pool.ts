@@ -455,10 +455,10 @@ export class Pool implements BudgetMember {
   /** A new server is ready for its first client. `error`: why its `connect_query` failed, which is no reason to close it. */
   readonly #begin = (server: Server, error?: string): void => {
     if (error !== undefined) this.#log.connectQueryFailed(server, error);
-    server.parameters.takeIdentity();
-    this.defaults.begin(server);
-    this.welcome = new Map(server.parameters.entries());
     if (server.fit) {
+      server.parameters.takeIdentity();
+      this.defaults.begin(server);
+      this.welcome = new Map(server.parameters.entries());
       const hopeful = this.#opening.takeHopeful();
       this.#offers.add(server);
       hopeful?.();
