@@ -274,8 +274,11 @@ describe("who reads where", () => {
   test("primary_read_share: the primary answers its part", async () => {
     await pooled.reload(options({ read_your_writes: "none", primary_read_share: 100 }));
     using client = await pooled.connect();
-    await untilOnStandby(client);
-    expect(await portsOf(client, 60)).toEqual(new Set(place.lab.nodes.map(({ port }) => port)));
+    // A standby that has just hung may be read again a little later than the others.
+    await waitUntil(
+      async () => (await portsOf(client, 60)).size === place.lab.nodes.length,
+      "reads go to the standbys and to the primary",
+    );
   });
 
   test("pgsluice.route: as in a comment, for a session or a transaction; a rollback takes it back", async () => {
