@@ -281,6 +281,27 @@ describe("who reads where", () => {
     );
   });
 
+  test("acceptance 80: who has no weight is never chosen; where nobody has one the primary answers", async () => {
+    const { primary } = place.lab;
+    const [near, far] = place.lab.standbys as [LabNode, LabNode];
+    const weighing = (nearWeight: number, farWeight: number): PooledOptions => {
+      const all = nodesOf(place.lab);
+      const onlyNodes = {
+        ...all,
+        [near.name]: { ...all[near.name], weight: nearWeight },
+        [far.name]: { ...all[far.name], weight: farWeight },
+      };
+      return { ...options({ read_your_writes: "none" }), onlyNodes };
+    };
+    await pooled.reload(weighing(0, 1));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    expect(await portsOf(client, 30)).toEqual(new Set([far.port]));
+    await pooled.reload(weighing(0, 0));
+    expect(await portsOf(client, 30)).toEqual(new Set([primary.port]));
+    await pooled.reload(options({}));
+  });
+
   test("pgsluice.route: as in a comment, for a session or a transaction; a rollback takes it back", async () => {
     const { primary, standbys } = place.lab;
     const [near] = standbys as [LabNode, LabNode];
