@@ -196,7 +196,8 @@ export class ClientStatements implements NameNotes {
     return inNamesOfClient(message, (serverName) => {
       if (this.find(nameOf(this.#lastUsed))?.name === serverName) return this.#lastUsed;
       for (const name of [...this.#pending.keys(), ...this.#named.keys()]) {
-        if (this.find(name)?.name === serverName) return name;
+        // Or the one before, if what gives its name to another is not answered yet.
+        if (this.find(name)?.name === serverName || this.#named.get(name)?.name === serverName) return name;
       }
       return undefined;
     });
