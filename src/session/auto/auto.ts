@@ -17,12 +17,12 @@ import type { ParameterVector } from "../../pool/parameters.ts";
 import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
-import { Frontend, TransactionStatus } from "../../wire/constants.ts";
+import { TransactionStatus } from "../../wire/constants.ts";
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
-import { isShareable, type Unit } from "../unit.ts";
+import { completesUnit, isShareable, type Unit } from "../unit.ts";
 import type { HeldFor } from "./causes.ts";
 import type { AutoClient } from "./client.ts";
 import { ClientTexts } from "./client-texts.ts";
@@ -173,8 +173,8 @@ export class AutoSession {
     const bySql = this.#statements.namesSql(type, buffer, start, end);
     if (bySql) this.#see(this.#texts.unknown(), server);
     this.keepsLoosely = false;
-    // What comes later in the batch may name statements in SQL, and then it is too late.
-    if (this.#hasNamedPrepared && mayBeginBatch(type) && server?.replies.betweenUnits === true) {
+    // What comes later in the batch may name statements in SQL, and then it is too late. Not before what belongs to a COPY.
+    if (this.#hasNamedPrepared && !completesUnit(type) && server?.replies.betweenUnits === true) {
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
@@ -435,19 +435,5 @@ export class AutoSession {
     this.#holdings.end();
     this.#home.leave();
     this.signals.settle(true);
-  }
-}
-
-/** Not what belongs to a COPY that the server has not begun yet. */
-function mayBeginBatch(type: number): boolean {
-  switch (type) {
-    case Frontend.parse:
-    case Frontend.bind:
-    case Frontend.describe:
-    case Frontend.execute:
-    case Frontend.close:
-      return true;
-    default:
-      return false;
   }
 }
