@@ -2,7 +2,7 @@
 import { protocolViolation } from "../base/errors.ts";
 import { statementNamePrefix } from "../pool/prepared.ts";
 import type { Server } from "../pool/server.ts";
-import { Backend, Frontend, headerBytes } from "../wire/constants.ts";
+import { Backend, Frontend, headerBytes, nameBytesMax } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { sqlstateOf } from "../wire/fields.ts";
 import type { Output } from "./output.ts";
@@ -105,15 +105,13 @@ export function nameStartOf(type: number, buffer: Buffer, start: number, end: nu
   }
 }
 
-/**
- * PostgreSQL tells statements apart by so many bytes of their names, wherever that cuts a character: they are keys of
- * NAMEDATALEN bytes (prepare.c InitQueryHashTable, dynahash.c).
- */
-const nameBytesMax = 63;
 /** More of a name is not repeated in errors. */
 const spelledBytesMax = 1024;
 
-/** The name of a statement whose NUL is at `end`, latin1, byte for byte: all that PostgreSQL knows it by. */
+/**
+ * The name of a statement whose NUL is at `end`, latin1, byte for byte: as much as PostgreSQL knows it by, wherever that cuts a
+ * character, since names are keys of NAMEDATALEN bytes (prepare.c InitQueryHashTable, dynahash.c).
+ */
 export function nameAt(buffer: Buffer, start: number, end: number): string {
   return buffer.toString("latin1", start, Math.min(end, start + nameBytesMax));
 }
