@@ -77,33 +77,17 @@ describe("demo", () => {
   test("--data keeps the data for a second start", async () => {
     const folder = openTemporaryFolder();
     const data = path.join(folder, "data");
+    const start = (): CliProgram =>
+      new CliProgram("demo", "--json", "--standbys", "0", "--port", "0", "--data", data);
     try {
       {
-        await using program = new CliProgram(
-          "demo",
-          "--json",
-          "--standbys",
-          "0",
-          "--port",
-          "0",
-          "--data",
-          data,
-        );
+        await using program = start();
         const { url } = await ready(program);
         await valueOf(url, "create table kept as select 7 as value");
         program.signal("SIGTERM");
         expect(await program.exit).toBe(0);
       }
-      await using program = new CliProgram(
-        "demo",
-        "--json",
-        "--standbys",
-        "0",
-        "--port",
-        "0",
-        "--data",
-        data,
-      );
+      await using program = start();
       const { url } = await ready(program);
       expect(await valueOf(url, "select value from kept")).toBe(7);
       program.signal("SIGINT");
