@@ -2,8 +2,9 @@ import { defineConfig } from "vitest/config";
 import { SlowestFirst } from "./test/kit/slowest-first.ts";
 
 /**
- * Three projects. `unit`: sans-IO rooms, in threads, no database. `behaviour`: real PostgreSQL and real
- * drivers, in forked processes, two at a time. `fuzz`: properties with a time budget (FUZZ_SECONDS).
+ * Three projects. `unit`: sans-IO rooms, no database, in threads that load each module once for all their files:
+ * to load them anew for every file takes longer than the tests. `behaviour`: real PostgreSQL and real drivers, in
+ * forked processes, two at a time. `fuzz`: properties with a time budget (FUZZ_SECONDS).
  */
 export default defineConfig({
   test: {
@@ -15,6 +16,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
           environment: "node",
+          pool: "threads",
+          isolate: false,
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
