@@ -1,6 +1,7 @@
 /** What clients are told when no server can be had: the server's own refusal, or PgBouncer's words. */
 import { Failure, OperationError } from "../base/errors.ts";
 import { ConnectError } from "../client/errors.ts";
+import type { ErrorFields } from "../wire/fields.ts";
 
 /** PgBouncer cuts the server's text about here. */
 const cachedTextMax = 100;
@@ -11,6 +12,9 @@ const databaseRemoved = "pool.database_removed";
 /** Code of all failures to connect that are not the server's own refusal. */
 export const unreached = "pool.connect_failed";
 
+/** Code of the server's own refusal. */
+const refused = "pool.server_refused";
+
 /** The text that says which address was tried and what happened there. */
 export function reasonOf(failure: Failure): string {
   return failure.cause instanceof Error ? failure.cause.message : failure.message;
@@ -18,7 +22,7 @@ export function reasonOf(failure: Failure): string {
 
 /** What became of the attempt in PgBouncer's words, which say little: `connect failed`, `login failed`. */
 export function outcomeOf(failure: Failure): string {
-  return failure.code === "pool.server_refused" ? "login failed" : failure.message;
+  return failure.code === refused ? "login failed" : failure.message;
 }
 
 export function poolerShutdown(): OperationError {
@@ -48,7 +52,7 @@ export function connectFailure(error: unknown): Failure {
   const refusal = error instanceof ConnectError ? error.serverError : undefined;
   if (refusal !== undefined) {
     return new OperationError(refusal.message, {
-      code: "pool.server_refused",
+      code: refused,
       sqlstate: refusal.code,
       source: "server",
       retrySafe: true,
@@ -70,11 +74,11 @@ export function connectFailure(error: unknown): Failure {
   });
 }
 
-/** The server said more after its login than it was asked, so that nobody can tell what state it is in. */
-export function uncleanLogin(): OperationError {
-  return new OperationError("server login failed", {
-    code: unreached,
-    sqlstate: "08P01",
+/** The server said more after its login than it was asked, its last `words` perhaps, so that nobody can tell what state it is in. */
+export function uncleanLogin(words: ErrorFields | undefined): OperationError {
+  return new OperationError(words?.message ?? "server login failed", {
+    code: words === undefined ? unreached : refused,
+    sqlstate: words?.code ?? "08P01",
     source: "server",
     retrySafe: true,
   });

@@ -18,8 +18,13 @@ const connectingMax = 8;
 const readBufferBytes = 64 * 1024;
 /** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
 const startingUp = "57P03";
-/** How soon such a server is asked again. */
-const startingUpRetryMs = 500;
+/**
+ * SQLSTATE of a server that has let us in and has then waited in vain for our first word: a role has an
+ * `idle_session_timeout` that is shorter than our turn was long.
+ */
+const idledOut = "57P05";
+/** How soon another one is asked for, instead of `server_login_retry`. */
+const transientRetryMs = 500;
 
 /** Is called when the next new server is there, or none can be had. */
 export type Newcomer = () => void;
@@ -155,6 +160,12 @@ export class Opening {
     for (const newcomer of this.#hopeful.splice(0)) newcomer();
   }
 
+  /** A server is gone. One that has idled out before it was ready is a failure: the next one must not follow without a pause. */
+  onLost(server: Server, failure: Failure, settings: PoolSettings): void {
+    const isNew = server.state === "checking" && server.lastUsedAtMs === server.connectedAtMs;
+    if (isNew && failure.sqlstate === idledOut) this.noteFailure(failure, settings);
+  }
+
   noteSuccess(): void {
     this.#lastFailure = undefined;
     this.#retryAtMs = 0;
@@ -166,9 +177,10 @@ export class Opening {
    */
   noteFailure(failure: Failure, { serverLoginRetryMs, failoverTimeoutMs }: PoolSettings): boolean {
     const follows = failoverTimeoutMs !== undefined;
-    const transient = failure.sqlstate === startingUp || (follows && failure.code === unreached);
+    const soon = failure.sqlstate === startingUp || failure.sqlstate === idledOut;
+    const transient = soon || (follows && failure.code === unreached);
     this.#transient = transient;
-    const retryMs = transient ? Math.min(startingUpRetryMs, serverLoginRetryMs) : serverLoginRetryMs;
+    const retryMs = transient ? Math.min(transientRetryMs, serverLoginRetryMs) : serverLoginRetryMs;
     this.#lastFailure = failure;
     // A node that is starting is asked again soon; any other failure is not hammered.
     this.#retryAtMs = this.#clock.now() + Math.max(1, retryMs);

@@ -8,7 +8,6 @@
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
-import type { OpenConnection } from "../client/handshake/driver.ts";
 import type { BudgetMember, ServerBudget } from "./budget.ts";
 import { CancelRequests } from "./cancel-requests.ts";
 import { PoolDefaults } from "./defaults.ts";
@@ -16,7 +15,7 @@ import { poolerShutdown, serverShuttingDown, uncleanLogin } from "./failures.ts"
 import { ListeningServers } from "./listening.ts";
 import { LooseHolders } from "./loose-holders.ts";
 import { Offers } from "./offers.ts";
-import { type Newcomer, Opening, serverOn } from "./opening.ts";
+import { type Newcomer, type Opened, Opening, serverOn } from "./opening.ts";
 import { OwnQueries } from "./own-queries.ts";
 import { VectorCache, Welcomes } from "./parameters.ts";
 import { Places } from "./places.ts";
@@ -431,18 +430,15 @@ export class Pool implements BudgetMember {
   async #openServer(): Promise<void> {
     this.#places.take();
     const opened = await this.#opening.open();
-    if (opened.kind === "open") {
-      this.cancels.remember(opened.connection, opened.options);
-      this.#admit(opened.connection);
-      return;
-    }
+    if (opened.kind === "open") return this.#admit(opened);
     this.#onGone();
     if (opened.kind === "failed") this.#noteConnectFailure(opened.failure);
     this.#places.onPlaceFree();
     if (opened.kind === "stale") this.openServers();
   }
 
-  #admit(connection: OpenConnection): void {
+  #admit({ connection, options }: Extract<Opened, { kind: "open" }>): void {
+    this.cancels.remember(connection, options);
     const server = serverOn(connection, this, this.#clock.now(), this.#onServerClosed);
     this.#servers.add(server);
     this.#opening.noteSuccess();
@@ -465,7 +461,7 @@ export class Pool implements BudgetMember {
       return;
     }
     this.#close(server, "unclean server");
-    this.#noteConnectFailure(uncleanLogin());
+    this.#noteConnectFailure(uncleanLogin(server.lastWords));
     this.#places.onPlaceFree();
   };
 
@@ -480,6 +476,7 @@ export class Pool implements BudgetMember {
 
   readonly #onServerClosed = (server: Server, error: Failure): void => {
     this.#log.lost(server, error);
+    this.#opening.onLost(server, error, this.settings);
     if (!server.closed) {
       this.#servers.move(server, "closed");
       this.#options.onTrouble?.();

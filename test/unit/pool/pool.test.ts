@@ -51,6 +51,13 @@ const refuse: Script = async (peer) => {
   peer.fail("28P01", "password authentication failed");
 };
 
+/** Its time was up before anybody asked it for anything: idle_session_timeout. */
+const expire: Script = async (peer) => {
+  await peer.expectStartup("startup");
+  peer.welcome();
+  peer.fail("57P05", "terminating connection due to idle-session timeout");
+};
+
 class Client implements Waiter {
   server: Server | undefined;
   failure: Failure | undefined;
@@ -83,7 +90,7 @@ class Client implements Waiter {
 
 /** Pools of one budget and one node. */
 async function poolsOf(
-  script: Script,
+  script: Script | readonly Script[],
   max: number,
   ...each: Partial<PoolSettings>[]
 ): Promise<{ pools: Pool[]; node: ScriptedServer; clock: VirtualClock }> {
@@ -219,6 +226,22 @@ describe("pools that share a budget", () => {
     new Client().ask(first);
     await waitUntil(() => node.accepted === 2, "another try");
   });
+});
+
+test("a server that has idled out before anybody used it is no failed login", async () => {
+  const { pools, node, clock } = await poolsOf([expire, expire, greet], 2, {});
+  const [pool] = pools as [Pool];
+  const client = new Client();
+  client.ask(pool);
+  for (let accepted = 1; accepted <= 2; accepted++) {
+    await waitUntil(() => pool.size === 0 && node.accepted === accepted, "its end");
+    await settle();
+    expect([node.accepted, client.failure]).toEqual([accepted, undefined]);
+    clock.advance(500);
+    pool.tick();
+  }
+  await waitUntil(() => client.server !== undefined, "a server");
+  expect(client.server?.fit).toBe(true);
 });
 
 test("a server that is not clean is closed, not handed on", async () => {
