@@ -4,7 +4,7 @@
  * hands the result in, passes {@link Cluster.snapshot} on and saves {@link Cluster.memory} when it has become another object.
  */
 import { assert } from "../base/assert.ts";
-import { type HealthSettings, NodeHealth } from "./health.ts";
+import { type Answer, type Condition, type HealthSettings, NodeHealth } from "./health.ts";
 import { isLagging, type Lag, PrimaryProgress } from "./lag.ts";
 import { chosenBy, type ManagerWord, objection, withoutEndedFences } from "./manager.ts";
 import { type AdministrativeState, type ClusterMemory, noMemory } from "./memory.ts";
@@ -39,15 +39,42 @@ export type NodeCommand =
   /** Its history is the one, against higher timelines and against another primary of the same. */
   | "accept";
 
-interface Node {
+class Node implements Observation {
+  readonly name: string;
   settings: NodeSettings;
   readonly health: NodeHealth;
   lag: Lag | undefined;
-  lagging: boolean;
+  lagging = false;
   /** Has been seen unusable since it was last up, so that it has to warm up. */
-  away: boolean;
+  away = false;
   wellSince: number | undefined;
   shown: TopologyNode | undefined;
+
+  constructor(settings: NodeSettings, health: HealthSettings, now: number) {
+    this.name = settings.name;
+    this.settings = settings;
+    this.health = new NodeHealth(health, now);
+  }
+
+  get role(): NodeSettings["role"] {
+    return this.settings.role;
+  }
+
+  get condition(): Condition {
+    return this.health.condition;
+  }
+
+  get answer(): Answer | undefined {
+    return this.health.answer;
+  }
+
+  get fresh(): boolean {
+    return this.health.fresh;
+  }
+
+  get heard(): boolean {
+    return this.health.heard;
+  }
 }
 
 export class Cluster {
@@ -55,6 +82,8 @@ export class Cluster {
   memory: ClusterMemory;
   #settings: ClusterSettings;
   #nodes = new Map<string, Node>();
+  /** The same, in the order of the configuration. */
+  #all: readonly Node[] = [];
   readonly #detector = new PrimaryDetector();
   readonly #progress = new PrimaryProgress();
   #written: WrittenPrimary | undefined;
@@ -80,12 +109,13 @@ export class Cluster {
     this.#nodes = new Map(
       nodes.map((node) => {
         const known = before.get(node.name);
-        if (known === undefined) return [node.name, newNode(node, settings, now)];
+        if (known === undefined) return [node.name, new Node(node, settings, now)];
         known.settings = node;
         known.health.configure(settings);
         return [node.name, known];
       }),
     );
+    this.#all = [...this.#nodes.values()];
     assert(this.#nodes.size === nodes.length, "names of nodes are unique");
     this.#detector.keep(new Set(this.#nodes.keys()));
     this.#update(now);
@@ -95,7 +125,8 @@ export class Cluster {
   replaced(name: string, now: number): void {
     const node = this.#nodes.get(name);
     if (node === undefined) return;
-    this.#nodes.set(name, newNode(node.settings, this.#settings, now));
+    this.#nodes.set(name, new Node(node.settings, this.#settings, now));
+    this.#all = [...this.#nodes.values()];
     this.#update(now);
   }
 
@@ -147,7 +178,7 @@ export class Cluster {
   /** When a node will have warmed up; undefined if none is warming up. */
   nextChangeAt(): number | undefined {
     let soonest: number | undefined;
-    for (const { away, wellSince } of this.#nodes.values()) {
+    for (const { away, wellSince } of this.#all) {
       if (!away || wellSince === undefined) continue;
       const due = wellSince + this.#settings.warmupMs;
       if (soonest === undefined || due < soonest) soonest = due;
@@ -201,33 +232,22 @@ export class Cluster {
   }
 
   #accept(name: string, now: number): void {
-    this.memory = this.#detector.accept(name, this.#observations(), this.memory, now);
+    this.memory = this.#detector.accept(name, this.#all, this.memory, now);
   }
 
   #administer(name: string, state: AdministrativeState): undefined {
     this.memory = { ...this.memory, administrative: { ...this.memory.administrative, [name]: state } };
   }
 
-  #observations(): Observation[] {
-    return [...this.#nodes].map(([name, { settings, health }]) => ({
-      name,
-      role: settings.role,
-      condition: health.condition,
-      answer: health.answer,
-      fresh: health.fresh,
-      heard: health.heard,
-    }));
-  }
-
   /** Everything that follows from what is known now. */
   #update(now: number): void {
     this.#followManager(now);
-    const detection = this.#detector.detect(this.#observations(), this.memory, now);
+    const detection = this.#detector.detect(this.#all, this.memory, now);
     if (this.memory.conflict === undefined) this.#conflictSince = now;
     this.memory = detection.memory;
     for (const name of detection.checking) this.#recheck(name, now);
     this.#measureLag(detection.primary);
-    const nodes = [...this.#nodes].map(([name, node]) => this.#show(name, node, detection, now));
+    const nodes = this.#all.map((node) => this.#show(node, detection, now));
     const found = nodes.find(({ name }) => name === detection.primary);
     const held = found === undefined ? undefined : this.#heldBack(found);
     const primary = held === undefined ? found?.name : undefined;
@@ -246,10 +266,9 @@ export class Cluster {
   #followManager(now: number): void {
     const word = this.#word;
     if (word === undefined) return;
-    const observations = this.#observations();
-    const chosen = chosenBy(word, this.memory, this.#conflictSince, observations);
+    const chosen = chosenBy(word, this.memory, this.#conflictSince, this.#all);
     if (chosen !== undefined) this.#accept(chosen, now);
-    this.memory = withoutEndedFences(word, this.memory, observations);
+    this.memory = withoutEndedFences(word, this.memory, this.#all);
   }
 
   /** Why the node that was found to be the primary is not written to; undefined: it is. */
@@ -285,7 +304,7 @@ export class Cluster {
       }
       this.#progress.note(answer);
     }
-    for (const node of this.#nodes.values()) {
+    for (const node of this.#all) {
       const { answer: own, fresh } = node.health;
       if (own?.report.inRecovery !== true) {
         node.lag = undefined;
@@ -297,10 +316,10 @@ export class Cluster {
     }
   }
 
-  #show(name: string, node: Node, detection: Detection, now: number): TopologyNode {
-    const { health, settings, lag, lagging } = node;
+  #show(node: Node, detection: Detection, now: number): TopologyNode {
+    const { name, health, settings, lag, lagging } = node;
     const report = health.answer?.report;
-    const [state, reason] = this.#judge(name, node, detection, now);
+    const [state, reason] = this.#judge(node, detection, now);
     const role = report === undefined ? "unknown" : report.inRecovery ? "standby" : "primary";
     const before = node.shown;
     node.shown = {
@@ -322,8 +341,8 @@ export class Cluster {
     return node.shown;
   }
 
-  #judge(name: string, node: Node, detection: Detection, now: number): readonly [NodeState, string] {
-    const verdict = judge(name, node, detection);
+  #judge(node: Node, detection: Detection, now: number): readonly [NodeState, string] {
+    const verdict = judge(node, detection);
     const [state] = verdict;
     if (state !== "up") {
       node.away ||= state === "down" || (state === "recovering" && node.health.condition === "starting");
@@ -333,7 +352,7 @@ export class Cluster {
     if (!node.away) return verdict;
     node.wellSince ??= now;
     // Nobody gains from a primary that waits.
-    if (now - node.wellSince < this.#settings.warmupMs && name !== detection.primary) {
+    if (now - node.wellSince < this.#settings.warmupMs && node.name !== detection.primary) {
       return ["recovering", "is warming up"];
     }
     node.away = false;
@@ -342,8 +361,10 @@ export class Cluster {
   }
 }
 
-function judge(name: string, node: Node, detection: Detection): readonly [NodeState, string] {
-  const { health, shown, lagging } = node;
+const fine: readonly [NodeState, string] = ["up", ""];
+
+function judge(node: Node, detection: Detection): readonly [NodeState, string] {
+  const { name, health, shown, lagging } = node;
   const { fenced, administrative } = detection.memory;
   const fence = fenced[name];
   if (fence !== undefined) return ["fenced", fence.reason];
@@ -368,23 +389,11 @@ function judge(name: string, node: Node, detection: Detection): readonly [NodeSt
     return ["recovering", "its claim to be the primary is being checked"];
   }
   if (lagging && shown?.state !== "up") return ["recovering", "is catching up with the primary"];
-  return ["up", ""];
+  return fine;
 }
 
 function heldBack(state: NodeState): NoPrimaryReason {
   return state === "draining" ? "draining" : state === "recovering" ? "recovering" : "none_found";
-}
-
-function newNode(settings: NodeSettings, health: HealthSettings, now: number): Node {
-  return {
-    settings,
-    health: new NodeHealth(health, now),
-    lag: undefined,
-    lagging: false,
-    away: false,
-    wellSince: undefined,
-    shown: undefined,
-  };
 }
 
 function without<Value>(record: Readonly<Record<string, Value>>, name: string): Record<string, Value> {

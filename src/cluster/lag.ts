@@ -22,6 +22,8 @@ export interface Lag {
   readonly ms: number;
 }
 
+const none: Lag = Object.freeze({ bytes: 0, ms: 0 });
+
 interface Sample {
   readonly at: number;
   readonly lsn: bigint;
@@ -48,12 +50,12 @@ export class PrimaryProgress {
   /** Of a standby's answer; undefined if there is nothing to compare with. */
   behind({ report, startedAt }: Answer): Lag | undefined {
     const { lsn } = report;
-    const known = this.#samples.filter(({ at }) => at <= startedAt);
-    const newest = known.at(-1);
+    // Later ones are of another time than the answer.
+    const newest = this.#samples.findLast(({ at }) => at <= startedAt);
     if (lsn === undefined || newest === undefined) return undefined;
-    if (lsn >= newest.lsn) return { bytes: 0, ms: 0 };
-    const missed = known.findIndex((sample) => sample.lsn > lsn);
-    const since = startedAt - (known[missed]?.at ?? startedAt);
+    if (lsn >= newest.lsn) return none;
+    const missed = this.#samples.findIndex((sample) => sample.lsn > lsn);
+    const since = startedAt - (this.#samples[missed]?.at ?? startedAt);
     const own = missed === 0 ? (report.replayAgeMs ?? 0) : 0;
     return { bytes: Number(newest.lsn - lsn), ms: Math.max(since, own) };
   }

@@ -75,7 +75,9 @@ export class PrimaryDetector {
     const claims = [...this.#claims.values()].filter(
       ({ name, timeline }) => timeline === next.timeline && next.fenced[name] === undefined,
     );
-    return { ...this.#choose(observations, claims, next, quarantined, checking), quarantined, checking };
+    const choice = this.#choose(observations, claims, next, quarantined, checking);
+    const { primary, noPrimary, detail } = choice;
+    return { primary, noPrimary, detail, quarantined, checking, memory: choice.memory };
   }
 
   /** The history of this node is the one from now on: everybody who is ahead of it is fenced. */
@@ -118,8 +120,8 @@ export class PrimaryDetector {
     memory: ClusterMemory,
     quarantined: Map<string, string>,
   ): ClusterMemory {
-    const answered = observations.filter(({ answer }) => answer !== undefined);
-    const found = countIdentifiers(answered);
+    const known = this.#confirmed && memory.systemIdentifier !== undefined;
+    const found = known ? nothingCounted : countIdentifiers(observations);
     let next = memory;
     if (memory.systemIdentifier !== undefined && found.counts.has(memory.systemIdentifier))
       this.#confirmed = true;
@@ -133,7 +135,7 @@ export class PrimaryDetector {
       this.#confirmed = true;
     }
     const expected = next.systemIdentifier;
-    for (const { name, answer, role } of answered) {
+    for (const { name, answer, role } of observations) {
       const report = answer?.report;
       if (report === undefined) continue;
       if (expected !== undefined && report.systemIdentifier !== expected) {
@@ -267,10 +269,14 @@ export class PrimaryDetector {
 }
 
 /** How many nodes are of which database cluster, and of which one most are, if that is one. */
-function countIdentifiers(observations: readonly Observation[]): {
+interface Identifiers {
   readonly counts: ReadonlyMap<string, number>;
   readonly most: string | undefined;
-} {
+}
+
+const nothingCounted: Identifiers = { counts: new Map(), most: undefined };
+
+function countIdentifiers(observations: readonly Observation[]): Identifiers {
   const counts = new Map<string, number>();
   for (const { answer } of observations) {
     if (answer === undefined) continue;

@@ -63,7 +63,6 @@ export interface RouteError {
 interface Readers {
   readonly version: number;
   readonly everybody: Balancer | undefined;
-  readonly standbys: Balancer | undefined;
 }
 
 export class Router {
@@ -72,6 +71,8 @@ export class Router {
   readonly #random: RandomNumber;
   readonly #decisions = new Map<string, { readonly primary: Decision; readonly standby: Decision }>();
   #readers: Readers | undefined;
+  /** Over the standbys alone, for hints and redirects; null: not made yet. */
+  #standbys: Balancer | undefined | null = null;
   /** One node left out, for redirects; by its name. */
   readonly #without = new Map<string, Balancer | undefined>();
 
@@ -88,7 +89,7 @@ export class Router {
     if (hint?.kind === "primary") return this.#primary(snapshot);
     const readers = this.#readersOf(snapshot);
     if (hint?.kind === "standby")
-      return this.#read(readers.standbys ?? readers.everybody, request, floor, snapshot);
+      return this.#read(this.#standbysOf(snapshot) ?? readers.everybody, request, floor, snapshot);
     if (redirect !== undefined) return this.#redirected(redirect, readers, request, floor, snapshot);
     if (!this.#settings.splitReads) return this.#primary(snapshot);
     return this.#read(readers.everybody, request, floor, snapshot);
@@ -151,7 +152,7 @@ export class Router {
         if (snapshot.primary !== undefined) return this.#decision(snapshot.primary.name, true);
         return this.#read(readers.everybody, request, floor, snapshot);
       }
-      return this.#read(readers.standbys ?? readers.everybody, request, floor, snapshot);
+      return this.#read(this.#standbysOf(snapshot) ?? readers.everybody, request, floor, snapshot);
     }
     const node = nodeNamed(snapshot, to.name);
     if (node === undefined || !node.readable) return this.#read(readers.everybody, request, floor, snapshot);
@@ -181,19 +182,27 @@ export class Router {
   #readersOf(snapshot: TopologySnapshot): Readers {
     if (this.#readers?.version === snapshot.readersVersion) return this.#readers;
     const { primaryShare, balance, zone } = this.#settings;
-    const standbys = snapshot.nodes.filter(({ readable, role }) => readable && role === "standby");
+    const standbys = snapshot.nodes.filter(isReadableStandby);
     const { primary } = snapshot;
     const shared =
       primary === undefined || !primary.readable
         ? []
         : [{ ...primary, weight: primary.weight * primaryShare }];
     this.#without.clear();
+    this.#standbys = null;
     this.#readers = {
       version: snapshot.readersVersion,
       everybody: makeBalancer(balance, [...standbys, ...shared], zone, this.#load),
-      standbys: makeBalancer(balance, standbys, zone, this.#load),
     };
     return this.#readers;
+  }
+
+  #standbysOf({ nodes }: TopologySnapshot): Balancer | undefined {
+    const { balance, zone } = this.#settings;
+    if (this.#standbys === null) {
+      this.#standbys = makeBalancer(balance, nodes.filter(isReadableStandby), zone, this.#load);
+    }
+    return this.#standbys;
   }
 
   #allBut(name: string, snapshot: TopologySnapshot): Balancer | undefined {
@@ -220,6 +229,10 @@ export class Router {
 
 const waitForPrimary: Decision = Object.freeze({ kind: "wait", for: "primary" });
 const waitForReader: Decision = Object.freeze({ kind: "wait", for: "reader" });
+
+function isReadableStandby({ readable, role }: TopologyNode): boolean {
+  return readable && role === "standby";
+}
 
 function includes(candidates: readonly Candidate[], name: string): boolean {
   for (const candidate of candidates) if (candidate.name === name) return true;

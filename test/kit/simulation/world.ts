@@ -12,7 +12,7 @@ export class ModelNode {
   readonly name: string;
   role: "primary" | "standby";
   timeline = 1;
-  /** Its whole log; a position is the number of entries. */
+  /** Its whole log, an array that no other node has; a position is the number of entries. */
   log: LogEntry[] = [];
   alive = true;
   /** Alive, but says 57P03 until then. */
@@ -46,7 +46,11 @@ export type Fault =
   /** The primary stops, a standby takes over, the old one comes back following it. */
   | { readonly kind: "switch_over"; readonly node: number }
   | { readonly kind: "rewind"; readonly node: number }
+  /** The cluster manager is not heard, or tells what was true until now; then it is heard again. */
+  | { readonly kind: "silence" | "deceive" | "hear" }
   | { readonly kind: "restart_pooler" };
+
+type FaultOfOne = Extract<Fault, { readonly node: number }>;
 
 export interface TimedFault {
   readonly at: number;
@@ -70,9 +74,10 @@ export class World {
 
   /** The history that goes on: of the highest timeline. Two of one timeline are a tie that nobody can break. */
   get leaders(): readonly ModelNode[] {
-    const primaries = this.nodes.filter(({ role }) => role === "primary");
-    const highest = Math.max(...primaries.map(({ timeline }) => timeline));
-    return primaries.filter(({ timeline }) => timeline === highest);
+    let highest = 0;
+    for (const { role, timeline } of this.nodes)
+      if (role === "primary" && timeline > highest) highest = timeline;
+    return this.nodes.filter(({ role, timeline }) => role === "primary" && timeline === highest);
   }
 
   /** Standbys follow a leader that lives and whose history theirs is the beginning of. */
@@ -83,14 +88,22 @@ export class World {
       if (node.role !== "standby" || node.stalled || !node.serves(now) || !isPrefix(node.log, leader.log))
         continue;
       node.timeline = Math.max(node.timeline, leader.timeline);
-      node.log = leader.log.slice(0, Math.min(leader.log.length, node.log.length + entriesMax));
+      const end = Math.min(leader.log.length, node.log.length + entriesMax);
+      for (let i = node.log.length; i < end; i++) node.log.push(leader.log[i] as LogEntry);
     }
   }
 
-  apply(fault: Fault, now: number, lost: number): void {
-    if (fault.kind === "restart_pooler") return;
+  /** Returns the node that has become a primary by it. */
+  apply(fault: Fault, now: number, lost: number): ModelNode | undefined {
+    if (!("node" in fault)) return undefined;
     const node = this.nodes[fault.node];
-    if (node === undefined) return;
+    if (node === undefined) return undefined;
+    const before = node.role;
+    this.#strike(fault, node, now, lost);
+    return before === "standby" && node.role === "primary" ? node : undefined;
+  }
+
+  #strike(fault: FaultOfOne, node: ModelNode, now: number, lost: number): void {
     switch (fault.kind) {
       case "crash":
         node.alive = false;
@@ -145,14 +158,14 @@ function start(node: ModelNode, now: number, lost: number): void {
   node.alive = true;
   node.epoch++;
   node.startingUntil = now + 300;
-  if (node.role === "standby") node.log = node.log.slice(0, Math.max(0, node.log.length - lost));
+  if (node.role === "standby") node.log.length = Math.max(0, node.log.length - lost);
 }
 
 function promote(node: ModelNode): void {
   node.role = "primary";
   node.timeline++;
   // The end of recovery is an entry of the log itself.
-  node.log = [...node.log, { timeline: node.timeline, id: -1 }];
+  node.log.push({ timeline: node.timeline, id: -1 });
 }
 
 export function isPrefix(log: readonly LogEntry[], of: readonly LogEntry[]): boolean {
