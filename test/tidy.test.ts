@@ -31,8 +31,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   admin: ["base", "wire", "sql", "config", "cluster", "pool", "session"],
   server: ["base", "wire", "sql", "config", "auth", "client", "cluster", "pool", "session", "admin"],
   check: ["base", "config", "client", "session", "server"],
-  lab: ["base", "client"],
-  cli: ["base", "sql", "config", "client", "server", "check", "lab"],
+  backup: ["base", "client"],
+  recovery: ["base", "config", "client", "server", "backup"],
+  lab: ["base", "client", "backup"],
+  cli: ["base", "sql", "config", "client", "server", "check", "recovery", "lab"],
   src: ["base", "config", "client", "server"],
 };
 

@@ -6,8 +6,8 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { Failure } from "../base/errors.ts";
 import { Exit } from "./exit.ts";
+import { printError } from "./print-error.ts";
 
 /** Adds a command to the program. */
 type Register = (program: Command) => void;
@@ -21,6 +21,7 @@ const commands: ReadonlyMap<string, () => Promise<Register>> = new Map([
   ["init", async () => (await import("./init.ts")).registerInit],
   ["check", async () => (await import("./check.ts")).registerCheck],
   ["convert", async () => (await import("./convert.ts")).registerConvert],
+  ["recover", async () => (await import("./recover.ts")).registerRecover],
   ["demo", async () => (await import("./demo.ts")).registerDemo],
   ["query", async () => (await import("./query.ts")).registerQuery],
   ["explain", async () => (await import("./explain.ts")).registerExplain],
@@ -63,17 +64,6 @@ async function commandLine(first: string | undefined): Promise<Command> {
 function version(): string {
   const file = new URL("../../package.json", import.meta.url);
   return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-}
-
-/** Failures that are foreseen say what is wrong and what helps; anything else is ours and shows its stack. */
-function printError(error: unknown): void {
-  if (!(error instanceof Failure)) {
-    console.error(error);
-    return;
-  }
-  console.error(`pgsluice: ${error.message}`);
-  if (error.detail !== undefined) console.error(`detail: ${error.detail}`);
-  if (error.hint !== undefined) console.error(`hint: ${error.hint}`);
 }
 
 /** How long what is still open may keep a process that has done its work. */

@@ -43,6 +43,11 @@ export const nodeSettings = {
     reloadable: true,
     doc: "How many server connections to it there may be at once, all pools together; 0: any number.",
   },
+  data_directory: {
+    type: "text",
+    reloadable: true,
+    doc: "Its data directory on its own machine, where `pgsluice recover` makes it anew; an absolute path.",
+  },
   server_tls_sslmode: {
     type: "choice",
     values: ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],

@@ -5,10 +5,12 @@
 import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { readPostmasterFile } from "../backup/data-folder.ts";
+import { isAlive, processesIn } from "../backup/processes.ts";
 import type { Account } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import { labError } from "./errors.ts";
-import { isAlive, killTree, processesIn, run, untilGone } from "./processes.ts";
+import { killTree, run, untilGone } from "./processes.ts";
 
 /** Settings of PostgreSQL by name, values as one would write them in postgresql.conf, without quotes. */
 export type PostgresSettings = Readonly<Record<string, string>>;
@@ -128,27 +130,6 @@ export async function writeHostBasedAuthentication(
 /** A value in postgresql.conf (guc-file.l): quotes are doubled, backslashes too. */
 function quote(value: string): string {
   return `'${value.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`;
-}
-
-/** What postmaster.pid says (pidfile.h). */
-export interface PostmasterFile {
-  readonly pid: number;
-  /** Tells one start from another. */
-  readonly identity: string;
-  /** System V identifier of its shared memory. */
-  readonly sharedMemory: string | undefined;
-  /** `starting`, `stopping`, `ready`, or `standby`: up, but not open for reading. */
-  readonly status: string;
-}
-
-export async function readPostmasterFile(dataFolder: string): Promise<PostmasterFile | undefined> {
-  const text = await readFile(path.join(dataFolder, "postmaster.pid"), "utf8").catch(() => "");
-  const lines = text.split("\n");
-  // A negative number is that of a single-user backend.
-  const pid = Math.abs(Number.parseInt(lines[0] ?? "", 10));
-  if (Number.isNaN(pid)) return undefined;
-  const sharedMemory = /^\s*\d+\s+(\d+)/.exec(lines[6] ?? "")?.[1];
-  return { pid, identity: lines.slice(0, 3).join("\n"), sharedMemory, status: (lines[7] ?? "").trim() };
 }
 
 /**

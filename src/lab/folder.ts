@@ -25,9 +25,10 @@ import {
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "../backup/processes.ts";
 import { endLeftovers } from "./data-folder.ts";
 import { labError } from "./errors.ts";
-import { isAlive, startToken } from "./processes.ts";
+import { startToken } from "./processes.ts";
 
 export const stateFile = "lab.json";
 const lockFile = "lab.lock";

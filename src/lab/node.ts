@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { chown, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { readPostmasterFile } from "../backup/data-folder.ts";
 import { connectOptions } from "../client/conninfo/options.ts";
 import { SimpleClient, type SimpleResult } from "../client/simple.ts";
 import type { Account } from "./account.ts";
@@ -15,7 +16,6 @@ import {
   inProduction,
   type PostgresSettings,
   readControlFile,
-  readPostmasterFile,
   standbySignal,
   superuser,
   writeHostBasedAuthentication,

@@ -1,18 +1,17 @@
 /**
- * Operating system processes by number: run one to its end, ask whether one lives, find and end a tree.
+ * Operating system processes by number: run one to its end, find and end a tree.
  *
  * A process number alone proves nothing, because numbers are used again; with the time the process started
  * it names one process. Everything reads /proc where there is one and asks `ps` elsewhere.
  */
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { allPids, hasProc, isAlive, statFields } from "../backup/processes.ts";
 import type { Account } from "./account.ts";
 import { labError } from "./errors.ts";
 
 const execute = promisify(execFile);
-const hasProc: boolean = process.platform === "linux";
 const outputBytesMax = 16 * 1024 * 1024;
 const pollMs = 10;
 
@@ -39,16 +38,6 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.account === undefined ? {} : { uid: options.account.uid, gid: options.account.gid }),
   });
   return stdout;
-}
-
-/** Whether the process runs; one that has ended and was not yet collected by its parent does not. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
-  }
-  return !hasProc || statFields(pid)?.[0] !== "Z";
 }
 
 /** Sends a signal; a process that is gone already is no error. */
@@ -105,20 +94,6 @@ export async function descendants(root: number): Promise<number[]> {
   return found;
 }
 
-/**
- * Processes of PostgreSQL that work in `dataFolder`: the postmaster and its children all make it their
- * working folder. Where there is no /proc, only `candidate` is looked at, by its command line.
- */
-export async function processesIn(dataFolder: string, candidate: number | undefined): Promise<number[]> {
-  if (!hasProc) {
-    if (candidate === undefined) return [];
-    const command = await run("ps", ["-o", "command=", "-p", String(candidate)]).catch(() => "");
-    return command.includes(dataFolder) ? [candidate] : [];
-  }
-  const folder = realpath(dataFolder);
-  return allPids().filter((pid) => workingFolder(pid) === folder && isAlive(pid));
-}
-
 async function parents(): Promise<[pid: number, parent: number][]> {
   if (hasProc) return allPids().map((pid) => [pid, Number(statFields(pid)?.[1] ?? 0)]);
   const lines = (await run("ps", ["-A", "-o", "pid=,ppid="])).trim().split("\n");
@@ -126,37 +101,4 @@ async function parents(): Promise<[pid: number, parent: number][]> {
     const [pid, parent] = line.trim().split(/\s+/);
     return [Number(pid), Number(parent)];
   });
-}
-
-function allPids(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-}
-
-function workingFolder(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/cwd`);
-  } catch {
-    return undefined;
-  }
-}
-
-function realpath(folder: string): string {
-  try {
-    return realpathSync(folder);
-  } catch {
-    return folder;
-  }
-}
-
-/** Fields of /proc/PID/stat from the third on: state, parent, … (man 5 proc). */
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The second field, the name, may hold anything; it ends with the last parenthesis.
-    return text.slice(text.lastIndexOf(")") + 2).split(" ");
-  } catch {
-    return undefined;
-  }
 }

@@ -4,6 +4,7 @@
  */
 import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { TarUnpacker } from "../backup/tar.ts";
 import { connectOptions } from "../client/conninfo/options.ts";
 import { connectReplication } from "../client/replication/connection.ts";
 import type { Account } from "./account.ts";
@@ -11,7 +12,6 @@ import { dropOwn, superuser } from "./data-folder.ts";
 import { labError } from "./errors.ts";
 import type { LabNode } from "./node.ts";
 import { run } from "./processes.ts";
-import { TarUnpacker } from "./tar.ts";
 
 const pollMs = 10;
 

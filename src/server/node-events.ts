@@ -6,7 +6,7 @@
 import type { Logger } from "../base/log.ts";
 import type { TopologyNode, TopologySnapshot } from "../cluster/index.ts";
 import type { Config } from "../config/schema.ts";
-import { type CommandResult, FailoverCommand } from "./failover-command.ts";
+import { type CommandResult, HookCommand } from "./hook-command.ts";
 
 /** Where a node is. */
 export interface NodePlace {
@@ -57,7 +57,7 @@ export class NodeEvents {
   readonly #listener: NodeEventListener | undefined;
   /** Something may be different: the nodes are to be asked at once. */
   readonly #onDone: () => void;
-  readonly #command: FailoverCommand;
+  readonly #command: HookCommand;
   readonly #places = new Map<string, NodePlace>();
   #queue: NodeEvent[] = [];
   #telling: Promise<void> | undefined;
@@ -70,7 +70,7 @@ export class NodeEvents {
     this.#owner = owner;
     this.#listener = listener;
     this.#onDone = onDone;
-    this.#command = new FailoverCommand();
+    this.#command = new HookCommand("failover_command_timeout");
   }
 
   /** `switching`: the primary changes by our own doing, and so is not lost. */

@@ -187,7 +187,7 @@ export function probeOptionsOf(config: Config, credentials: Credentials, node: N
 }
 
 /** Where a node is, and how connections to it are encrypted. */
-function nodeOptionsOf(settings: Settings, node: NodeConfig): Partial<ConnectOptions> {
+export function nodeOptionsOf(settings: Settings, node: NodeConfig): Partial<ConnectOptions> {
   return {
     hosts: hostsOf(node.host).map((host) => ({ host, port: node.port, address: node.hostaddr })),
     sslmode: node.server_tls_sslmode ?? settings.server_tls_sslmode,

@@ -1,11 +1,13 @@
 /** Base backups by the client, against a real server: what comes, failures behind the data, and that they start. */
-import { chown, mkdir, open as openFile, readdir, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, open as openFile, readdir, readlink, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { copyCluster } from "../../src/backup/copy.ts";
+import { clearUnfinished, inspectDataFolder } from "../../src/backup/data-folder.ts";
+import { TarUnpacker } from "../../src/backup/tar.ts";
 import { connectReplication, type ReplicationConnection } from "../../src/client/replication/connection.ts";
 import type { BackupEvent } from "../../src/client/replication/messages.ts";
 import { Lab } from "../../src/lab/index.ts";
-import { TarUnpacker } from "../../src/lab/tar.ts";
 import { useLab } from "../kit/lab.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
 import { ask, targetOf } from "./replication-lab.ts";
@@ -85,7 +87,7 @@ describe("a base backup", () => {
     expect(names).not.toContain("postmaster.pid");
   });
 
-  test("has an archive for each tablespace, which a lab refuses to copy", async () => {
+  test("has an archive for each tablespace, which is copied to where it is told, and which a lab refuses to copy", async () => {
     await using lab = await Lab.start();
     const { primary } = lab;
     const folder = path.join(path.dirname(primary.dataFolder), "space");
@@ -107,6 +109,27 @@ describe("a base backup", () => {
       { kind: "archive", name: `${oid}.tar`, location: folder },
       { kind: "archive", name: "base.tar", location: undefined },
     ]);
+    await using temp = await tempFolder();
+    const copy = {
+      folder: path.join(temp.path, "data"),
+      checkpoint: "fast",
+      kilobytesPerSecondMax: undefined,
+      signal: new AbortController().signal,
+      onProgress: () => undefined,
+    } as const;
+    // Where the tablespace is on the server is somebody's, and not where the copy goes.
+    await expect(copyCluster(connection, { ...copy, tablespaces: new Map() })).rejects.toMatchObject({
+      code: "backup.folder_not_empty",
+    });
+    const elsewhere = path.join(temp.path, "space");
+    await copyCluster(connection, { ...copy, tablespaces: new Map([[folder, elsewhere]]) });
+    expect(await readlink(path.join(copy.folder, "pg_tblspc", String(oid)))).toBe(elsewhere);
+    const file = (await ask(primary, "SELECT pg_relation_filepath('inside')")) ?? "";
+    expect((await stat(path.join(copy.folder, file))).size).toBeGreaterThan(8192);
+    const found = await inspectDataFolder(copy.folder);
+    expect(found).toEqual({ kind: "unfinished", tablespaces: [elsewhere] });
+    if (found.kind === "unfinished") await clearUnfinished(copy.folder, found.tablespaces);
+    expect([await readdir(copy.folder), await readdir(elsewhere)]).toEqual([[], []]);
     await connection.close();
     await expect(lab.addStandby()).rejects.toMatchObject({
       code: "lab.start_failed",

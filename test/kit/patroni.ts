@@ -7,9 +7,10 @@ import { createWriteStream, existsSync, readdirSync, readFileSync } from "node:f
 import { chown, mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "../../src/backup/processes.ts";
 import { type Account, ordinaryAccount } from "../../src/lab/account.ts";
 import { freePort } from "../../src/lab/ports.ts";
-import { cleanEnvironment, isAlive, killTree } from "../../src/lab/processes.ts";
+import { cleanEnvironment, killTree } from "../../src/lab/processes.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
 import { waitUntil } from "./wait.ts";
 

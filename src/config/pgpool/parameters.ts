@@ -209,6 +209,8 @@ const streaming: ParameterTable = {
 const notProbed =
   'Give the nodes `role = "auto"` and set `health_check_user`: they are watched then, and the primary is followed (docs/clusters.md). Nobody is promoted by itself.';
 
+const recovery =
+  "`pgsluice recover` makes a node anew, on that node's machine, with commands of its own: `recovery_user`, `recovery_start_command` and `data_directory` have to be given.";
 const hooks =
   "`failover_command` of [pgsluice] is a program with arguments, and has the event in its environment instead of `%` signs: write it anew (docs/clusters.md).";
 
@@ -224,14 +226,8 @@ const failover: ParameterTable = {
   failover_on_backend_shutdown: missing("off", notProbed),
   detach_false_primary: missing("off", notProbed),
   search_primary_node_timeout: inert("5min", "The primary is the one that the file names."),
-  recovery_1st_stage_command: missing(
-    "",
-    "Nodes are not rebuilt from here: use pg_basebackup, or what runs your cluster.",
-  ),
-  recovery_2nd_stage_command: missing(
-    "",
-    "Nodes are not rebuilt from here: use pg_basebackup, or what runs your cluster.",
-  ),
+  recovery_1st_stage_command: missing("", recovery),
+  recovery_2nd_stage_command: missing("", recovery),
   ...partsOf("recovery_1st_stage_command", "recovery_user", "recovery_password", "recovery_timeout"),
   ...partsOf("recovery_1st_stage_command", "client_idle_limit_in_recovery"),
   auto_failback: missing("off", notProbed),

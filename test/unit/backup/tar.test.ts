@@ -1,10 +1,10 @@
-/** The archive reader of the lab: whatever the cuts, the same files; nothing outside of the target; no silent loss. */
-import { mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+/** The archive reader of base backups: whatever the cuts, the same files; nothing outside of the target; no silent loss. */
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { TarUnpacker } from "../../../src/lab/tar.ts";
+import { TarUnpacker } from "../../../src/backup/tar.ts";
 
 let folder = "";
 let targets = 0;
@@ -22,6 +22,7 @@ interface Member {
   readonly data?: Buffer;
   readonly prefix?: string;
   readonly size?: string;
+  readonly link?: string;
 }
 
 function member({
@@ -31,12 +32,14 @@ function member({
   data = Buffer.alloc(0),
   prefix = "",
   size,
+  link = "",
 }: Member): Buffer {
   const header = Buffer.alloc(512);
   header.write(name, 0);
   header.write(`${mode.toString(8).padStart(7, "0")} `, 100);
   header.write(size ?? `${data.length.toString(8).padStart(11, "0")} `, 124);
   header.write(type, 156);
+  header.write(link, 157);
   header.write("ustar\x0000", 257);
   header.write(prefix, 345);
   const sum = header.reduce((total, byte) => total + byte, 8 * 0x20);
@@ -92,6 +95,28 @@ test("whatever the cuts, the same folders and files", async () => {
   );
 });
 
+test("the link of a tablespace leads where it is told, and nothing is written through it", async () => {
+  const target = path.join(folder, "linked");
+  await mkdir(target);
+  const members = (names: readonly string[]): Buffer =>
+    Buffer.concat([
+      member({ name: "pg_tblspc/", type: "5", mode: 0o700 }),
+      ...names.map((name) => member({ name, type: "2", link: "/srv/space" })),
+    ]);
+  await using unpacker = new TarUnpacker(target, (location) =>
+    location === "/srv/space" ? "/elsewhere" : undefined,
+  );
+  await unpacker.write(members(["pg_tblspc/16384"]));
+  expect(await readlink(path.join(target, "pg_tblspc/16384"))).toBe("/elsewhere");
+  await expect(unpacker.write(member({ name: "pg_tblspc/16384/x" }))).rejects.toMatchObject({
+    detail: expect.stringMatching(/through a link/),
+  });
+  await using other = new TarUnpacker(path.join(folder, "linked", "pg_tblspc"), () => "/elsewhere");
+  await expect(other.write(members(["base"]))).rejects.toMatchObject({
+    detail: expect.stringMatching(/link/),
+  });
+});
+
 describe("is refused:", () => {
   test("a name outside of the target", async () => {
     for (const name of ["/etc/passwd", "../x", "a/../../x", "a//b", "", "..", "/"]) {
@@ -117,7 +142,7 @@ describe("is refused:", () => {
       const bad = Buffer.from(good);
       bad[at] = 0x41;
       await expect(unpack([bad, end])).rejects.toMatchObject({
-        code: "lab.start_failed",
+        code: "backup.bad_archive",
         detail: expect.stringMatching(expected),
       });
     }

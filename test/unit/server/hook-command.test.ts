@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { isAlive } from "../../../src/lab/processes.ts";
-import { FailoverCommand } from "../../../src/server/failover-command.ts";
+import { isAlive } from "../../../src/backup/processes.ts";
+import { HookCommand } from "../../../src/server/hook-command.ts";
 import { waitUntil } from "../../kit/wait.ts";
 
 const run = (script: string, ...args: readonly string[]) =>
-  new FailoverCommand().run(
+  new HookCommand("failover_command_timeout").run(
     ["/bin/sh", "-c", script, "sh", ...args],
     { PGSLUICE_EVENT: "a; exit 9" },
     10_000,
@@ -21,7 +21,7 @@ describe("failover_command", () => {
   test("its exit code counts, and what ended it", async () => {
     expect(await run("exit 3")).toMatchObject({ problem: "it has ended with exit code 3" });
     expect(await run("kill -TERM $$")).toMatchObject({ problem: "it was ended by SIGTERM" });
-    const missing = await new FailoverCommand().run(["/none"], {}, 1000);
+    const missing = await new HookCommand("failover_command_timeout").run(["/none"], {}, 1000);
     expect(missing.problem).toContain("ENOENT");
   });
 
@@ -31,7 +31,7 @@ describe("failover_command", () => {
   });
 
   test("failover_command_timeout ends it, and what it has started", async () => {
-    const command = new FailoverCommand();
+    const command = new HookCommand("failover_command_timeout");
     const { output, problem } = await command.run(["/bin/sh", "-c", "sleep 1000 & echo $!; wait"], {}, 300);
     expect(problem).toBe("it had not ended after 0.3 s (failover_command_timeout)");
     expect(Number(output)).toBeGreaterThan(0);

@@ -3,9 +3,9 @@
  * for tablespaces, links; no extensions. Nothing is written outside of the target, and what is not understood is
  * an error rather than left out: a cluster that lacks a file may seem to work.
  */
-import { type FileHandle, mkdir, open, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, open, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { labError } from "./errors.ts";
+import { backupError } from "./errors.ts";
 
 /** POSIX.1, pax, "ustar Interchange Format": offsets and lengths in a header block. */
 const blockBytes = 512;
@@ -15,6 +15,7 @@ const fields = {
   size: [124, 12],
   checksum: [148, 8],
   type: [156, 1],
+  link: [157, 100],
   magic: [257, 6],
   prefix: [345, 155],
 } as const;
@@ -39,8 +40,13 @@ interface Entry {
   readonly handle: FileHandle | undefined;
 }
 
+/** Where the link of a tablespace leads, by where it does in the archive; undefined: it is not known. */
+export type LinkTarget = (location: string) => string | undefined;
+
 export class TarUnpacker implements AsyncDisposable {
   readonly #target: string;
+  readonly #linkTarget: LinkTarget | undefined;
+  readonly #links = new Set<string>();
   #header: Buffer = Buffer.alloc(0);
   #entry: Entry | undefined;
   #padding = 0;
@@ -48,12 +54,13 @@ export class TarUnpacker implements AsyncDisposable {
   readonly #writes = new Set<Promise<void>>();
   #failure: Error | undefined;
 
-  /** `target` is a folder that is there and empty. */
-  constructor(target: string) {
+  /** `target` is a folder that is there and empty. Without `linkTarget` links are refused. */
+  constructor(target: string, linkTarget?: LinkTarget) {
     this.#target = target;
+    this.#linkTarget = linkTarget;
   }
 
-  /** The next bytes of the archive, which must not be changed afterwards. Rejects with `lab.start_failed`, or as writing does. */
+  /** The next bytes of the archive, which must not be changed afterwards. Rejects with `backup.bad_archive`, or as writing does. */
   async write(bytes: Buffer): Promise<void> {
     let position = 0;
     while (position < bytes.length) {
@@ -100,13 +107,19 @@ export class TarUnpacker implements AsyncDisposable {
       return;
     }
     if (this.#ended) throw badArchive("there is something behind its end");
-    const { name, type, mode, size } = readHeader(header);
+    const { name, type, mode, size, link } = readHeader(header);
+    if (this.#links.has(name.split("/").slice(0, 2).join("/"))) {
+      throw badArchive(`"${name}" would be written through a link`);
+    }
     const file = path.join(this.#target, name);
     if (type === folderType) {
       await mkdir(file, { recursive: true, mode });
       return;
     }
-    if (type === linkType) throw badArchive(`${name} is a link: a tablespace cannot be copied`);
+    if (type === linkType) {
+      await this.#link(name, link);
+      return;
+    }
     if (type !== fileType) throw badArchive(`${name} is of the unknown type "${type}"`);
     this.#entry = {
       file,
@@ -118,6 +131,14 @@ export class TarUnpacker implements AsyncDisposable {
       handle: size > wholeBytesMax ? await open(file, "wx", mode) : undefined,
     };
     if (size === 0) await this.#contents(this.#entry, header.subarray(0, 0));
+  }
+
+  /** PostgreSQL's only links are those of tablespaces: pg_tblspc/OID. */
+  async #link(name: string, location: string): Promise<void> {
+    const target = /^pg_tblspc\/\d+$/.test(name) ? this.#linkTarget?.(location) : undefined;
+    if (target === undefined) throw badArchive(`${name} is a link: a tablespace cannot be copied`);
+    this.#links.add(name);
+    await symlink(target, path.join(this.#target, name));
   }
 
   async #contents(entry: Entry, piece: Buffer): Promise<void> {
@@ -159,7 +180,13 @@ export class TarUnpacker implements AsyncDisposable {
   }
 }
 
-function readHeader(header: Buffer): { name: string; type: string; mode: number; size: number } {
+function readHeader(header: Buffer): {
+  name: string;
+  type: string;
+  mode: number;
+  size: number;
+  link: string;
+} {
   if (text(header, "magic") !== "ustar") throw badArchive("a header is not that of a ustar archive");
   // The sum of all bytes, those of the sum itself counted as blanks.
   const [sumStart, sumLength] = fields.checksum;
@@ -174,7 +201,13 @@ function readHeader(header: Buffer): { name: string; type: string; mode: number;
   if (name.startsWith("/") || parts.some((part) => part === "" || part === "..")) {
     throw badArchive(`"${name}" is no name inside of it`);
   }
-  return { name, type: text(header, "type"), mode: octal(header, "mode"), size: octal(header, "size") };
+  return {
+    name,
+    type: text(header, "type"),
+    mode: octal(header, "mode"),
+    size: octal(header, "size"),
+    link: text(header, "link"),
+  };
 }
 
 function text(header: Buffer, field: keyof typeof fields): string {
@@ -190,5 +223,5 @@ function octal(header: Buffer, field: keyof typeof fields): number {
 }
 
 function badArchive(detail: string): Error {
-  return labError("lab.start_failed", "the archive of a base backup cannot be unpacked", { detail });
+  return backupError("backup.bad_archive", "the archive of a base backup cannot be unpacked", { detail });
 }

@@ -1,5 +1,5 @@
 /**
- * Runs `failover_command`: a program and its arguments, never a shell, with what it is about in its environment. One at a
+ * Runs a program that the configuration names, as `failover_command`: a program and its arguments, never a shell, with what it is about in its environment. One at a
  * time; one that takes too long is ended with all that it has started.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -15,14 +15,20 @@ export interface CommandResult {
   readonly problem: string | undefined;
 }
 
-export class FailoverCommand {
+export class HookCommand {
+  readonly #timeoutSetting: string;
   #child: ChildProcess | undefined;
 
-  /** Never rejects. */
+  /** `timeoutSetting`: the setting that says how long it may take. */
+  constructor(timeoutSetting: string) {
+    this.#timeoutSetting = timeoutSetting;
+  }
+
+  /** Never rejects. Without `timeoutMs` it may take as long as it likes. */
   run(
     [program = "", ...args]: readonly string[],
     variables: Readonly<Record<string, string>>,
-    timeoutMs: number,
+    timeoutMs: number | undefined,
   ): Promise<CommandResult> {
     const pieces: Buffer[] = [];
     let bytes = 0;
@@ -42,10 +48,13 @@ export class FailoverCommand {
       this.#child = child;
       child.stdout.on("data", keep);
       child.stderr.on("data", keep);
-      const timer = setTimeout(() => {
-        problem = `it had not ended after ${timeoutMs / 1000} s (failover_command_timeout)`;
-        this.end();
-      }, timeoutMs);
+      const timer =
+        timeoutMs === undefined
+          ? undefined
+          : setTimeout(() => {
+              problem = `it had not ended after ${timeoutMs / 1000} s (${this.#timeoutSetting})`;
+              this.end();
+            }, timeoutMs);
       let giveUp: NodeJS.Timeout | undefined;
       const finish = (): void => {
         clearTimeout(giveUp);
