@@ -352,6 +352,7 @@ export class SharedServer implements ServerOwner {
     place.relayed = false;
     place.cancelAsked = false;
     place.endangered = false;
+    place.refused = false;
     place.held = undefined;
     place.heldBytes = 0;
     if (this.#spare.length < 64) this.#spare.push(place);

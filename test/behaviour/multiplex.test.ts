@@ -118,6 +118,25 @@ describe("a pipeline", () => {
     for (const client of clients) client.destroy();
   });
 
+  test("what follows one that had to run again runs once", async () => {
+    await place.lab.primary.query("create table remade (a int)");
+    await using pooled = await multiplexed(1);
+    using client = await pooled.connect();
+    const run = [
+      { kind: "Bind", portal: "", statement: "s", formats: [], values: [], resultFormats: [] },
+      { kind: "Execute", portal: "", maxRows: 0 },
+      { kind: "Sync" },
+    ] as const;
+    await client.ask({ kind: "Parse", name: "s", sql: "select * from remade", types: [] }, { kind: "Sync" });
+    await waitUntil(async () => {
+      await client.ask(...run);
+      return ((await counts(pooled))["units"] ?? 0) > 0;
+    }, "the prepared statement shares");
+    await place.lab.primary.query("alter table remade add b int");
+    for (let i = 0; i < 6; i++) expect((await client.ask(...run)).error).toBeUndefined();
+    expect((await counts(pooled))["returned"]).toBe(1);
+  });
+
   test("statements of 40 clients are under way at once on few servers that are 20 ms away", async () => {
     const { host, port } = place.lab.primary;
     await using proxy = await FaultProxy.start({ host, port });
