@@ -88,8 +88,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly #pool: Pool;
   readonly #clock: Clock;
   readonly #shared: SharedServer[] = [];
+  /** What is needed to share a server is made once for each. */
+  readonly #known = new WeakMap<Server, SharedServer>();
   /** Those that have come in this turn of the event loop; its end says where they go. */
   readonly #arrived: (Candidate | undefined)[] = [];
+  #arrivedCount = 0;
   /** The end of the turn is asked for; it is at hand. */
   #turnDue = false;
   #placing = false;
@@ -112,7 +115,6 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     this.roundTrip = roundTrip;
     this.#environment = {
       cancel: (server) => pool.cancel(server),
-      nowMs: () => clock.now(),
       turnMs: () => this.#noteTurn(),
       roundTrip,
     };
@@ -140,7 +142,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   submit(candidate: Candidate): boolean {
     if (!this.#pool.handsOut) return false;
     this.#noteTurn();
-    this.#arrived.push(candidate);
+    this.#arrived[this.#arrivedCount++] = candidate;
     this.#askForTurnEnd();
     return true;
   }
@@ -221,7 +223,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     if (shared.fresh) return;
     const wanted = this.#others > this.#drainingCount || this.#pool.isAwaited(shared.server);
     if (!shared.draining && wanted) shared.draining = true;
-    const feeds = !shared.draining && (this.#queue.length > 0 || this.#arrived.length > 0);
+    const feeds = !shared.draining && (this.#queue.length > 0 || this.#arrivedCount > 0);
     // It is filled when all that has come is known, so that it gets it in one write.
     if (feeds) this.#askForTurnEnd();
     else if (shared.depth === 0) this.#giveBack(shared);
@@ -239,22 +241,27 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     this.#turnDue = false;
     this.#placing = true;
     // Replies that come before our next turn wait for it anyway.
-    const spentMs = this.#turn === turnNumber() ? this.#clock.now() - this.#turnMs : 0;
+    const nowMs = this.#clock.now();
+    const spentMs = this.#turn === turnNumber() ? nowMs - this.#turnMs : 0;
     this.#joinMsMax = Math.min(briefMsMax, Math.max(joinMsMin, spentMs));
     for (const shared of this.#shared) {
       if (this.#queue.length === 0) break;
-      if (!shared.draining) this.#feed(shared);
+      if (!shared.draining) this.#feed(shared, nowMs);
     }
-    for (let i = 0; i < this.#arrived.length; i++) {
+    for (let i = 0; i < this.#arrivedCount; i++) {
       const candidate = this.#arrived[i];
       this.#arrived[i] = undefined;
-      if (candidate !== undefined && !this.#place(candidate)) candidate.onRefused();
+      if (candidate !== undefined && !this.#place(candidate, nowMs)) candidate.onRefused();
     }
-    this.#arrived.length = 0;
+    this.#arrivedCount = 0;
     this.#placing = false;
     // Before the replies to clients: servers work while those are written.
     for (const shared of this.#shared) shared.server.transport.sendTurn();
-    for (const shared of [...this.#shared]) if (shared.depth === 0) this.#giveBack(shared);
+    // From the last one: those that are given back leave the list.
+    for (let i = this.#shared.length - 1; i >= 0; i--) {
+      const shared = this.#shared[i];
+      if (shared !== undefined && shared.depth === 0) this.#giveBack(shared);
+    }
   }
 
   /**
@@ -277,13 +284,12 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   /** Sends the unit, or keeps it until it can be sent. False: it has to find another way. */
-  #place(candidate: Candidate): boolean {
+  #place(candidate: Candidate, nowMs: number): boolean {
     if (!this.#pool.handsOut) return false;
     if (this.#queue.length > 0) return this.#enqueue(candidate);
-    const nowMs = this.#clock.now();
     const near = this.#find(candidate, this.#joinMsMax, nowMs);
     if (near !== undefined) {
-      this.#send(near, candidate);
+      this.#send(near, candidate, nowMs);
       return true;
     }
     const idle = this.#pool.nextIdle;
@@ -294,12 +300,12 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     }
     const far = this.#find(candidate, briefMsMax, nowMs);
     if (far === undefined) return this.#enqueue(candidate);
-    this.#send(far, candidate);
+    this.#send(far, candidate, nowMs);
     return true;
   }
 
   #fill(shared: SharedServer): void {
-    this.#feed(shared);
+    this.#feed(shared, this.#clock.now());
     this.onRoom(shared);
     if (this.#queue.length > 0) this.#wait();
   }
@@ -328,7 +334,12 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   #share(server: Server): SharedServer {
-    const shared = new SharedServer(server, this, this.#environment);
+    let shared = this.#known.get(server);
+    if (shared === undefined) {
+      shared = new SharedServer(server, this, this.#environment);
+      this.#known.set(server, shared);
+    }
+    shared.begin();
     this.#shared.push(shared);
     return shared;
   }
@@ -347,22 +358,21 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     if (this.#queue.length > 0) this.#wait();
   }
 
-  #send(shared: SharedServer, candidate: Candidate): void {
+  #send(shared: SharedServer, candidate: Candidate, nowMs: number): void {
     const { counts } = this;
     counts.units++;
     if (shared.depth > 0) counts.joined++;
-    shared.add(candidate);
+    shared.add(candidate, nowMs);
     if (shared.depth > counts.depthMax) counts.depthMax = shared.depth;
   }
 
-  #feed(shared: SharedServer): void {
-    const nowMs = this.#clock.now();
+  #feed(shared: SharedServer, nowMs: number): void {
     while (shared.open && shared.depth < depthMax && shared.backlogMs < briefMsMax) {
       const first = this.#queue.peekFirst();
       if (first === undefined || shared.stuck(nowMs) || !first.candidate.fits(shared.server)) break;
       this.#queue.shift();
       this.#taken(first);
-      this.#send(shared, first.candidate);
+      this.#send(shared, first.candidate, nowMs);
     }
     this.#stopWaiting();
   }

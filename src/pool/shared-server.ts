@@ -71,7 +71,6 @@ const turnsToAnswer = 4;
 /** What a shared server needs of those around it. */
 export interface SharedServerEnvironment {
   readonly cancel: (server: Server) => Promise<void>;
-  readonly nowMs: () => number;
   /** When this turn of the event loop began: what is read in it had come by then. */
   readonly turnMs: () => number;
   readonly roundTrip: RoundTrip;
@@ -88,7 +87,6 @@ export class SharedServer implements ServerOwner {
   readonly server: Server;
   readonly #listener: SharedServerListener;
   readonly #cancel: (server: Server) => Promise<void>;
-  readonly #nowMs: () => number;
   readonly #turnMs: () => number;
   readonly #roundTrip: RoundTrip;
   readonly #places = new Deque<Place>();
@@ -112,11 +110,20 @@ export class SharedServer implements ServerOwner {
     this.server = server;
     this.#listener = listener;
     this.#cancel = environment.cancel;
-    this.#nowMs = environment.nowMs;
     this.#turnMs = environment.turnMs;
     this.#roundTrip = environment.roundTrip;
-    server.owner = this;
-    server.used = true;
+  }
+
+  /** The server is leased, and shared from now on. */
+  begin(): void {
+    assert(
+      this.#places.length === 0 && this.server.owner === undefined,
+      "a server is given with nothing in it",
+    );
+    this.draining = false;
+    this.fresh = true;
+    this.server.owner = this;
+    this.server.used = true;
   }
 
   /** Units that are not answered. */
@@ -140,14 +147,13 @@ export class SharedServer implements ServerOwner {
     return turnNumber() - this.#headTurn > turnsToAnswer;
   }
 
-  add(sharer: Sharer): void {
-    const nowMs = this.#nowMs();
+  add(sharer: Sharer, nowMs: number): void {
     const place = this.#spare.pop() ?? newPlace();
     this.fresh = false;
     place.sharer = sharer;
     place.sentAtMs = nowMs;
     place.expectedMs = Math.max(expectedMsMin, sharer.pace.fastMs);
-    if (this.#places.length === 0) this.#begin(nowMs);
+    if (this.#places.length === 0) this.#beginHead(nowMs);
     this.#places.push(place);
     this.#backlogMs += place.expectedMs;
     sharer.sendUnit(this);
@@ -232,7 +238,7 @@ export class SharedServer implements ServerOwner {
       const seenMs = this.#turnMs();
       const eachMs = Math.max(0, seenMs - this.#doneSinceMs) / count;
       for (let i = 0; i < count; i++) this.#donePaces[i]?.observe(eachMs, this.#doneBytes[i] as number);
-      this.#begin(seenMs);
+      this.#beginHead(seenMs);
     }
     this.#listener.onRoom(this);
   }
@@ -265,7 +271,7 @@ export class SharedServer implements ServerOwner {
   // ---- within ----
 
   /** Another unit is in front. */
-  #begin(nowMs: number): void {
+  #beginHead(nowMs: number): void {
     this.#headSinceMs = nowMs;
     this.#headTurn = turnNumber();
   }
