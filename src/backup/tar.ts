@@ -133,8 +133,9 @@ export class TarUnpacker implements AsyncDisposable {
     if (size === 0) await this.#contents(this.#entry, header.subarray(0, 0));
   }
 
-  /** PostgreSQL's only links are those of tablespaces: pg_tblspc/OID. */
-  async #link(name: string, location: string): Promise<void> {
+  /** PostgreSQL's only links are those of tablespaces: pg_tblspc/OID, with a slash behind it as a folder (tar.c). */
+  async #link(entry: string, location: string): Promise<void> {
+    const name = entry.replace(/\/$/, "");
     const target = /^pg_tblspc\/\d+$/.test(name) ? this.#linkTarget?.(location) : undefined;
     if (target === undefined) throw badArchive(`${name} is a link: a tablespace cannot be copied`);
     this.#links.add(name);

@@ -106,7 +106,7 @@ test("the link of a tablespace leads where it is told, and nothing is written th
   await using unpacker = new TarUnpacker(target, (location) =>
     location === "/srv/space" ? "/elsewhere" : undefined,
   );
-  await unpacker.write(members(["pg_tblspc/16384"]));
+  await unpacker.write(members(["pg_tblspc/16384/"]));
   expect(await readlink(path.join(target, "pg_tblspc/16384"))).toBe("/elsewhere");
   await expect(unpacker.write(member({ name: "pg_tblspc/16384/x" }))).rejects.toMatchObject({
     detail: expect.stringMatching(/through a link/),
