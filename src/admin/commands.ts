@@ -20,6 +20,7 @@ import { showDnsZones } from "./commands/show-dns-zones.ts";
 import { showHelp } from "./commands/show-help.ts";
 import { showListeners } from "./commands/show-listeners.ts";
 import { showLists } from "./commands/show-lists.ts";
+import { showLoginLatency } from "./commands/show-login-latency.ts";
 import { showMem } from "./commands/show-mem.ts";
 import { showMultiplex } from "./commands/show-multiplex.ts";
 import { showNodes } from "./commands/show-nodes.ts";
@@ -63,6 +64,7 @@ for (const command of [
   ...[
     showListeners,
     showLists,
+    showLoginLatency,
     showMem,
     showMultiplex,
     showNodes,

@@ -13,6 +13,7 @@ import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
+import type { LoginLatency } from "../session/login-latency.ts";
 import type { Session } from "../session/session.ts";
 import type { ClassifierStatistics } from "../sql/index.ts";
 import type { Answer } from "./command.ts";
@@ -135,6 +136,7 @@ export interface AdminContext {
   reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined;
   /** Undefined: nobody has been in auto mode. */
   classifierStatistics(): ClassifierStatistics | undefined;
+  loginLatency(): LoginLatency;
   sessions(): Iterable<Session>;
   consoles(): Iterable<ConsoleClient>;
   /** Connections that are logging in. */

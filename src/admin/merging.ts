@@ -61,7 +61,8 @@ const merges: ReadonlyMap<string, Merge> = new Map<string, Merge>([
   ["SHOW CLASSIFIER", grouped(0, byColumn(columnsFrom(0, 12, sum)))],
   ["SHOW RESERVATION_STATS", grouped(3, byColumn(columnsFrom(3, 2, sum)))],
   ["SHOW PEER_POOLS", grouped(1, byColumn(columnsFrom(1, 4, sum)))],
-  ["SHOW MEM", { merge: memory }],
+  ["SHOW MEM", inOrder(1, { 2: int4Sum, 3: int4Sum, 4: int4Sum })],
+  ["SHOW LOGIN_LATENCY", inOrder(2, { 2: sum, 3: sum })],
   ["SHOW STATS", grouped(1, (rows) => statisticsRow(rows, 1, 1 + stats))],
   ["SHOW STATS_TOTALS", grouped(1, (rows) => statisticsRow(rows, 1, undefined))],
   ["SHOW STATS_AVERAGES", grouped(1, (rows) => statisticsRow(rows, undefined, 1))],
@@ -168,10 +169,11 @@ function merge(a: Cell, b: Cell | undefined, combine: Combine | undefined): Cell
   return combine(a, b);
 }
 
-/** All processes together, in the order of one. */
-function memory(answers: readonly WorkerAnswer[]): Answer {
-  const add = byColumn({ 2: int4Sum, 3: int4Sum, 4: int4Sum });
-  return { tag: "SHOW", rows: groups(rowsOf(answers), 1).map(add) };
+/** One row for those that begin with the same `keys` cells, in the order of one process. */
+function inOrder(keys: number, columns: Columns): Merge {
+  return {
+    merge: (answers) => ({ tag: "SHOW", rows: groups(rowsOf(answers), keys).map(byColumn(columns)) }),
+  };
 }
 
 /** Everything but who waits longest is a count. */

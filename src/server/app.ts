@@ -27,6 +27,7 @@ import type {
 } from "../session/context.ts";
 import { pqexecDisallowed } from "../session/limits.ts";
 import type { Login } from "../session/login.ts";
+import { LoginLatency } from "../session/login-latency.ts";
 import { loginNotice } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import { Authentication, type AuthenticationOwner } from "./authentication.ts";
@@ -177,6 +178,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
   readonly discovery: Discovery;
   readonly #reads: ReadRouting;
   readonly autoDatabases: AutoDatabases;
+  readonly loginLatency = new LoginLatency();
   readonly sessions = new Set<Session>();
   readonly consoles: Consoles;
   readonly #onReload: (() => Promise<void>) | undefined;
@@ -442,6 +444,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
   onSessionStart(session: Session): void {
     this.sessions.add(session);
     session.pool.statistics.clientLoginCount++;
+    this.loginLatency.login.note(this.clock.now() - session.identity.connectedAtMs);
     this.clientLog.authenticated(session.identity);
   }
 

@@ -26,6 +26,7 @@ import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
 import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
+import type { LoginLatency } from "../session/login-latency.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
 import type { Session } from "../session/session.ts";
 import type { ClassifierStatistics } from "../sql/index.ts";
@@ -53,6 +54,7 @@ export interface ConsoleOwner {
   readonly pools: Pools;
   readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
+  readonly loginLatency: LoginLatency;
   readonly sessions: ReadonlySet<Session>;
   readonly loginCount: number;
   readonly userNames: readonly string[];
@@ -186,6 +188,10 @@ export class Consoles implements ConsoleHost {
 
   classifierStatistics(): ClassifierStatistics | undefined {
     return this.#owner.autoDatabases.classifierStatistics;
+  }
+
+  loginLatency(): LoginLatency {
+    return this.#owner.loginLatency;
   }
 
   sessions(): Iterable<Session> {

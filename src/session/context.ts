@@ -15,6 +15,7 @@ import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-reg
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
 import type { AutoDatabase } from "./auto/database.ts";
+import type { LoginLatency } from "./login-latency.ts";
 import type { Session } from "./session.ts";
 
 /** Time limits on clients in milliseconds; 0: none. */
@@ -163,6 +164,7 @@ export interface LoginContext extends SessionContext {
   /** Whom a cancel request stops; undefined: nobody has this key. */
   cancelTarget(pid: number, secret: Buffer): CancelTarget | undefined;
   readonly admission: Admission;
+  readonly loginLatency: LoginLatency;
   /** Undefined: TLS is off. */
   clientTls(): ClientTls | undefined;
   readonly authentication: ClientAuthentication;

@@ -75,7 +75,7 @@ export class Login implements TransportListener, WelcomeListener {
     this.id = context.nextClientId();
     const client = { client: this.id, peer };
     this.#encryption = new ClientEncryption(context, transport, this.#address !== undefined, client);
-    this.#startedAtMs = context.tickMs();
+    this.#startedAtMs = context.clock.now();
     this.#counted = context.admission.beginLogin(this);
     transport.listener = this;
   }
@@ -259,6 +259,7 @@ export class Login implements TransportListener, WelcomeListener {
     const isIgnored = (name: string): boolean => this.#context.ignoresParameter(name);
     const startup = readStartup(request.minor, request.parameters, isIgnored, address);
     this.#startup = startup;
+    this.#context.loginLatency.startup.note(this.#context.clock.now() - this.#startedAtMs);
     const { user, database } = startup;
     this.#context.logger.debug({ client: this.id, version: `3.${startup.minor}`, user, database }, "startup");
     const isConsole = this.#context.isConsole(database);

@@ -1,8 +1,12 @@
 /** Statistics: exact for a script that is known, and averages by the period. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { protocolVersion30 } from "../../src/wire/constants.ts";
 import { encodeFrontend } from "../../src/wire/encode-frontend.ts";
 import type { FrontendMessage } from "../../src/wire/messages.ts";
+import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
+import { rawClient } from "../kit/raw-client.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { type Client, closeStatement, execute, parse, query, sync, untilRunning } from "./pooled.ts";
@@ -115,4 +119,41 @@ test("averages are made each stats_period, and logged", async () => {
   expect(Number(row?.["avg_query_count"])).toBeGreaterThan(0);
   expect(Number(row?.["avg_query_time"])).toBeGreaterThan(0);
   expect((await console.run("set log_stats = 0")).tags).toEqual(["SET log_stats=0"]);
+});
+
+test("acceptance 85: SHOW LOGIN_LATENCY tells how long clients wait from the accept on, as histograms", async () => {
+  await using pooled = await startPooled(place.lab);
+  using console = await openConsole(pooled);
+  const count = async (): Promise<Record<string, number>> => {
+    const found: Record<string, number> = {};
+    for (const { stage, up_to_us: bound, clients, total_us: total } of await table(
+      console,
+      "show login_latency",
+    )) {
+      found[stage ?? ""] = (found[stage ?? ""] ?? 0) + Number(clients);
+      // What is in a bucket took as long as it says.
+      expect(Number(total)).toBeLessThanOrEqual(bound === null ? Infinity : Number(bound) * Number(clients));
+      if (Number(clients) > 0) expect(Number(total)).toBeGreaterThan(0);
+    }
+    return found;
+  };
+  // The console's own startup packet.
+  expect(await count()).toEqual({ startup: 1, login: 0 });
+  using _first = await pooled.connect();
+  using _second = await pooled.connect();
+  expect(await count()).toEqual({ startup: 3, login: 2 });
+  // One that is slow with its startup packet is seen where the slow ones are.
+  using slow = await rawClient(pooled.place);
+  await sleep(120);
+  slow.send(
+    encodeStartup(protocolVersion30, [
+      ["user", "postgres"],
+      ["database", "postgres"],
+    ]),
+  );
+  await waitUntil(async () => (await count())["login"] === 3, "the slow one is logged in");
+  const late = (await table(console, "show login_latency")).filter(
+    ({ up_to_us: bound, clients }) => (bound === null || Number(bound) > 100_000) && Number(clients) > 0,
+  );
+  expect(new Set(late.map(({ stage }) => stage))).toEqual(new Set(["startup", "login"]));
 });
