@@ -11,7 +11,9 @@ import { loadScripts } from "../test/kit/differential/load.ts";
 const usage = `npm run differential -- [options] FILE|FOLDER…
 
   --mode MODE       session, transaction, statement or auto; default session
-  --servers NUMBER  only with that many servers in the pool; default: as many as a script needs, and many
+  --servers NUMBER  only with that many servers in the pool, or more where a script needs more; default: as many as
+                    a script needs, and many
+  --coalesce        reads that share servers may run once for several clients
   --all             also scripts that are not meant to be equal in this mode
   --fresh           new poolers for each script, so that none meets what an earlier one left
   --show            prints transcripts that are equal, too
@@ -27,6 +29,7 @@ async function main(): Promise<void> {
     options: {
       mode: { type: "string", default: "session" },
       servers: { type: "string" },
+      coalesce: { type: "boolean", default: false },
       show: { type: "boolean", default: false },
       fresh: { type: "boolean", default: false },
       all: { type: "boolean", default: false },
@@ -54,10 +57,12 @@ async function main(): Promise<void> {
   try {
     await Promise.all(
       scripts.map(async (script) => {
-        const vias =
+        const sizes =
           values.servers === undefined
             ? viasOf(values.mode, script)
-            : [{ mode: values.mode, servers: Number(values.servers) }];
+            : [{ mode: values.mode, servers: Math.max(script.servers, Number(values.servers)) }];
+        const settings = values.coalesce ? { multiplex_coalesce: true } : {};
+        const vias = sizes.map((via) => ({ ...via, settings }));
         const comparisons = await ground.compare(performanceOf(script), vias).catch((error: unknown) => {
           failed++;
           console.log(`NOT COMPARED ${script.file}: ${String(error)}\n`);

@@ -48,10 +48,11 @@ export interface ServerOwner {
   onServerLost(error: Failure, relayed: boolean): void;
 }
 
-/** Prepared statements under a client's own names: whose, and which state of them. */
+/** Prepared statements under a client's own names: whose, and which state of them; the names, as far as they are known. */
 export interface ForeignNames {
   readonly owner: object;
   readonly version: number;
+  readonly names: ReadonlySet<string>;
 }
 
 /** Why a server is in the list it is in. The pool's one door moves it between them. */

@@ -19,6 +19,10 @@ export class SqlStatements {
     return this.#queries.size;
   }
 
+  get names(): Iterable<string> {
+    return this.#queries.keys();
+  }
+
   has(name: string): boolean {
     return this.#queries.has(name);
   }

@@ -105,6 +105,18 @@ export function nameStartOf(type: number, buffer: Buffer, start: number, end: nu
   }
 }
 
+/** SQL that may name prepared statements, or drop them. A false alarm costs one wait. */
+const namingSql = /execute|prepare|deallocate/i;
+/** Longer texts are not searched for it to their end. */
+const searchedBytesMax = 4096;
+
+/** Whether a message has SQL in it that may name prepared statements. */
+export function namesInSql(type: number, buffer: Buffer, start: number, end: number): boolean {
+  if (type !== Frontend.query && type !== Frontend.parse) return false;
+  const textStart = start + headerBytes;
+  return namingSql.test(buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax)));
+}
+
 /** More of a name is not repeated in errors. */
 const spelledBytesMax = 1024;
 

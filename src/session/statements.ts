@@ -16,14 +16,14 @@ import {
   statementNamePrefix,
   withName,
 } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
+import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
 import { type ForeignNames, type Server, unnamedUnknown } from "../pool/server.ts";
-import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
-import { encodeClose, encodeFrontend, encodeQuery } from "../wire/encode-frontend.ts";
+import { Frontend, headerBytes } from "../wire/constants.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { FoundStatements } from "./auto/ledger.ts";
 import { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
+import { RawNames } from "./raw-names.ts";
 import { SqlStatements } from "./sql-statements.ts";
 import {
   appendWhole,
@@ -32,6 +32,7 @@ import {
   nameAt,
   nameOf,
   nameStartOf,
+  namesInSql,
   namesStatement,
   renamed,
   saysPlanIsStale,
@@ -40,13 +41,13 @@ import {
 import { NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
-const deallocateAll = encodeQuery("DEALLOCATE ALL");
-const syncMessage = encodeFrontend({ kind: "Sync" });
-
 /** SQL that may drop all prepared statements. A false alarm costs one wait. */
 const droppingSql = /deallocate|discard/i;
 /** Longer queries are not searched for it to their end. */
 const searchedBytesMax = 4096;
+
+/** What is sent in the batch of this number, and not answered yet. */
+type Uncertain = (RequestOutcome & { readonly batch: number }) | undefined;
 
 export class ClientStatements implements NameNotes {
   readonly #registry: StatementRegistry;
@@ -65,13 +66,8 @@ export class ClientStatements implements NameNotes {
   #awaited: RequestOutcome | undefined;
   readonly #onCertain: () => void;
   #ended = false;
-  /** The server holds the client's statements under the client's own names (auto mode). */
-  #raw = false;
-  /** How often something was sent that makes one there. */
-  rawChanges = 0;
+  readonly #rawNames = new RawNames(this, (entry) => this.#answered(entry));
   readonly #sql = new SqlStatements();
-  /** Counts the changes of what the client's names mean. */
-  #version = 0;
   /** The name that was used last, as it was spelled, for who has several for one statement. */
   #lastUsed = "";
 
@@ -116,27 +112,39 @@ export class ClientStatements implements NameNotes {
    */
   mustWait(message: Framer): boolean {
     const { uncertain } = this.#unnamed;
-    const certain = this.#pending.size === 0 && !this.made.pending && this.#dropping === undefined;
+    const certain = !this.namesPending && !this.made.pending && this.#dropping === undefined;
     if (certain && uncertain === undefined) return false;
-    const { type, buffer, start, end } = message;
+    this.#awaited = this.#certaintyFor(message, uncertain);
+    return this.#awaited !== undefined;
+  }
+
+  #certaintyFor({ type, buffer, start, end }: Framer, uncertain: Uncertain): RequestOutcome | undefined {
+    const bySql =
+      this.namesPending && namesInSql(type, buffer, start, end) ? this.#uncertainName() : undefined;
+    if (bySql !== undefined) return bySql;
     const nameStart = nameStartOf(type, buffer, start, end);
-    if (nameStart === undefined) return false;
+    if (nameStart === undefined) return undefined;
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
       const asks = type === Frontend.bind || type === Frontend.describe;
-      this.#awaited = asks ? this.#earlier(uncertain) : undefined;
-      return this.#awaited !== undefined;
+      return asks ? this.#earlier(uncertain) : undefined;
     }
     const name = nameAt(buffer, nameStart, nameEnd);
     const statement =
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
-    this.#awaited = this.#earlier(this.#pending.get(name)) ?? this.#earlier(sent) ?? this.#dropping;
-    return this.#awaited !== undefined;
+    const own = this.#earlier(this.#pending.get(name)) ?? this.#earlier(this.#rawNames.entry);
+    return own ?? this.#earlier(sent) ?? this.#dropping;
   }
 
-  #earlier(outcome: (RequestOutcome & { readonly batch: number }) | undefined): RequestOutcome | undefined {
+  /** What tells what one of the client's names means, or whether they are on the server. */
+  #uncertainName(): RequestOutcome | undefined {
+    for (const change of this.#pending.values()) if (change.batch !== this.#batch) return change;
+    return this.#earlier(this.#rawNames.entry);
+  }
+
+  #earlier(outcome: Uncertain): RequestOutcome | undefined {
     return outcome !== undefined && outcome.batch !== this.#batch ? outcome : undefined;
   }
 
@@ -156,7 +164,7 @@ export class ClientStatements implements NameNotes {
     for (const statement of this.#named.values()) this.#registry.release(statement);
     this.#named.clear();
     this.#sql.clear();
-    this.#version++;
+    this.#rawNames.version++;
   }
 
   /** The client is gone: replies that are still to come change nothing any more. */
@@ -169,7 +177,7 @@ export class ClientStatements implements NameNotes {
   commit(change: NameChange): void {
     if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
     this.#answered(change);
-    this.#version++;
+    this.#rawNames.version++;
     const before = this.#named.get(change.name);
     if (before !== undefined) this.#registry.release(before);
     this.#named.delete(change.name);
@@ -219,7 +227,7 @@ export class ClientStatements implements NameNotes {
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
     this.#named.set(name, this.#registry.acquire(body));
-    this.#version++;
+    this.#rawNames.version++;
     return true;
   }
 
@@ -230,49 +238,32 @@ export class ClientStatements implements NameNotes {
 
   /**
    * SQL is about to name prepared statements: from now on the server has the client's under the client's names, until
-   * the client gives it back. `alone`: and nobody else's. To be called between batches.
+   * the client gives it back. `alone`: and nobody else's.
    */
   enterRaw(server: Server, output: Output, alone: boolean): void {
-    // Whatever it is, it fails, and so would what is sent here.
-    if (server.replies.status === TransactionStatus.failed) return;
-    const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
-      server.replies.push(request, Handling.swallow, outcome);
-      appendWhole(output, server, message);
-    };
-    if (alone) {
-      for (const name of server.prepared.keys()) send(Request.close, encodeClose("statement", name));
-      if (server.prepared.size > 0) send(Request.sync, syncMessage);
-      server.prepared.clear();
-    }
-    if (this.#raw) return;
-    this.#raw = true;
-    this.rawChanges++;
-    const { foreignNames } = server;
-    if (foreignNames !== undefined) {
-      if (this.left(foreignNames)) return;
-      // The client's own, as they were when it had this server before.
-      server.foreignNames = undefined;
-      server.prepared.clear();
-      send(Request.query, deallocateAll);
-      server.unnamed = undefined;
-    }
-    const names = new Set([...this.#named.keys(), ...this.#pending.keys()]);
-    for (const name of names) {
+    const bodies: [string, Buffer][] = [];
+    for (const name of new Set([...this.#named.keys(), ...this.#pending.keys()])) {
       const statement = this.find(name);
-      if (statement === undefined) continue;
-      send(Request.parse, parseMessage(name, statement.body), unheard);
-      // One that cannot be made any more must not keep the others from being made.
-      send(Request.sync, syncMessage);
+      if (statement !== undefined) bodies.push([name, statement.body]);
     }
-    for (const query of this.#sql.queries()) {
-      send(Request.query, query, unheard);
-      server.unnamed = undefined;
-    }
+    const names = new Set([...bodies.map(([name]) => name), ...this.#sql.names]);
+    const within = server.replies.betweenUnits ? undefined : this.#batch;
+    this.#rawNames.enter(server, output, { bodies, queries: this.#sql.queries(), names }, alone, within);
+  }
+
+  /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
+  get namesPending(): boolean {
+    return this.#pending.size > 0 || this.#rawNames.entry !== undefined;
   }
 
   /** The server it has, has its statements under its own names. */
   get raw(): boolean {
-    return this.#raw;
+    return this.#rawNames.active;
+  }
+
+  /** How often something was sent that makes a name there. */
+  get rawChanges(): number {
+    return this.#rawNames.changes;
   }
 
   /** SQL has prepared something. */
@@ -290,17 +281,14 @@ export class ClientStatements implements NameNotes {
   }
 
   /** Whether the names on a server are this client's, as they are now. */
-  left({ owner, version }: ForeignNames): boolean {
-    return owner === this && version === this.#version;
+  left(names: ForeignNames): boolean {
+    return this.#rawNames.left(names);
   }
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
-    if (!this.#raw) return;
-    this.#raw = false;
-    const empty = this.#named.size === 0 && this.#sql.size === 0;
-    if (known && empty) server.foreignNames = undefined;
-    else server.foreignNames = { owner: this, version: known ? this.#version : -1 };
+    const names = new Set([...this.#named.keys(), ...this.#sql.names]);
+    this.#rawNames.leave(server, known ? names : undefined);
   }
 
   /**
@@ -312,8 +300,8 @@ export class ClientStatements implements NameNotes {
     statements: FoundStatements,
     { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
   ): boolean {
-    const whole = this.#raw && this.#pending.size === 0 && rawChanges === this.rawChanges;
-    this.#version++;
+    const whole = this.raw && this.#pending.size === 0 && rawChanges === this.rawChanges;
+    this.#rawNames.version++;
     if (whole) {
       this.#sql.clear();
       for (const [name, statement] of this.#named) {
@@ -326,7 +314,7 @@ export class ClientStatements implements NameNotes {
       if (text !== undefined && !this.#sql.has(name)) this.#sql.add(name, text, preparesOne);
     }
     // Code that nobody has seen has prepared something; what else the client has is not there.
-    if (!this.#raw && statements.size > 0) server.foreignNames = { owner: this, version: -1 };
+    if (!this.raw && statements.size > 0) this.#rawNames.note(server, new Set(statements.keys()));
     return this.#sql.portable;
   }
 
@@ -346,7 +334,7 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.#raw) this.#parseRaw(server, output, buffer, start, end, name, body);
+    } else if (this.raw) this.#parseRaw(server, output, buffer, start, end, name, body);
     else if (existing !== undefined) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
     } else this.#parseNamed(server, output, name, body);
@@ -368,7 +356,7 @@ export class ClientStatements implements NameNotes {
   /** What a Bind or Describe names is to be parsed again on this server. Returns false if it names nothing of ours. */
   distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
     const nameStart = nameStartOf(type, buffer, start, end);
-    if (nameStart === undefined || this.#raw) return false;
+    if (nameStart === undefined || this.raw) return false;
     const name = nameAt(buffer, nameStart, endOfName(buffer, nameStart, end));
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined || !server.prepared.has(statement.name)) return false;
@@ -404,7 +392,7 @@ export class ClientStatements implements NameNotes {
       this.#pending.set(name, change);
       outcome = change;
     }
-    if (this.#raw && name !== "") {
+    if (this.raw && name !== "") {
       server.replies.push(Request.close, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
       return;
@@ -422,7 +410,7 @@ export class ClientStatements implements NameNotes {
     body: Buffer,
   ): void {
     const change = new NameChange(this, name, this.#registry.acquire(body), this.#batch);
-    this.rawChanges++;
+    this.#rawNames.changes++;
     this.#pending.set(name, change);
     server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
@@ -477,7 +465,7 @@ export class ClientStatements implements NameNotes {
       return;
     }
     const name = nameAt(buffer, nameStart, nameEnd);
-    const statement = this.#raw ? undefined : this.find(name);
+    const statement = this.raw ? undefined : this.find(name);
     if (statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);

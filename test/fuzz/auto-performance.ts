@@ -83,8 +83,6 @@ class Stage {
       const client = await SessionClient.connect(number, options, transcript, parameters);
       stage.#clients.push(client);
       stage.#common.push([]);
-      // Behind the first of a batch, SQL finds names of the protocol only if it has named any before (docs/semantics.md).
-      if (plan.areas.includes("prepared")) await client.perform(queryBurst("deallocate all"), transcript);
       if (plan.fenced) await client.perform(queryBurst("listen fence"), transcript);
     }
     return stage;

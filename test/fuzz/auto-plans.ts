@@ -159,10 +159,8 @@ function unitOf(
     { weight: 5, arbitrary: batch },
     { weight: of.includes("opaque") ? 1 : 0, arbitrary: calls },
   );
-  // What a name means to SQL is not known while a batch that may have failed is on its way (docs/semantics.md).
-  const maxLength = of.includes("prepared") ? 1 : 3;
   const whole = fc
-    .record({ messages: fc.array(pieces, { minLength: 1, maxLength }), cuts: cutPlaces })
+    .record({ messages: fc.array(pieces, { minLength: 1, maxLength: 3 }), cuts: cutPlaces })
     .map(({ messages, cuts }): Burst[] => [{ messages: messages.flat(), cuts }]);
   return fc.oneof({ weight: 8, arbitrary: whole }, { weight: 1, arbitrary: keptPortal(bare) });
 }

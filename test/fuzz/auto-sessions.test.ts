@@ -37,7 +37,7 @@ let ground: Ground;
 let runs = 0;
 beforeAll(async () => {
   ground = await Ground.start({ lanes: 1, rewrites: rewritesFor, stepMs: 20_000 });
-});
+}, 120_000);
 afterAll(async () => {
   process.stdout.write(`auto session fuzz: seed ${seed}, ${runs} runs\n`);
   await ground.stop();
@@ -46,18 +46,28 @@ afterAll(async () => {
 test("random sessions in auto mode are answered as without a pooler", {
   timeout: milliseconds + findingsMax * shrinkMs + 300_000,
 }, async () => {
-  const property = fc.asyncProperty(autoPlans, comparePlan);
+  // When the first failure of a plan is made smaller no more: all others pass.
+  let smallAtMs = Number.POSITIVE_INFINITY;
+  const property = fc.asyncProperty(autoPlans, async (plan) => {
+    if (performance.now() > smallAtMs) return;
+    try {
+      await comparePlan(plan);
+    } catch (error) {
+      smallAtMs = Math.min(smallAtMs, performance.now() + shrinkMs);
+      throw error;
+    }
+  });
   const until = performance.now() + milliseconds;
   const findings: string[] = [];
   while (runs < plansMax && findings.length < findingsMax && (short || performance.now() < until)) {
     const planSeed = seed + runs++;
+    smallAtMs = Number.POSITIVE_INFINITY;
     const { failed, errorInstance } = await fc.check(property, {
       seed: planSeed,
       numRuns: 1,
       includeErrorInReport: true,
       plugins: [
         fc.timeout(planMsMax),
-        fc.interruptAfterTimeLimit(shrinkMs),
         // What is drawn is small as a rule, and often the same; half of the plans are not so.
         ...(planSeed % 2 === 0 ? [fc.unbiased()] : []),
       ],

@@ -173,8 +173,8 @@ export class AutoSession {
     const bySql = this.#statements.namesSql(type, buffer, start, end);
     if (bySql) this.#see(this.#texts.unknown(), server);
     this.keepsLoosely = false;
-    // What comes later in the batch may name statements in SQL, and then it is too late. Not before what belongs to a COPY.
-    if (this.#hasNamedPrepared && !completesUnit(type) && server?.replies.betweenUnits === true) {
+    // What comes later in the batch may name statements in SQL; before it they are made in a better way. Not before what belongs to a COPY.
+    if (server?.replies.betweenUnits === true && !completesUnit(type) && this.#mayNamePrepared) {
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
@@ -212,8 +212,15 @@ export class AutoSession {
       this.#namesPrepared = true;
       this.#hasNamedPrepared = true;
       this.#listsPrepared ||= knowledge.listsPrepared;
-      if (server?.replies.betweenUnits === true) this.#enterRaw(server, this.#output);
+      if (server !== undefined && !server.replies.copyIn && !server.replies.skipping)
+        this.#enterRaw(server, this.#output);
     }
+  }
+
+  /** As far as what was done before tells; not while nobody knows what the client's names mean, if that is not needed. */
+  get #mayNamePrepared(): boolean {
+    if (this.#statements.preparedBySql()) return true;
+    return this.#hasNamedPrepared && !this.#statements.namesPending;
   }
 
   #seeExclusive(server: Server | undefined): void {

@@ -129,7 +129,11 @@ const rows: readonly Row[] = [
   {
     row: "SQL that names what the protocol has prepared (EXECUTE s after a Parse of s)",
     tests: [["auto", "SQL runs and drops what the protocol has prepared, and the other way round"]],
-    scripts: ["prepared/explain-execute"],
+    scripts: [
+      "prepared/explain-execute",
+      "prepared/sql-names-in-a-batch",
+      "prepared/sql-names-skipped-parse",
+    ],
   },
   {
     row: "cached plan must not change result type (0A000)",

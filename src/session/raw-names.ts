@@ -1,0 +1,144 @@
+/**
+ * A client's prepared statements under the client's own names on the server that it has, so that SQL finds them (auto
+ * mode). They are made there when SQL is about to name any: between batches, each for itself; or within a batch, where
+ * nothing but a Parse can be put in between, and an error skips what comes behind it.
+ */
+import { parseMessage } from "../pool/prepared.ts";
+import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
+import type { ForeignNames, Server } from "../pool/server.ts";
+import { TransactionStatus } from "../wire/constants.ts";
+import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
+import type { Output } from "./output.ts";
+import { appendWhole } from "./statement-messages.ts";
+
+const syncMessage = encodeFrontend({ kind: "Sync" });
+
+/** What the client has: bodies of Parse by their names, and Query messages that make the rest. */
+interface OwnStatements {
+  readonly bodies: Iterable<readonly [string, Buffer]>;
+  readonly queries: Iterable<Buffer>;
+  /** Names of both. */
+  readonly names: ReadonlySet<string>;
+}
+
+export class RawNames {
+  /** The server that the client has, has its statements under its own names. */
+  active = false;
+  /** How often something was sent that makes one there. */
+  changes = 0;
+  /** Counts the changes of what the client's names mean. */
+  version = 0;
+  readonly #owner: object;
+  /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
+  #entry: RawEntry | undefined;
+  readonly #onAnswered: (entry: RequestOutcome) => void;
+
+  /** `owner`: whose names they are. */
+  constructor(owner: object, onAnswered: (entry: RequestOutcome) => void) {
+    this.#owner = owner;
+    this.#onAnswered = onAnswered;
+  }
+
+  get entry(): RawEntry | undefined {
+    return this.#entry;
+  }
+
+  /** Whether the names on a server are this client's, as they are now. */
+  left({ owner, version }: ForeignNames): boolean {
+    return owner === this.#owner && version === this.version;
+  }
+
+  /**
+   * From now on the server has them, until the client gives it back. `alone`: and nobody else's. `within`: the number of
+   * the batch that is being sent; undefined: none is.
+   */
+  enter(server: Server, output: Output, own: OwnStatements, alone: boolean, within?: number): void {
+    // Whatever it is, it fails, and so would what is sent here.
+    if (server.replies.status === TransactionStatus.failed) return;
+    const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
+      server.replies.push(request, Handling.swallow, outcome);
+      appendWhole(output, server, message);
+    };
+    const close = (names: Iterable<string>): void => {
+      for (const name of names) send(Request.close, encodeClose("statement", name));
+      if (within === undefined) send(Request.sync, syncMessage);
+    };
+    if (alone && server.prepared.size > 0) {
+      close(server.prepared.keys());
+      server.prepared.clear();
+    }
+    if (this.active) return;
+    this.active = true;
+    this.changes++;
+    const { foreignNames } = server;
+    const names = new Set([...own.names, ...(foreignNames?.names ?? [])]);
+    if (foreignNames !== undefined) {
+      if (this.left(foreignNames)) return;
+      // The client's own, as they were when it had this server before. Unseen code may just have made others.
+      server.foreignNames = undefined;
+      close(foreignNames.names);
+    }
+    const bodies = [...own.bodies];
+    for (const [index, [name, body]] of bodies.entries()) {
+      const last = within !== undefined && index === bodies.length - 1;
+      const outcome = last ? this.#entering(server, names, within) : unheard;
+      send(Request.parse, parseMessage(name, body), outcome);
+      // One that cannot be made any more must not keep the others from being made.
+      if (within === undefined) send(Request.sync, syncMessage);
+    }
+    if (within !== undefined) return;
+    for (const query of own.queries) {
+      send(Request.query, query, unheard);
+      server.unnamed = undefined;
+    }
+  }
+
+  #entering(server: Server, names: ReadonlySet<string>, batch: number): RawEntry {
+    const entry = new RawEntry(batch, (done) => {
+      if (this.#entry !== entry) return;
+      this.#entry = undefined;
+      if (!done) {
+        // Some of them may be there.
+        this.active = false;
+        server.foreignNames = { owner: this.#owner, version: -1, names };
+      }
+      this.#onAnswered(entry);
+    });
+    this.#entry = entry;
+    return entry;
+  }
+
+  /** The client gives its server back. `names`: which are there, if that is certain. */
+  leave(server: Server, names: ReadonlySet<string> | undefined): void {
+    if (!this.active) return;
+    this.active = false;
+    this.#entry = undefined;
+    if (names?.size === 0) server.foreignNames = undefined;
+    else this.note(server, names ?? new Set(), names === undefined ? -1 : this.version);
+  }
+
+  /** The server has these names. `version`: of what they mean. */
+  note(server: Server, names: ReadonlySet<string>, version = -1): void {
+    server.foreignNames = { owner: this.#owner, version, names };
+  }
+}
+
+/** The last of what is sent to make the names within a batch. */
+class RawEntry implements RequestOutcome {
+  readonly errorReply: undefined;
+  readonly batch: number;
+  readonly #answered: (done: boolean) => void;
+
+  constructor(batch: number, answered: (done: boolean) => void) {
+    this.batch = batch;
+    this.#answered = answered;
+  }
+
+  onDone(): void {
+    this.#answered(true);
+  }
+
+  onFailed(): void {
+    this.#answered(false);
+  }
+}
