@@ -12,6 +12,14 @@
 import net from "node:net";
 import tls from "node:tls";
 import {
+  type DirectHandle,
+  type DirectWriter,
+  directHandle,
+  writeDirectly,
+  writeError,
+  writePending,
+} from "./direct-write.ts";
+import {
   addToTurn,
   keepTurn,
   sendTurn,
@@ -75,9 +83,13 @@ const acceptedReadBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
 
-export class Transport implements TurnWriter {
+export class Transport implements TurnWriter, DirectWriter {
   /** The socket that reads and writes now: after a TLS handshake the TLS socket. */
   #stream: net.Socket;
+  /** Where it is written to below the stream. Undefined: by the stream (TLS, not connected yet, a runtime without such handles). */
+  #handle: DirectHandle | undefined;
+  /** Bytes that were written to the handle and are pending. */
+  #directBytes = 0;
   #listener: TransportListener = ignore;
   readonly #reads: ReadBuffer;
   #paused = false;
@@ -101,7 +113,7 @@ export class Transport implements TurnWriter {
   readonly #onStreamClose = (): void => this.#finish();
   // Node's "drain" speaks only of writes beyond its high-water mark; a smaller one may be stuck as well.
   readonly #onWritten = (): void => {
-    if (!this.#drainOwed || this.#closed || this.#stream.writableLength > 0) return;
+    if (!this.#drainOwed || this.#closed || this.pendingBytes > 0) return;
     this.#drainOwed = false;
     this.#listener.onDrain();
   };
@@ -140,6 +152,7 @@ export class Transport implements TurnWriter {
     const transport = new Transport(stream, reads);
     stream.once("connect", () => {
       connected = true;
+      transport.#handle = directHandle(handleOf(stream));
       onConnect();
     });
     transport.#listenTo(stream);
@@ -176,6 +189,7 @@ export class Transport implements TurnWriter {
       },
     } as net.SocketConstructorOpts);
     const transport = new Transport(stream, { retained: false });
+    transport.#handle = directHandle(handle);
     transport.#watcher = watcher;
     transport.#listenTo(stream);
     stream.read(0);
@@ -197,7 +211,7 @@ export class Transport implements TurnWriter {
 
   /** Bytes written and not yet taken by the kernel. */
   get pendingBytes(): number {
-    return this.#stream.writableLength;
+    return this.#stream.writableLength + this.#directBytes;
   }
 
   /** The TLS socket, once `startTls` or `acceptTls` has succeeded. */
@@ -244,8 +258,7 @@ export class Transport implements TurnWriter {
 
   /** Small writes leave with those of other streams at the end of the turn; they are copied. */
   #writesLater(chunk: Buffer): boolean {
-    if (chunk.length > turnBytesMax || this.#stream.writableLength > 0 || this.#stream.writableCorked > 0)
-      return false;
+    if (chunk.length > turnBytesMax || this.#drainOwed) return false;
     if (turnIsFull(chunk.length)) sendTurn();
     if (this.#turnEnd !== 0 && this.#turnEnd !== turnEnd()) this.sendTurn();
     const first = this.#turnEnd === 0;
@@ -255,22 +268,33 @@ export class Transport implements TurnWriter {
   }
 
   #writeNow(chunk: Buffer): boolean {
+    // What is pending at the handle comes before what the stream writes now, and the stream joins small chunks.
+    if (this.#handle !== undefined && !this.#drainOwed) return this.#writeDirectly(this.#handle, chunk);
     this.#stream.write(chunk, this.#onWritten);
     if (this.#stream.writableLength === 0) return true;
     this.#drainOwed = true;
     return false;
   }
 
-  /** Holds writes back until `uncork`, so that they leave together. Until then `write` reports them as pending. */
-  cork(): void {
-    this.sendTurn();
-    this.#stream.cork();
+  #writeDirectly(handle: DirectHandle, chunk: Buffer): boolean {
+    const status = writeDirectly(handle, chunk, this);
+    if (status === 0) return true;
+    if (status === writePending) {
+      this.#directBytes += chunk.length;
+      this.#drainOwed = true;
+      return false;
+    }
+    this.#stream.destroy(writeError(status));
+    return true;
   }
 
-  /** Sends what was held back. Returns, as `write` does, whether the kernel has taken everything. */
-  uncork(): boolean {
-    this.#stream.uncork();
-    return this.#closed || this.#stream.writableLength === 0;
+  /** What was pending at the handle is through. */
+  onWriteEnded(bytes: number, status: number): void {
+    // The handle has been left for TLS, and tells of its last writes or not.
+    if (this.#handle === undefined) return;
+    this.#directBytes -= bytes;
+    if (status >= 0) this.#onWritten();
+    else if (!this.#stream.destroyed) this.#stream.destroy(writeError(status));
   }
 
   /** To be called in `onData` by whoever keeps bytes of the chunk: the next read uses another buffer. */
@@ -366,6 +390,8 @@ export class Transport implements TurnWriter {
     this.#stream.off("data", this.#onStreamData);
     this.#stream.off("close", this.#onStreamClose);
     this.#stream = secured;
+    this.#handle = undefined;
+    this.#directBytes = 0;
     this.#paused = false;
     secured.on("data", this.#onStreamData);
     this.#listenTo(secured);
@@ -390,13 +416,16 @@ export class Transport implements TurnWriter {
  * offers `onread` for connecting sockets only. Undefined where the runtime keeps no such handle.
  */
 export function takeHandle(socket: net.Socket): object | undefined {
-  const holder = socket as unknown as { _handle?: object | null };
-  const handle = holder._handle;
+  const handle = handleOf(socket);
   if (handle === undefined || handle === null) return undefined;
-  holder._handle = null;
+  (socket as unknown as { _handle: null })._handle = null;
   // The emptied socket leaves its server's count; the server no longer knows of the connection.
   socket.destroy();
   return handle;
+}
+
+function handleOf(socket: net.Socket): object | null | undefined {
+  return (socket as unknown as { _handle?: object | null })._handle;
 }
 
 /** What tls.Server does for its sockets, and nobody for one that was made by hand. */

@@ -5,79 +5,10 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import tls from "node:tls";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Transport, unixSocketPath } from "../../../src/base/transport.ts";
 import { authority, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
-
-const readBufferBytes = 8192;
-const servers: net.Server[] = [];
-const transports: Transport[] = [];
-
-afterEach(() => {
-  for (const transport of transports.splice(0)) transport.destroy();
-  for (const server of servers.splice(0)) server.close();
-});
-
-/** Writes down what a transport tells, and lets a test wait for it. */
-class Recorder {
-  chunks: Buffer[] = [];
-  drains = 0;
-  closes: (Error | undefined)[] = [];
-  readonly transport: Transport;
-
-  constructor(transport: Transport, keep: (chunk: Buffer) => Buffer = (chunk) => Buffer.from(chunk)) {
-    this.transport = transport;
-    transports.push(transport);
-    transport.listener = {
-      onData: (chunk) => this.chunks.push(keep(chunk)),
-      onDrain: () => this.drains++,
-      onClose: (error) => this.closes.push(error),
-    };
-  }
-
-  get text(): string {
-    return Buffer.concat(this.chunks).toString();
-  }
-
-  get bytes(): number {
-    return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  }
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-async function listen(target: net.ListenOptions = { host: "127.0.0.1", port: 0 }): Promise<net.Server> {
-  const server = net.createServer({ noDelay: true });
-  servers.push(server);
-  server.listen(target);
-  await once(server, "listening");
-  return server;
-}
-
-function portOf(server: net.Server): number {
-  return (server.address() as net.AddressInfo).port;
-}
-
-/** A connected pair: `near` connected, `far` was accepted. */
-async function pair(keep?: (chunk: Buffer) => Buffer): Promise<{ near: Recorder; far: Recorder }> {
-  const server = await listen();
-  const accepted = once(server, "connection") as Promise<[net.Socket]>;
-  let connected = false;
-  const transport = Transport.connect({ host: "127.0.0.1", port: portOf(server) }, readBufferBytes, () => {
-    connected = true;
-  });
-  const near = new Recorder(transport, keep);
-  const [socket] = await accepted;
-  const far = new Recorder(Transport.accept(socket));
-  await until(() => connected, "the connecting side knows");
-  return { near, far };
-}
+import { listen, pair, portOf, Recorder, readBufferBytes, servers, transports, until } from "./pairs.ts";
 
 describe("connecting", () => {
   test("bytes pass both ways", async () => {
@@ -244,17 +175,6 @@ describe("back-pressure", () => {
     expect(far.transport.write(Buffer.from("a"))).toBe(true);
     await until(() => near.text === "a", "it is there");
     expect(far.drains).toBe(0);
-  });
-
-  test("corked writes leave together", async () => {
-    const { near, far } = await pair();
-    far.transport.cork();
-    for (const word of ["one ", "two ", "three"]) expect(far.transport.write(Buffer.from(word))).toBe(false);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(near.bytes).toBe(0);
-    expect(far.transport.uncork()).toBe(true);
-    await until(() => near.text === "one two three", "all of it is there");
-    expect(near.chunks).toHaveLength(1);
   });
 });
 
