@@ -213,7 +213,7 @@ describe("prepared statements", () => {
     expect(client.received.get("1")).toBe(batches * batch);
     // A kilobyte or so for each, and noise; a PostgreSQL backend would keep ten times as much.
     expect(memory.grownMb()).toBeLessThan(60);
-    expect((await pooler.report()).alive.SharedStatement).toBeLessThanOrEqual(batches * batch + 500);
+    expect((await pooler.alive()).SharedStatement).toBeLessThanOrEqual(batches * batch + 500);
     client.send(
       { kind: "Bind", portal: "", statement: "s10456", formats: [], values: [], resultFormats: [] },
       { kind: "Execute", portal: "", maxRows: 0 },
@@ -224,7 +224,7 @@ describe("prepared statements", () => {
     client[Symbol.dispose]();
     await pooler.untilOnly(1);
     // What the next client will perhaps prepare again is remembered, in a bounded number.
-    expect((await pooler.report()).alive.SharedStatement).toBeLessThanOrEqual(500);
+    expect((await pooler.alive()).SharedStatement).toBeLessThanOrEqual(500);
   });
 
   test("that are closed again do not pile up, in the pooler or on a server", async () => {
@@ -232,7 +232,7 @@ describe("prepared statements", () => {
     const [batches, batch] = [4, 500];
     await prepare(client, batches, batch, true);
     expect(client.received.get("3")).toBe(batches * batch);
-    expect((await pooler.report()).alive.SharedStatement).toBeLessThanOrEqual(500);
+    expect((await pooler.alive()).SharedStatement).toBeLessThanOrEqual(500);
     client.send(query("select count(*) from pg_prepared_statements"));
     await client.until("D", 1);
     expect(Number(client.values[0])).toBeLessThanOrEqual(preparedMax);
@@ -241,6 +241,6 @@ describe("prepared statements", () => {
 
 test("after all this everybody is forgotten", async () => {
   await bystander[Symbol.asyncDispose]();
-  const { alive } = await pooler.untilForgotten();
+  const alive = await pooler.untilForgotten();
   expect(alive).toMatchObject({ Session: 0, Login: 0, Pool: 1 });
 });

@@ -281,7 +281,7 @@ test("logins with options that all differ share the servers there are, and leave
   await bystander.works();
   await pooler.untilOnly(1);
   await waitUntil(
-    async () => (await pooler.report()).alive.Pool <= size,
+    async () => (await pooler.alive()).Pool <= size,
     "pools without servers are forgotten",
     patienceMs,
   );

@@ -26,8 +26,8 @@ export interface HostileConfig {
   readonly openFilesMax?: number;
 }
 
-/** What the program of hostile-program.mjs says of itself. */
-interface Report {
+/** What the program of hostile-program.mjs says of itself when it is asked. */
+interface Answers {
   readonly counts: Pooler["counts"];
   /** Objects that something still refers to, after a full garbage collection. */
   readonly alive: Readonly<
@@ -35,10 +35,8 @@ interface Report {
   >;
   /** What it logged as errors: mistakes of its own, and refused connections. */
   readonly errors: readonly string[];
+  readonly delays: Delays;
 }
-
-/** `counts` and `delays` leave out what costs a garbage collection. */
-type Question = "counts" | "delays" | "report";
 
 /** How late its event loop was: at least 5 ms, the time between two looks. */
 interface Delays {
@@ -105,17 +103,18 @@ export class PoolerProcess implements AsyncDisposable {
     return client;
   }
 
-  async counts(): Promise<Report["counts"]> {
-    return (await this.#ask("counts")).counts;
+  counts(): Promise<Answers["counts"]> {
+    return this.#ask("counts");
   }
 
   /** Since they were asked for last. */
-  async delays(): Promise<Delays> {
-    return (await this.#ask("delays")).delays;
+  delays(): Promise<Delays> {
+    return this.#ask("delays");
   }
 
-  report(): Promise<Report> {
-    return this.#ask("report");
+  /** Costs garbage collections: about half a second of processor time. */
+  alive(): Promise<Answers["alive"]> {
+    return this.#ask("alive");
   }
 
   /** Nobody is counted any more but those who are meant to be. */
@@ -131,20 +130,20 @@ export class PoolerProcess implements AsyncDisposable {
   }
 
   /** Nobody is here any more, and nothing of them is kept in memory. Costs garbage collections. */
-  async untilForgotten(): Promise<Report> {
+  async untilForgotten(): Promise<Answers["alive"]> {
     await this.untilOnly(0);
-    let report: Report | undefined;
+    let alive: Answers["alive"] | undefined;
     // Sockets linger for a moment.
     await waitUntil(
       async () => {
-        report = await this.report();
-        const { Session, Login, Transport, Server } = report.alive;
+        alive = await this.alive();
+        const { Session, Login, Transport, Server } = alive;
         return Session === 0 && Login === 0 && Transport === Server;
       },
       "everybody is forgotten",
       patienceMs,
     );
-    return report as Report;
+    return alive as Answers["alive"];
   }
 
   /** From now on the peak of its memory is measured anew. */
@@ -170,23 +169,22 @@ export class PoolerProcess implements AsyncDisposable {
     if (exitCode !== null || signalCode !== null) {
       throw new Error(`the pooler has ended: exit code ${exitCode}, signal ${signalCode}`);
     }
-    const { errors } = await this.report();
+    const errors = await this.#ask("errors");
     this.#child.kill("SIGKILL");
     await this.#ended;
     expect(errors.filter((text) => !text.startsWith("accept failed"))).toEqual([]);
   }
 
-  /** What was not asked for is not there. */
-  async #ask(question: Question): Promise<Report & { readonly delays: Delays }> {
+  async #ask<Q extends keyof Answers>(question: Q): Promise<Answers[Q]> {
     const answer = once(this.#child, "message");
     this.#child.send(question);
     const gone = this.#ended.then(() => {
       throw new Error("the pooler has ended");
     });
-    const [report] = (await within(Promise.race([answer, gone]), `its ${question}`, patienceMs)) as [
-      Report & { readonly delays: Delays },
+    const [said] = (await within(Promise.race([answer, gone]), `its ${question}`, patienceMs)) as [
+      Pick<Answers, Q>,
     ];
-    return report;
+    return said[question];
   }
 
   #memory(field: "VmRSS" | "VmHWM"): number {
