@@ -1,10 +1,25 @@
 import { defineConfig } from "vitest/config";
 import { SlowestFirst } from "./test/kit/slowest-first.ts";
+import { filesThatJudgeTheirProcess } from "./test/kit/whole-process.ts";
+
+const alone = filesThatJudgeTheirProcess(import.meta.dirname, "test/behaviour");
+
+/** Real PostgreSQL and real drivers. */
+const behaviour = {
+  environment: "node",
+  globalSetup: "test/kit/lab-template.ts",
+  pool: "forks",
+  maxWorkers: 2,
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+  sequence: { groupOrder: 1 },
+} as const;
 
 /**
- * Three projects. `unit`: sans-IO rooms, no database, in threads that load each module once for all their files:
- * to load them anew for every file takes longer than the tests. `behaviour`: real PostgreSQL and real drivers, in
- * forked processes, two at a time. `fuzz`: properties with a time budget (FUZZ_SECONDS).
+ * Everything runs two files at a time. `unit`: sans-IO rooms, no database, in threads. `behaviour`: with a database,
+ * in forked processes. Both load each module once for all their files: to load it anew for each takes as long as the
+ * tests. `alone`: those of the same kind that judge the process they run in, each in a new one. `fuzz`: properties
+ * with a time budget (FUZZ_SECONDS).
  */
 export default defineConfig({
   test: {
@@ -18,28 +33,27 @@ export default defineConfig({
           environment: "node",
           pool: "threads",
           isolate: false,
+          maxWorkers: 2,
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },
       {
         test: {
+          ...behaviour,
           name: "behaviour",
-          sequence: { groupOrder: 1 },
           include: ["test/behaviour/**/*.test.ts", "test/drivers/**/*.test.ts"],
-          environment: "node",
-          globalSetup: ["test/kit/lab-template.ts"],
-          pool: "forks",
-          maxWorkers: 2,
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          exclude: alone,
+          isolate: false,
         },
       },
+      { test: { ...behaviour, name: "alone", include: alone } },
       {
         test: {
           name: "fuzz",
           include: ["test/fuzz/**/*.test.ts"],
           environment: "node",
+          maxWorkers: 2,
           testTimeout: 120_000,
           sequence: { groupOrder: 2 },
         },

@@ -1,21 +1,33 @@
 /**
  * The order of the files: those that take longest first. One of them at the end would keep one process busy while all
- * others have nothing to do any more. A new file need not be here before it takes ten seconds.
+ * others have nothing to do any more. A new file need not be here before it takes ten seconds. Files that get a process
+ * of their own come last: between others they would cost those the process that they share.
  */
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const slowest = [
+  "unit/client/types-hostile",
+  "unit/cluster/simulation",
+  "unit/client/exchange-cancel",
   "behaviour/differential",
   "drivers/libraries",
   "behaviour/hostile-logins",
   "behaviour/conformance/many-clients",
-  "behaviour/conformance/large",
+  "behaviour/cancel-race",
+  "behaviour/hostile-floods",
   "behaviour/ini",
   "behaviour/cli-demo",
-  "behaviour/lab",
-  "behaviour/cli-query",
+  "behaviour/reads-lost",
+  "behaviour/cli-bench",
   "behaviour/cli-start",
-  "behaviour/hostile-floods",
+  "behaviour/examples-client",
+  "behaviour/failover",
+  "behaviour/conformance/large",
+  "behaviour/cli-query",
+  "behaviour/lab",
+  "behaviour/failover-patroni",
+  "behaviour/conformance/parameters",
+  "behaviour/conformance/pipelining",
   "behaviour/conformance/copy",
   "behaviour/authentication-matrix",
   "behaviour/timeouts",
@@ -27,7 +39,8 @@ const slowest = [
 
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification): number => {
+    const rank = ({ moduleId, project }: TestSpecification): number => {
+      if (project.config.isolate) return slowest.length + 1;
       const place = slowest.findIndex((name) => moduleId.endsWith(name));
       return place === -1 ? slowest.length : place;
     };

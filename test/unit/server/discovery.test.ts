@@ -101,7 +101,7 @@ describe("discovery by Patroni", () => {
     });
     const broken = await api((_request, response) => response.writeHead(503).end("{}"));
     const good = await api(lists("a", "b"));
-    const owner = new Owner({ ...patroni, patroni_urls: [mute, broken, good], discovery_timeout: 0.1 });
+    const owner = new Owner({ ...patroni, patroni_urls: [mute, broken, good], discovery_timeout: 1 });
     expect(owner.nodes).toEqual([]);
     owner.discovery.open();
     await waitUntil(() => owner.words.length >= 3, "it has answered three times");
