@@ -33,6 +33,7 @@ interface BenchFlags {
   readonly multiplex: "on" | "off";
   readonly delay: number;
   readonly scale: number;
+  readonly copySize: number;
   readonly driver?: DriverName;
   readonly upstream?: BenchUpstream;
   readonly results?: string;
@@ -81,6 +82,12 @@ export function registerBench(program: Command): void {
     )
     .option("--delay <milliseconds>", "make the network to PostgreSQL late", numberFlag, defaults.delay)
     .option("--scale <number>", "size of the tables, as pgbench's scale", numberFlag, defaults.scale)
+    .option(
+      "--copy-size <megabytes>",
+      "size of one COPY of copy-out and copy-in",
+      numberFlag,
+      defaults.copySize,
+    )
     .addOption(
       new Option("--driver <name>", "who makes the load (default: pgbench if installed)").choices([
         ...driverNames,

@@ -30,7 +30,9 @@ describe("pgsluice bench", () => {
       ...brief,
       ...once,
       "--scenario",
-      "select-prepared,idle,copy",
+      "select-prepared,idle,copy,copy-out,copy-in",
+      "--copy-size",
+      "2",
       "--json",
     );
     expect({ code, stderr }).toMatchObject({ code: 0 });
@@ -38,7 +40,13 @@ describe("pgsluice bench", () => {
     const report = JSON.parse(stdout) as BenchReport;
     expect(report.machine.cores).toBeGreaterThan(0);
     expect(report.versions.postgresql).toMatch(/^18\./);
-    expect(report.scenarios.map(({ name }) => name)).toEqual(["select-prepared", "idle", "copy"]);
+    expect(report.scenarios.map(({ name }) => name)).toEqual([
+      "select-prepared",
+      "idle",
+      "copy",
+      "copy-out",
+      "copy-in",
+    ]);
     for (const { name, clients, mode, results, ratio } of report.scenarios) {
       expect({ clients, mode }).toEqual({ clients: 2, mode: "transaction" });
       const [ours, direct] = results;
@@ -48,6 +56,7 @@ describe("pgsluice bench", () => {
       expect(ours?.tps).toBeGreaterThan(0);
       expect(ours?.p99Ms).toBeGreaterThanOrEqual(ours?.p50Ms ?? Number.NaN);
       expect(direct?.tps).toBeGreaterThan(0);
+      if (name.startsWith("copy")) expect(ours?.copiedBytesPerSecond).toBeGreaterThan(0);
       expect(direct?.cpuMicrosPerTx).toBeNull();
       expect(ratio.direct).toBeGreaterThan(0);
       if (process.platform === "linux") expect(ours?.rssBytes).toBeGreaterThan(10_000_000);

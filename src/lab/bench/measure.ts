@@ -17,7 +17,7 @@ import { OperationError } from "../../base/errors.ts";
 import { cleanEnvironment } from "../processes.ts";
 import type { LoadTarget } from "./load/connection.ts";
 import { type LoadOptions, type LoadResult, quantile } from "./load/run-load.ts";
-import { latencyRate, type ScenarioName } from "./options.ts";
+import { copies, latencyRate, type ScenarioName } from "./options.ts";
 import type { Peer } from "./peers.ts";
 import type { ProcessUsage } from "./processes.ts";
 import type { Tool } from "./tools.ts";
@@ -33,7 +33,7 @@ export interface Sample {
   readonly rssBytes: number | undefined;
   /** `idle` only: growth of that memory, per client. */
   readonly bytesPerClient: number | undefined;
-  /** `copy` only: rows in both directions. */
+  /** Of the scenarios of COPY only: rows, in `copy` those of both directions. */
   readonly copiedBytesPerSecond: number | undefined;
   /** How long the clients took to connect: what a following run by pgbench has to be longer for. */
   readonly connectSeconds: number;
@@ -48,6 +48,8 @@ export interface RunSettings {
   /** Of a run before. */
   readonly connectSeconds: number;
   readonly scale: number;
+  /** Megabytes of one COPY of `copy-out` and `copy-in`. */
+  readonly copySize: number;
   readonly user: string;
   readonly database: string;
   /** For pgbench's logs. */
@@ -63,6 +65,8 @@ const settleMs = 2000;
 const leaveMs = 10_000;
 const idleWarmUpClients = 200;
 const warmUpTransactions = 2000;
+/** Of a long COPY a warm-up does this part. */
+const warmUpCopyShare = 16;
 
 /**
  * Runs one scenario against one peer.
@@ -100,7 +104,7 @@ function cpuBetween(
 function runDriver(peer: Peer, settings: RunSettings): Promise<LoadResult> {
   const { pgbench, scenario } = settings;
   // pgbench has no script for COPY, and with -C it connects one client at a time and leaves that out of latency.
-  if (pgbench === undefined || scenario === "copy" || scenario === "connect") {
+  if (pgbench === undefined || copies(scenario) || scenario === "connect") {
     return runOwnDriver(ownOptions(peer, settings));
   }
   return runPgbench(peer, settings, pgbench);
@@ -157,6 +161,8 @@ function scenarioArguments(scenario: ScenarioName): string[] {
     case "connect":
     case "idle":
     case "copy":
+    case "copy-out":
+    case "copy-in":
       throw new Error(`pgbench does not do ${scenario}`);
   }
 }
@@ -189,7 +195,7 @@ function ownOptions(peer: Peer, settings: RunSettings): LoadOptions {
   return {
     target: targetOf(peer, settings),
     kind:
-      scenario === "tpcb" || scenario === "mixed" || scenario === "copy" || scenario === "idle"
+      scenario === "tpcb" || scenario === "mixed" || copies(scenario) || scenario === "idle"
         ? scenario
         : "select",
     protocol:
@@ -197,6 +203,7 @@ function ownOptions(peer: Peer, settings: RunSettings): LoadOptions {
     clients: settings.clients,
     seconds: settings.warmUp ? Math.min(1, settings.seconds) : settings.seconds,
     scale: settings.scale,
+    copyBytes: (settings.copySize * 1024 * 1024) / (settings.warmUp ? warmUpCopyShare : 1),
     reconnect: scenario === "connect",
     rate: scenario === "latency" ? latencyRate : undefined,
   };

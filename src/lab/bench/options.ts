@@ -5,7 +5,7 @@ import { OperationError } from "../../base/errors.ts";
  * What is run. `select-*`: one row by key, in the simple protocol, the extended one, or with a prepared
  * statement. `tpcb`: pgbench's transaction of seven statements. `mixed`: four selects to one update.
  * `connect`: a connection per select. `idle`: clients that are only there. `copy`: 10,000 rows out and in.
- * `latency`: selects at a fixed rate well below what the machine can do.
+ * `copy-out`, `copy-in`: a gigabyte in one COPY. `latency`: selects at a fixed rate well below what the machine can do.
  */
 export const scenarioNames = [
   "select-simple",
@@ -16,6 +16,8 @@ export const scenarioNames = [
   "connect",
   "idle",
   "copy",
+  "copy-out",
+  "copy-in",
   "latency",
 ] as const;
 export type ScenarioName = (typeof scenarioNames)[number];
@@ -47,6 +49,8 @@ export interface BenchOptions {
   readonly multiplex: boolean;
   /** pgbench's scale factor: 100,000 accounts each. */
   readonly scale: number;
+  /** Megabytes of one COPY of `copy-out` and `copy-in`. */
+  readonly copySize: number;
   /** Milliseconds by which the network between the poolers and PostgreSQL is made late, in each direction. */
   readonly delay: number;
   /** undefined: pgbench if it is installed. */
@@ -72,6 +76,7 @@ export const benchDefaults: BenchOptions = {
   workers: 1,
   multiplex: true,
   scale: 10,
+  copySize: 1024,
   delay: 0,
   driver: undefined,
   upstream: undefined,
@@ -89,8 +94,14 @@ const defaultClients: Readonly<Record<ScenarioName, readonly number[]>> = {
   connect: [1, 16],
   idle: [10_000],
   copy: [1, 4],
+  "copy-out": [1],
+  "copy-in": [1],
   latency: [16],
 };
+
+export function copies(scenario: ScenarioName): scenario is "copy" | "copy-out" | "copy-in" {
+  return scenario === "copy" || scenario === "copy-out" || scenario === "copy-in";
+}
 
 /** The numbers of clients that a scenario is run with. */
 export function clientsOf(options: BenchOptions, scenario: ScenarioName): readonly number[] {
@@ -118,6 +129,7 @@ export function checkBenchOptions(options: BenchOptions): void {
   requireRange("pool size", options.poolSize, 1, 1000);
   requireRange("number of workers", options.workers, 1, 64);
   requireRange("scale", options.scale, 1, 1000);
+  requireRange("size of a COPY", options.copySize, 1, 100_000);
   requireRange("delay", options.delay, 0, 1000);
   for (const clients of options.clients ?? []) requireRange("number of clients", clients, 1, 20_000);
 }

@@ -3,7 +3,7 @@ import { access, mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Machine, Versions } from "./machine.ts";
 import type { Sample } from "./measure.ts";
-import type { BenchMode, BenchOptions, PeerName, ScenarioName } from "./options.ts";
+import { type BenchMode, type BenchOptions, copies, type PeerName, type ScenarioName } from "./options.ts";
 
 /** A number that could not be measured, or has no meaning in the scenario, is null. */
 export interface PeerResult {
@@ -17,7 +17,7 @@ export interface PeerResult {
   readonly rssBytes: number | null;
   /** `idle` only. */
   readonly bytesPerClient?: number | null;
-  /** `copy` only. */
+  /** Of the scenarios of COPY only. */
   readonly copiedBytesPerSecond?: number | null;
   /** Why there are no figures. */
   readonly error?: string;
@@ -37,7 +37,7 @@ export interface BenchReport {
   readonly date: string;
   readonly machine: Machine;
   readonly versions: Versions;
-  readonly settings: Pick<BenchOptions, "seconds" | "rounds" | "scale"> & {
+  readonly settings: Pick<BenchOptions, "seconds" | "rounds" | "scale" | "copySize"> & {
     readonly poolSize: number;
     readonly workers: number;
     readonly multiplex: boolean;
@@ -72,7 +72,7 @@ export function summarise(
       cpuMicrosPerTx: medianOf(samples, "cpuMicrosPerTx", 2),
       rssBytes: medianOf(samples, "rssBytes", 0),
       ...(name === "idle" ? { bytesPerClient: medianOf(samples, "bytesPerClient", 0) } : {}),
-      ...(name === "copy" ? { copiedBytesPerSecond: medianOf(samples, "copiedBytesPerSecond", 0) } : {}),
+      ...(copies(name) ? { copiedBytesPerSecond: medianOf(samples, "copiedBytesPerSecond", 0) } : {}),
       ...(error === undefined ? {} : { error }),
     });
   }

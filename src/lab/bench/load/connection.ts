@@ -3,7 +3,7 @@
  * because the driver shares the machine with what it measures and should be light.
  */
 import net from "node:net";
-import { copyData, copyDone, errorText, ReplyWalker, reply, startup, terminate } from "./protocol.ts";
+import { copyDone, errorText, ReplyWalker, reply, startup, terminate } from "./protocol.ts";
 
 export interface LoadTarget {
   readonly host: string;
@@ -23,8 +23,9 @@ export class LoadConnection {
   #onReady: OnReady | undefined;
   #error: string | undefined;
   #ended = false;
-  /** Answers CopyInResponse. */
-  #copySource: Buffer | undefined;
+  /** Messages that answer CopyInResponse. */
+  #copySource: Iterator<Buffer> | undefined;
+  #copyAsked = false;
   /** As the server named it at login. */
   serverVersion: string = "unknown";
   /** Takes the data of COPY TO STDOUT. */
@@ -54,6 +55,7 @@ export class LoadConnection {
       },
     });
     this.#socket.once("connect", () => this.#socket.write(startup(target.user, target.database)));
+    this.#socket.on("drain", () => this.#sendCopy());
     this.#socket.on("error", (error) => this.#fail(error.message));
     this.#socket.on("close", () => this.#fail("the connection was closed"));
   }
@@ -77,14 +79,17 @@ export class LoadConnection {
     this.#socket.write(request);
   }
 
-  /** As {@link send}, for COPY FROM STDIN (`source` is sent) or COPY TO STDOUT (`target` receives). */
+  /**
+   * As {@link send}, for COPY FROM STDIN (the messages of `source` are sent, no faster than they are taken) or COPY TO
+   * STDOUT (`target` receives; without one the data is passed over).
+   */
   copy(
     request: Buffer,
     onReady: OnReady,
-    source: Buffer | undefined,
+    source: Iterable<Buffer> | undefined,
     target: ((data: Buffer) => void) | undefined,
   ): void {
-    this.#copySource = source;
+    this.#copySource = source?.[Symbol.iterator]();
     this.#copyTarget = target;
     this.send(request, onReady);
   }
@@ -106,8 +111,10 @@ export class LoadConnection {
   #onReply(type: number, body: Buffer): void {
     if (type === reply.ready) this.#ready();
     else if (type === reply.error) this.#error ??= errorText(body);
-    else if (type === reply.copyIn && this.#copySource !== undefined) this.#sendCopy(this.#copySource);
-    else if (type === reply.copyData) this.#copyTarget?.(body);
+    else if (type === reply.copyIn) {
+      this.#copyAsked = true;
+      this.#sendCopy();
+    } else if (type === reply.copyData) this.#copyTarget?.(body);
     else if (type === reply.parameterStatus) this.#noteParameter(body);
     else if (type === reply.authentication && body.readInt32BE(0) !== 0)
       this.#fail("the server asks for a password");
@@ -118,14 +125,20 @@ export class LoadConnection {
     if (key === "server_version" && value !== undefined) this.serverVersion = value;
   }
 
-  #sendCopy(source: Buffer): void {
-    const piece = 32_768;
-    for (let at = 0; at < source.length; at += piece)
-      this.#socket.write(copyData(source.subarray(at, at + piece)));
+  #sendCopy(): void {
+    const source = this.#copySource;
+    if (source === undefined || !this.#copyAsked) return;
+    for (let next = source.next(); ; next = source.next()) {
+      if (next.done === true) break;
+      if (!this.#socket.write(next.value)) return;
+    }
+    this.#copySource = undefined;
     this.#socket.write(copyDone);
   }
 
   #ready(): void {
+    this.#copySource = undefined;
+    this.#copyAsked = false;
     const [onReady, error] = [this.#onReady, this.#error];
     this.#onReady = undefined;
     this.#error = undefined;

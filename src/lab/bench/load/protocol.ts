@@ -48,6 +48,12 @@ export function copyData(chunk: Buffer): Buffer {
   return message("d", [chunk]);
 }
 
+/** CopyData messages with all of `data`. */
+export function* copyPieces(data: Buffer): Generator<Buffer> {
+  const piece = 32_768;
+  for (let at = 0; at < data.length; at += piece) yield copyData(data.subarray(at, at + piece));
+}
+
 export const copyDone: Buffer = message("c", []);
 export const terminate: Buffer = message("X", []);
 
@@ -57,6 +63,8 @@ export interface ReplyHandler {
   /** Whether a message's body is wanted. */
   keeps(type: number): boolean;
 }
+
+const nothing = Buffer.alloc(0);
 
 /** Cuts a stream of replies into messages; bodies that nobody wants are passed over, not collected. */
 export class ReplyWalker {
@@ -87,7 +95,10 @@ export class ReplyWalker {
       this.#left -= taken;
       if (this.#left > 0) return;
       this.#headerBytes = 0;
-      this.#handler.onReply(this.#header.readUInt8(0), Buffer.concat(this.#kept ?? []));
+      this.#handler.onReply(
+        this.#header.readUInt8(0),
+        this.#kept === undefined ? nothing : Buffer.concat(this.#kept),
+      );
     }
   }
 }

@@ -3,17 +3,19 @@
  * soon as the last is done, or at a fixed rate, or on a new connection each time.
  */
 import { LoadConnection, type LoadTarget } from "./connection.ts";
-import { type QueryProtocol, query } from "./protocol.ts";
+import { copyData, copyPieces, type QueryProtocol, query } from "./protocol.ts";
 import { type Workload, type WorkloadName, workload } from "./workloads.ts";
 
 export interface LoadOptions {
   readonly target: LoadTarget;
   /** `idle` holds the clients until standard input ends. */
-  readonly kind: WorkloadName | "copy" | "idle";
+  readonly kind: WorkloadName | "copy" | "copy-out" | "copy-in" | "idle";
   readonly protocol: QueryProtocol;
   readonly clients: number;
   readonly seconds: number;
   readonly scale: number;
+  /** Of one COPY of `copy-out` and `copy-in`. */
+  readonly copyBytes: number;
   /** A connection per transaction. */
   readonly reconnect: boolean;
   /** Transactions per second of all clients together; latency counts from when one was due. */
@@ -88,6 +90,10 @@ async function driveClient(run: Run, connection: LoadConnection | undefined, ind
   if (run.options.kind === "copy") {
     if (connection === undefined) throw new Error("copy has no connection per transaction");
     return copyClient(run, connection);
+  }
+  if (run.options.kind === "copy-out" || run.options.kind === "copy-in") {
+    if (connection === undefined) throw new Error("copy has no connection per transaction");
+    return longCopyClient(run, connection, run.options.kind === "copy-out");
   }
   const load = workload(run.options.kind as WorkloadName, run.options.protocol, run.options.scale);
   if (connection === undefined) return reconnectingClient(run, load);
@@ -164,7 +170,7 @@ async function copyClient(run: Run, connection: LoadConnection): Promise<void> {
     await copied(connection, out, undefined, (data) => rows.push(data));
     const data = Buffer.concat(rows);
     await connection.request(query("BEGIN"));
-    await copied(connection, query("COPY bench_copy FROM STDIN"), data, undefined);
+    await copied(connection, query("COPY bench_copy FROM STDIN"), copyPieces(data), undefined);
     await connection.request(query("ROLLBACK"));
     run.copiedBytes += 2 * data.length;
     nowMs = performance.now();
@@ -172,10 +178,39 @@ async function copyClient(run: Run, connection: LoadConnection): Promise<void> {
   }
 }
 
+/** A row of the long COPY: what fits into the column `filler`. */
+const longCopyRow = `${"x".repeat(83)}\n`;
+/** Rows of one of its messages towards the server. */
+const longCopyRowsAtOnce = 400;
+
+/** A transaction is one COPY in one direction. PostgreSQL reads all rows that come in, and keeps none of them. */
+async function longCopyClient(run: Run, connection: LoadConnection, out: boolean): Promise<void> {
+  const endMs = run.startMs + run.options.seconds * 1000;
+  const messages = Math.ceil(run.options.copyBytes / (longCopyRowsAtOnce * longCopyRow.length));
+  const rows = messages * longCopyRowsAtOnce;
+  const request = query(
+    out
+      ? `COPY (SELECT repeat('x', 83) FROM generate_series(1, ${rows})) TO STDOUT`
+      : "COPY bench_copy (filler) FROM STDIN WHERE false",
+  );
+  for (let nowMs = performance.now(); nowMs < endMs; ) {
+    const startedMs = nowMs;
+    await copied(connection, request, out ? undefined : longCopyMessages(messages), undefined);
+    run.copiedBytes += rows * longCopyRow.length;
+    nowMs = performance.now();
+    run.latenciesMs.push(nowMs - startedMs);
+  }
+}
+
+function* longCopyMessages(count: number): Generator<Buffer> {
+  const message = copyData(Buffer.from(longCopyRow.repeat(longCopyRowsAtOnce)));
+  for (let i = 0; i < count; i++) yield message;
+}
+
 function copied(
   connection: LoadConnection,
   request: Buffer,
-  source: Buffer | undefined,
+  source: Iterable<Buffer> | undefined,
   target: ((data: Buffer) => void) | undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
