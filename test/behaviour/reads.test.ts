@@ -116,6 +116,14 @@ describe("load_balance_mode", () => {
     expect(ports).toEqual(new Set(place.lab.standbys.map(({ port }) => String(port))));
   });
 
+  test("a client's first statement without a name goes to a standby, made and run in one batch", async () => {
+    using other = await pooled.connect();
+    await untilOnStandby(other);
+    using client = await pooled.connect();
+    const { rows } = await client.ask(parse("", portText), ...execute(""), sync);
+    expect(place.lab.standbys.map(({ port }) => String(port))).toContain(rows[0]?.[0]);
+  });
+
   test("an error that may be the standby's own is not the client's: the primary answers", async () => {
     await pooled.reload(options({ read_your_writes: "none" }));
     using client = await pooled.connect();

@@ -25,6 +25,8 @@ export class ClientTexts {
   #start = 0;
   #end = 0;
   #whole = false;
+  /** The batch at hand has made the unnamed statement: what that may do was seen. */
+  #madeUnnamed = false;
 
   constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
     this.#parameters = parameters;
@@ -52,8 +54,13 @@ export class ClientTexts {
   read(type: number, buffer: Buffer, start: number, end: number, whole: boolean): Knowledge | undefined {
     switch (type) {
       case Frontend.query:
+        this.#madeUnnamed = false;
         return this.#of(buffer, start + headerBytes, end - 1, whole);
+      case Frontend.sync:
+        this.#madeUnnamed = false;
+        return undefined;
       case Frontend.parse: {
+        this.#madeUnnamed ||= buffer[start + headerBytes] === 0;
         const text = buffer.indexOf(0, start + headerBytes) + 1;
         const textEnd = buffer.indexOf(0, text);
         const complete = text > 0 && textEnd >= text && textEnd < end;
@@ -87,6 +94,7 @@ export class ClientTexts {
     const nameEnd = buffer.indexOf(0, name);
     if (name <= 0 || nameEnd < 0 || nameEnd >= end) return undefined;
     if (name === nameEnd) {
+      if (this.#madeUnnamed) return undefined;
       const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
       return this.#of(text, 0, text.indexOf(0), this.#statements.unnamed !== undefined);
     }
