@@ -29,6 +29,8 @@ export class Gathering {
   unit: Unit | undefined;
   /** Parts of a streamed message that nobody wants: a stray CopyData, a cancelled Query. */
   dropping = false;
+  /** A part of a batch was sent, to a server that the client does not hold. */
+  batchOpen = false;
   /** A cancel hit an unfinished batch: drop what comes until Sync. */
   #skippingToSync = false;
   readonly #auto: AutoSession | undefined;
@@ -73,11 +75,11 @@ export class Gathering {
         this.dropping = kind === Frame.head;
         return Gathered.dropped;
       case Frontend.sync:
-        if (this.unit !== undefined) break;
+        if (this.unit !== undefined || this.batchOpen) break;
         this.#skippingToSync = false;
         return Gathered.answered;
       case Frontend.flush:
-        if (this.unit === undefined) return Gathered.dropped;
+        if (this.unit === undefined && !this.batchOpen) return Gathered.dropped;
         break;
       default:
     }
@@ -103,6 +105,15 @@ export class Gathering {
   forget(): void {
     if (this.unit !== undefined) giveUnit(this.unit);
     this.unit = undefined;
+  }
+
+  /** What was sent has no answer any more, and what belongs to it is dropped. Returns ReadyForQuery, if it is due. */
+  skipRest(rest: "nothing" | "messages" | "message"): Buffer | undefined {
+    this.batchOpen = false;
+    this.dropping = rest === "message";
+    this.#skippingToSync = rest !== "nothing";
+    this.forget();
+    return this.#skippingToSync ? undefined : this.ready;
   }
 
   /** The unit is cancelled: what is still to come of its last message or its batch is dropped. Returns ReadyForQuery, if it is due. */

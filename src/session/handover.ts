@@ -1,9 +1,11 @@
 /** The two ends of a lease: a server is brought to its client's settings, and is left in a state that is known. */
+import type { Transport } from "../base/transport.ts";
 import { type ParameterVector, settingsQueries } from "../pool/parameters.ts";
 import type { Pool } from "../pool/pool.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
-import { unseenOwner } from "../pool/unseen.ts";
+import { askUnseen, unseenOwner } from "../pool/unseen.ts";
+import { encodeQuery } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 
 /** Brings the server's settings to the client's, in the same write as what follows. Returns whether that takes anything. */
@@ -17,6 +19,12 @@ export function applySettings(server: Server, parameters: ParameterVector, outpu
     output.append(query, 0, query.length, server.transport);
   }
   return queries.length > 0;
+}
+
+/** Replies that no server sends, and that nothing is before: they go out at once. */
+export function flushSynthesised(server: Server, client: Transport): void {
+  if (!server.replies.hasSynthesised || server.midReply) return;
+  client.write(server.replies.takeSynthesised());
 }
 
 /**
@@ -53,4 +61,16 @@ export function releaseWhenSettled(pool: Pool, server: Server): void {
     server.owner = undefined;
     pool.release(server, true);
   });
+}
+
+const rollback = encodeQuery("ROLLBACK");
+
+/** The transaction on `server` is of no use any more: it is ended, and the server is shared again. */
+export function rollBack(pool: Pool, server: Server): void {
+  server.owner = unseenOwner(() => {
+    server.owner = undefined;
+    if (server.clean) pool.release(server, false);
+    else pool.discard(server, "a transaction could not be rolled back");
+  });
+  askUnseen(server, rollback, () => undefined);
 }

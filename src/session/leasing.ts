@@ -1,7 +1,7 @@
 /**
  * How a client's gathered unit gets a server: for itself (pool/pool.ts), at once or after a wait, or in auto mode
- * between units of others (auto/shared-unit.ts), or on a standby if it only reads (auto/standby-read.ts). Until that is
- * settled nothing more of the client is handled.
+ * between units of others (auto/shared-unit.ts), or on a standby if it only reads (auto/standby-read.ts), perhaps with the
+ * transaction that it begins (auto/standby-transaction.ts). Until that is settled nothing more of the client is handled.
  */
 import { assert } from "../base/assert.ts";
 import type { Failure } from "../base/errors.ts";
@@ -14,6 +14,7 @@ import type { AutoSession } from "./auto/auto.ts";
 import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
 import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
+import { type Rest, StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
 import type { SessionContext } from "./context.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 
@@ -38,9 +39,10 @@ export interface LeasingClient {
   /** More has come than the unit. */
   readonly behind: boolean;
   onServerLost(failure: Failure, relayed: boolean): void;
+  onServerDrain(): void;
 }
 
-export class Leasing implements Waiter, SharingClient, ReadingClient {
+export class Leasing implements Waiter, SharingClient, ReadingClient, TransactionClient {
   readonly #client: LeasingClient;
   readonly #pool: Pool;
   readonly #parts: Omit<SharingParts, "auto">;
@@ -50,6 +52,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
   readonly #context: SessionContext;
   /** Once a unit has gone to a standby. */
   #standby: StandbyRead | undefined;
+  /** Once one has begun there. */
+  #transaction: StandbyTransaction | undefined;
   /** On how many standbys the unit was tried. */
   #reads = 0;
   #waiting = false;
@@ -84,14 +88,48 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
 
   /** The server that the unit runs on without being the client's: shared, or a standby's. */
   get sharedServer(): Server | undefined {
-    return this.#standby?.server ?? this.#sharing?.server;
+    return this.#standby?.server ?? this.#sharing?.server ?? this.transactionServer;
+  }
+
+  /** The standby's server on which the client's transaction runs. */
+  get transactionServer(): Server | undefined {
+    return this.#transaction?.server;
   }
 
   /** Gets the gathered unit a server: `attach` is called now, or later. */
   begin(): void {
     this.#waiting = true;
     this.#entriesFailed = 0;
+    if (this.#transaction !== undefined && this.#continue(this.#transaction)) return;
     if (this.#auto?.listening.shared !== true || !this.#gated(this.#auto)) this.#start();
+  }
+
+  /** Whether the unit belongs to a transaction on a standby, and is sent there or refused. */
+  #continue(transaction: StandbyTransaction): boolean {
+    const { unit } = this.#parts.gathering;
+    assert(unit !== undefined, "a unit was gathered");
+    if (transaction.server === undefined) {
+      const loss = this.#auto?.heldBegin.takeLoss();
+      if (loss !== undefined) this.#refuse(loss);
+      return loss !== undefined;
+    }
+    switch (transaction.judge()) {
+      case "here":
+        // What goes on in the batch is sent as it comes.
+        this.guarded(() => (this.#waiting = transaction.send(unit)));
+        return true;
+      case "elsewhere":
+        transaction.giveUp();
+        return false;
+      default:
+        this.#refuse(transaction.refuse());
+        return true;
+    }
+  }
+
+  #refuse(failure: Failure): void {
+    this.#waiting = false;
+    this.#client.refuse(failure);
   }
 
   /** Whether the unit has to wait for notifications that come before it. */
@@ -135,13 +173,16 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
 
   /** Cancels the unit that runs on `sharedServer`. */
   async cancelShared(): Promise<void> {
-    if (this.#standby?.active === true) await this.#standby.cancel();
+    if (this.#transaction?.server !== undefined) await this.#transaction.cancel();
+    else if (this.#standby?.active === true) await this.#standby.cancel();
     else await this.#sharing?.cancel();
   }
 
   /** The client is gone. */
   end(): void {
-    if (this.#standby?.active === true) this.#standby.leave(this.#context.cancelsForLostClients());
+    const stops = this.#context.cancelsForLostClients();
+    if (this.#transaction?.server !== undefined) this.#transaction.leave(stops);
+    else if (this.#standby?.active === true) this.#standby.leave(stops);
     else if (this.#sharing?.active === true) this.#sharing.leave();
     else if (this.#waiting) this.#leaveQueue();
     this.#waiting = false;
@@ -156,6 +197,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
 
   onClientDrain(): void {
     this.#standby?.onDrain();
+    this.#transaction?.onDrain();
     this.#sharing?.onDrain();
   }
 
@@ -228,16 +270,37 @@ export class Leasing implements Waiter, SharingClient, ReadingClient {
     this.guarded(() => this.#lease());
   }
 
-  /** The client kept nothing on that server: it is told, and goes on. */
-  onReadLost(failure: Failure, torn: boolean): void {
+  /** The client kept nothing on that server, or nothing but a transaction that only reads: it is told, and goes on. */
+  onReadLost(failure: Failure, torn: boolean, rest: Rest): void {
     if (torn) {
       this.onServerLost(failure);
       return;
     }
     const { transport } = this.#client;
     transport.write(errorReply("ERROR", failure, this.#context.asPgbouncer()));
-    transport.write(this.#parts.gathering.ready);
+    const ready = this.#parts.gathering.skipRest(rest);
+    if (ready !== undefined) transport.write(ready);
     this.onSharedDone();
+  }
+
+  onTransactionBegun(pool: Pool, server: Server): void {
+    this.#transactionOf().begin(pool, server);
+    this.onSharedDone();
+  }
+
+  onTransactionLost(failure: Failure): void {
+    this.#transactionOf().beginLost(failure);
+  }
+
+  #transactionOf(): StandbyTransaction {
+    const auto = this.#auto;
+    assert(auto !== undefined, "reads go to standbys in auto mode");
+    this.#transaction ??= new StandbyTransaction(this, { auto, ...this.#parts });
+    return this.#transaction;
+  }
+
+  onServerDrain(): void {
+    this.#client.onServerDrain();
   }
 
   leaseAlone(server: Server | undefined): void {

@@ -28,7 +28,7 @@ import type { ListeningClient } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, type Flow } from "./flow.ts";
 import { Gathered, type Gathering } from "./gathering.ts";
-import { applySettings, leaveServer, releaseWhenSettled } from "./handover.ts";
+import { applySettings, flushSynthesised, leaveServer, releaseWhenSettled } from "./handover.ts";
 import type { Inbox } from "./inbox.ts";
 import type { Leasing, LeasingClient } from "./leasing.ts";
 import type { Output } from "./output.ts";
@@ -117,6 +117,11 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   set cancelKey(key: CancelKey) {
     this.#cancelKey = key;
     this.#auto?.announce(key.pid);
+  }
+
+  /** Where its messages go: also while it reads in a transaction on a standby. */
+  get #target(): Server | undefined {
+    return this.#server ?? this.#leasing.transactionServer;
   }
 
   /** The server that it has for itself. */
@@ -290,7 +295,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     }
     if (this.#ended) return;
     this.#releaseIfDone();
-    if (this.#flow.clears(this.#server)) this.#advanceSoon();
+    if (this.#flow.clears(this.#target)) this.#advanceSoon();
     this.#readOrPause();
   }
 
@@ -301,7 +306,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #loop(): void {
     const inbox = this.#inbox;
     while (!this.#ended && !this.#leasing.waiting) {
-      if (this.#flow.stalls(this.#server)) return;
+      if (this.#flow.stalls(this.#target)) return;
       const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
       const begins = kind === Frame.whole || kind === Frame.head;
@@ -334,7 +339,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
       this.#auto?.note(type, framer.buffer, framer.start, framer.end, kind === Frame.whole, this.#server);
       this.#sender.forward(this.#server, kind, framer);
-      this.#flushSynthesised(this.#server);
+      flushSynthesised(this.#server, this.transport);
       return;
     }
     this.#gather(kind, framer);
@@ -342,9 +347,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   #handlePart(kind: Frame, framer: Framer): void {
     if (this.#gathering.dropsPart(kind)) return;
-    assert(this.#server !== undefined, "a streamed message has a server to go to");
+    const server = this.#target;
+    assert(server !== undefined, "a streamed message has a server to go to");
     this.activity.countBytes(framer.end - framer.start);
-    this.#output.append(framer.buffer, framer.start, framer.end, this.#server.transport);
+    this.#output.append(framer.buffer, framer.start, framer.end, server.transport);
   }
 
   /** Without a server: keeps the messages of a unit until it can run, then asks for a server. */
@@ -383,17 +389,11 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (this.#gathering.unit === undefined) return;
     this.#leasing.onSent();
     this.#sender.send(server);
-    this.#flushSynthesised(server);
-  }
-
-  /** Replies that no server sends, and that nothing is before: they go out at once. */
-  #flushSynthesised(server: Server): void {
-    if (!server.replies.hasSynthesised || server.midReply) return;
-    this.transport.write(server.replies.takeSynthesised());
+    flushSynthesised(server, this.transport);
   }
 
   #flush(): void {
-    const server = this.#server;
+    const server = this.#target;
     if (server === undefined) return;
     this.#flow.askForReplies(server, this.#output);
     if (!this.#output.empty) this.#output.flush(server.transport);

@@ -102,6 +102,16 @@ export function isRepeatable(unit: Unit): boolean {
   return true;
 }
 
+/** Whether a portal may be read on in a later unit: it has a name, or a limit of rows. */
+export function leavesPortal(unit: Unit): boolean {
+  for (let i = 0; i < unit.length; i++) {
+    const type = unit.type(i);
+    if (type === Frontend.bind && unit.buffer(i)[unit.start(i) + headerBytes] !== 0) return true;
+    if (type === Frontend.execute && unit.buffer(i).readInt32BE(unit.end(i) - 4) > 0) return true;
+  }
+  return false;
+}
+
 export class Unit {
   #length = 0;
   #bytes = 0;

@@ -47,3 +47,16 @@ export async function ledgerOf(
     unexplained: [...there].filter((id) => !allowed.has(id)),
   };
 }
+
+/** Nodes on which a text was run last by some server. */
+export async function nodesThatRan(lab: Lab, text: string): Promise<LabNode[]> {
+  const found = await Promise.all(
+    lab.nodes.map(async (node) => {
+      const { rows } = await node.query(
+        `select 1 from pg_stat_activity where query = '${text.replaceAll("'", "''")}' and pid <> pg_backend_pid()`,
+      );
+      return rows.length > 0 ? [node] : [];
+    }),
+  );
+  return found.flat();
+}

@@ -7,8 +7,9 @@ import type { LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
-import { nodesOf, watched } from "./node-kit.ts";
+import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
+import { readOnlyTransactions } from "./reads-transactions.ts";
 
 const place = useLab({ standbys: 2 });
 let pooled: Pooled;
@@ -40,15 +41,7 @@ async function untilOnStandby(client: Client): Promise<void> {
 
 /** Nodes on which a text was run last by some server. */
 async function ranOn(text: string): Promise<LabNode["role"][]> {
-  const found = await Promise.all(
-    place.lab.nodes.map(async (node) => {
-      const { rows } = await node.query(
-        `select 1 from pg_stat_activity where query = '${text.replaceAll("'", "''")}' and pid <> pg_backend_pid()`,
-      );
-      return rows.length > 0 ? [node.role] : [];
-    }),
-  );
-  return found.flat();
+  return (await nodesThatRan(place.lab, text)).map(({ role }) => role);
 }
 
 async function replay(paused: boolean): Promise<void> {
@@ -384,6 +377,16 @@ describe("read_your_writes", () => {
       await replay(false);
       await place.lab.untilReplayed();
     }
+  });
+});
+
+describe("read-only transactions", () => {
+  readOnlyTransactions({
+    lab: () => place.lab,
+    pooled: () => pooled,
+    reload: (settings) => pooled.reload(options(settings)),
+    untilOnStandby,
+    replay,
   });
 });
 

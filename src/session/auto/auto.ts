@@ -32,6 +32,7 @@ import { Holdings } from "./holdings.ts";
 import { Home } from "./homes.ts";
 import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
+import { mayRunOnStandby } from "./read-only.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import {
@@ -51,7 +52,7 @@ const causeBytesMax = 400;
 const deallocateAll = encodeQuery("DEALLOCATE ALL");
 
 export class AutoSession {
-  readonly #client: AutoClient;
+  readonly client: AutoClient;
   readonly #database: AutoDatabase;
   readonly #statements: ClientStatements;
   readonly #output: Output;
@@ -82,11 +83,11 @@ export class AutoSession {
   /** The server that the client has got was sent the client's BEGIN. */
   begins = false;
   /** A BEGIN that no server knows of yet. */
-  readonly #begin: HeldBegin;
+  readonly heldBegin: HeldBegin;
 
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
-    this.#client = client;
+    this.client = client;
     this.route = new UnitRoute(client.names, client.parameters);
     this.#database = database;
     this.#statements = statements;
@@ -94,8 +95,8 @@ export class AutoSession {
     this.#texts = new ClientTexts(client.parameters, database, statements);
     this.#holdings = new Holdings(client, database, statements, this.listening);
     this.#initial = Vector.copyOf(client.parameters);
-    this.#begin = new HeldBegin(statements);
-    this.#timeouts = new ClientTimeouts(client, this.#begin, database.timedClients);
+    this.heldBegin = new HeldBegin(statements);
+    this.#timeouts = new ClientTimeouts(client, this.heldBegin, database.timedClients);
     this.#sequences = new SequenceUse(client.id, database);
     this.#home = new Home(client, database);
     this.signals = new Signals(this.#home, database.pids, statements);
@@ -103,7 +104,7 @@ export class AutoSession {
 
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
-    this.route.begin();
+    this.route.begin(this.heldBegin.status !== TransactionStatus.idle);
     this.#home.beginUnit();
     this.#sequences.begin();
   }
@@ -116,28 +117,30 @@ export class AutoSession {
   /** The gathered unit does nothing but read. */
   reads(unit: Unit): boolean {
     if (this.route.exclusive || this.route.pace === undefined) return false;
-    return this.#begin.status === TransactionStatus.idle && isShareable(unit);
+    return this.heldBegin.status === TransactionStatus.idle && isShareable(unit);
   }
 
-  /** The gathered unit may run on any node, as a transaction of its own. */
+  /** The gathered unit may run on any node, as a transaction of its own or as the beginning of one that only reads. */
   readsAnywhere(unit: Unit): boolean {
-    return (
-      this.route.reads && !this.boundToServer && !this.listening.listens && this.shares(unit) !== undefined
-    );
+    const { route, heldBegin } = this;
+    if (!route.reads || route.exclusive || route.pace === undefined || !isShareable(unit)) return false;
+    if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
+    if (heldBegin.status === TransactionStatus.idle) return true;
+    return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */
   fits(server: Server): boolean {
     const { foreignNames, taintedBy, parameters } = server;
     if (foreignNames !== undefined && foreignNames.owner !== this.#statements) return false;
-    if (taintedBy !== undefined && taintedBy !== this.#client.id) return false;
-    return parameters.tracked.equals(this.#client.defaults.on(server));
+    if (taintedBy !== undefined && taintedBy !== this.client.id) return false;
+    return parameters.tracked.equals(this.client.defaults.on(server));
   }
 
   /** Whether two clients' reads of the same text are the same: their settings are. */
   hasSettingsOf(other: AutoSession): boolean {
-    const { parameters } = this.#client;
-    const theirs = other.#client.parameters;
+    const { parameters } = this.client;
+    const theirs = other.client.parameters;
     return parameters.defaults === theirs.defaults && parameters.equals(theirs);
   }
 
@@ -148,7 +151,7 @@ export class AutoSession {
 
   /** Status of the transaction of a client that has no server. */
   get status(): TransactionStatus {
-    return this.#begin.status;
+    return this.heldBegin.status;
   }
 
   /** The server owes one answer to a question of the pooler's own, and nothing else. */
@@ -189,7 +192,8 @@ export class AutoSession {
     this.route.see(knowledge);
     if (knowledge.pace === undefined) this.#seeExclusive(server);
     if (knowledge.plain) return;
-    if (server === undefined && knowledge.transaction !== undefined) this.#begin.see(knowledge.transaction);
+    if (server === undefined && knowledge.transaction !== undefined)
+      this.heldBegin.see(knowledge.transaction);
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
     touches |= knowledge.releases & this.#holdings.lookedFor();
@@ -225,7 +229,7 @@ export class AutoSession {
 
   #seeExclusive(server: Server | undefined): void {
     this.route.exclusive = true;
-    if (server !== undefined) server.notifierPid = this.#client.peer.announcedPid;
+    if (server !== undefined) server.notifierPid = this.client.peer.announcedPid;
   }
 
   /** SQL means the client's own prepared statements. */
@@ -242,7 +246,7 @@ export class AutoSession {
 
   #isReported(name: string): boolean {
     const tracked = trackedName(name);
-    return tracked !== undefined && this.#client.parameters.get(tracked) !== undefined;
+    return tracked !== undefined && this.client.parameters.get(tracked) !== undefined;
   }
 
   /** The server that knows what the unit asks for, or else the client's home. */
@@ -267,22 +271,24 @@ export class AutoSession {
   /** A unit that needs no server: its replies. Undefined if it needs one. */
   answer(unit: Unit): Buffer | undefined {
     // What was notified before a transaction or within it comes before the reply to BEGIN or COMMIT.
-    if (!this.#begin.sees || this.listening.listens) return undefined;
+    if (!this.heldBegin.sees || this.listening.listens) return undefined;
     const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
-    return this.#begin.answer(unit, standby);
+    const replies = this.heldBegin.answer(unit, standby);
+    if (replies !== undefined) this.route.keepHint();
+    return replies;
   }
 
   /** The unit that waits for a server is cancelled. */
   onCancelled(): void {
-    this.#begin.fail();
+    this.heldBegin.fail();
   }
 
   // ---- the server ----
 
   /** Makes a server that was just given to the client the client's own, in the write before its statement. Returns whether that sends settings. */
   prepare(server: Server, output: Output): boolean {
-    const { id } = this.#client;
-    const parameters = this.#client.defaults.on(server);
+    const { id } = this.client;
+    const parameters = this.client.defaults.on(server);
     const { tracked } = server.parameters;
     let from: ParameterVector = tracked;
     let sends = false;
@@ -297,7 +303,7 @@ export class AutoSession {
       server.taintedBy = undefined;
       sends = true;
     }
-    if (parameters !== this.#client.parameters) this.#nameDifference(server);
+    if (parameters !== this.client.parameters) this.#nameDifference(server);
     if (from !== tracked || !tracked.equals(parameters)) {
       for (const query of settingsQueries(from, parameters)) {
         this.#send(server, output, query);
@@ -307,16 +313,16 @@ export class AutoSession {
     }
     this.#claimSequences(server, output);
     this.#home.enter(server);
-    if (this.route.exclusive) server.notifierPid = this.#client.peer.announcedPid;
+    if (this.route.exclusive) server.notifierPid = this.client.peer.announcedPid;
     this.#enterRaw(server, output);
-    this.begins = this.#begin.status !== TransactionStatus.idle;
-    this.#begin.send(server, output);
+    this.begins = this.heldBegin.status !== TransactionStatus.idle;
+    this.heldBegin.send(server, output);
     return sends;
   }
 
   /** The ledger has to find what is set there although nobody has said so. */
   #nameDifference(server: Server): void {
-    for (const name of this.#client.defaults.differenceOn(server).keys())
+    for (const name of this.client.defaults.differenceOn(server).keys())
       this.#database.ledgerQueries.addName(name);
   }
 
@@ -334,7 +340,7 @@ export class AutoSession {
     const resets = this.#resets;
     this.#resets = undefined;
     return (
-      resets && queryBehindResets(resets, this.#initial, this.#client.defaults.differenceOn(server), server)
+      resets && queryBehindResets(resets, this.#initial, this.client.defaults.differenceOn(server), server)
     );
   }
 
@@ -356,7 +362,7 @@ export class AutoSession {
   reportsDue(server: Server, names: readonly string[]): Buffer | undefined {
     const reports = this.#reports ?? [];
     this.#reports = undefined;
-    const { parameters } = this.#client;
+    const { parameters } = this.client;
     for (const name of new Set(names)) {
       const tracked = trackedName(name);
       const value = tracked === undefined ? undefined : server.parameters.tracked.get(tracked);
@@ -402,10 +408,10 @@ export class AutoSession {
     if (this.#holdings.settle(server, client, held)) return true;
     if (held) {
       this.keepsLoosely = hold === Hold.loose && !this.listening.native;
-      pool.looseHolders.add(this.#client.peer);
+      pool.looseHolders.add(this.client.peer);
       return true;
     }
-    pool.looseHolders.remove(this.#client.peer);
+    pool.looseHolders.remove(this.client.peer);
     if (this.#timeouts.leave()) takeIdleTimeout(server);
     this.#statements.leaveRaw(server, true);
     return false;
@@ -437,7 +443,7 @@ export class AutoSession {
 
   /** The client is gone. */
   end(): void {
-    this.#database.pool.looseHolders.remove(this.#client.peer);
+    this.#database.pool.looseHolders.remove(this.client.peer);
     this.#timeouts.end();
     this.#holdings.end();
     this.#home.leave();

@@ -2,11 +2,13 @@
  * A BEGIN that is answered here and sent with the first statement, in one write; so a transaction costs no round
  * trip for it, holds no server while its client thinks about the first statement, and none at all if it is
  * empty. What the server refuses by the state it is in is not held back.
+ *
+ * It is remembered while its transaction runs on a standby, because that may have to begin again, elsewhere.
  */
-import { PeerError } from "../../base/errors.ts";
+import { type Failure, PeerError } from "../../base/errors.ts";
 import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
 import type { Server } from "../../pool/server.ts";
-import type { TransactionControl } from "../../sql/statement-class.ts";
+import type { TransactionControl, TransactionModes } from "../../sql/statement-class.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import {
   bindComplete,
@@ -47,12 +49,20 @@ export class HeldBegin {
   #failed = false;
   /** What the unit at hand says of transactions. */
   #seen: TransactionControl | undefined;
+  #modes: TransactionModes = {};
+  /** The messages that were sent last. */
+  #sent: readonly Buffer[] = [];
+  /** The transaction runs on a standby: its status there. */
+  #elsewhere: TransactionStatus | undefined;
+  /** Why it has failed, if the client has not been told yet. */
+  #loss: Failure | undefined;
 
   constructor(statements: ClientStatements) {
     this.#statements = statements;
   }
 
   get status(): TransactionStatus {
+    if (this.#elsewhere !== undefined) return this.#elsewhere;
     if (this.#messages.length === 0) return TransactionStatus.idle;
     return this.#failed ? TransactionStatus.failed : TransactionStatus.inTransaction;
   }
@@ -66,13 +76,45 @@ export class HeldBegin {
     this.#seen = control;
   }
 
+  /** What the BEGIN that is held back, or was sent last, says. */
+  get modes(): TransactionModes {
+    return this.#modes;
+  }
+
+  /** It is held back, and nothing of its transaction was cancelled. */
+  get held(): boolean {
+    return this.#messages.length > 0 && !this.#failed;
+  }
+
+  // ---- on a standby ----
+
+  /** The transaction goes on there; undefined: it is over. */
+  runElsewhere(status: TransactionStatus | undefined): void {
+    this.#elsewhere = status;
+  }
+
+  /** What was sent is gone, and with it all that was done: it is held back again. */
+  restore(): void {
+    this.#elsewhere = undefined;
+    this.#messages = this.#sent;
+    this.#failed = false;
+  }
+
+  /** Why the transaction is lost, to be told once. */
+  takeLoss(): Failure | undefined {
+    const loss = this.#loss;
+    this.#loss = undefined;
+    return loss;
+  }
+
   /** The replies to a unit that only begins or ends a transaction; undefined if a server has to see it. */
   answer(unit: Unit, standby: boolean): Buffer | undefined {
     const control = this.#seen;
-    if (control === undefined) return undefined;
     this.#seen = undefined;
+    if (control === undefined || this.#elsewhere !== undefined) return undefined;
     const begun = this.#messages.length > 0;
     if (begun ? !ends(control) : !begins(control, standby)) return undefined;
+    if (control.kind === "begin") this.#modes = control.modes;
     if (!begun && unit.length === 1 && unit.type(0) === Frontend.query) return this.#beginBy(unit);
     const lone = loneOf(unit);
     if (lone === undefined) return undefined;
@@ -82,6 +124,7 @@ export class HeldBegin {
     const tag = begun ? (control.kind === "commit" && !this.#failed ? "COMMIT" : "ROLLBACK") : beginTag(text);
     this.#messages = begun ? [] : [encodeQuery(text)];
     this.#failed = false;
+    this.#loss = undefined;
     return Buffer.concat([...repliesTo(unit, tag), encodeReadyForQuery(this.status)]);
   }
 
@@ -114,13 +157,15 @@ export class HeldBegin {
       server.unnamed = undefined;
       output.append(message, 0, message.length, server.transport);
     }
+    if (this.#messages.length > 0) this.#sent = this.#messages;
     this.#messages = [];
     this.#failed = false;
   }
 
-  /** The first statement is cancelled while it waits: the transaction has failed. */
-  fail(): void {
+  /** The transaction has failed: the first statement is cancelled while it waits, or there was a `loss`. */
+  fail(loss?: Failure): void {
     this.#seen = undefined;
+    this.#loss = loss;
     if (this.#messages.length === 0 || this.#failed) return;
     this.#messages = [...this.#messages, failing];
     this.#failed = true;

@@ -9,6 +9,7 @@ import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
 import { asksPids, signals } from "./pid-statements.ts";
 import { Reservation, Touch, touchesAll } from "./reservations.ts";
+import { leavesSomething, staysOnStandby } from "./standby-statements.ts";
 
 /** A setting goes back to what a new session has. */
 export interface Reset {
@@ -58,6 +59,9 @@ export interface Knowledge {
   readonly pace: Pace | undefined;
   /** May run on a standby, as far as its text tells. */
   readonly reads: boolean;
+  /** The same in a read-only transaction that is open there; whether it leaves something in that. */
+  readonly stays: boolean;
+  readonly leaves: boolean;
   /** May change what others read. */
   readonly writes: boolean;
   /** Where a comment in it wants it to run. */
@@ -86,6 +90,8 @@ const nothing: Knowledge = {
   transaction: undefined,
   pace: undefined,
   reads: false,
+  stays: false,
+  leaves: false,
   writes: false,
   routeHint: undefined,
 };
@@ -167,6 +173,8 @@ function derive(statement: StatementClass): Knowledge {
   if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
   draft.routeHint = hintOf(statement.hints);
   draft.reads = needOf(statement, ownTransaction, draft.routeHint, needSettings) === "read";
+  draft.stays = staysOnStandby(statement) && staysInTransaction(draft);
+  draft.leaves = leavesSomething(statement);
   draft.writes = mayWrite(statement);
   return draft;
 }
@@ -188,6 +196,13 @@ function mayWrite({ kind, opaque, route, transaction }: StatementClass): boolean
   // Others see from then on what was prepared before.
   if (kind === "transaction") return transaction?.kind === "commit_prepared";
   return !writelessRoutes.has(route);
+}
+
+/** Nothing that is looked for after the transaction, and nothing that is of one server. */
+function staysInTransaction(draft: Draft): boolean {
+  if (draft.touches !== 0 || draft.reserves !== 0 || draft.hidesNames || draft.changesCatalog) return false;
+  if (draft.usesSequence || draft.asksSequence || draft.asksPids || draft.signals) return false;
+  return !draft.namesPrepared && !draft.listsPrepared;
 }
 
 /** A comment asks for a server that nobody shares. */
@@ -232,6 +247,12 @@ function apply(draft: Draft, effect: SessionEffect): void {
     case "discard":
       applyDiscard(draft, effect.target);
       break;
+    case "set_session_characteristics": {
+      const { readOnly, ...others } = effect.modes;
+      const alone = readOnly !== undefined && Object.keys(others).length === 0;
+      touchSetting(draft, alone ? "default_transaction_read_only" : undefined);
+      break;
+    }
     case "declare_cursor":
       if (effect.withHold) draft.touches |= Touch.cursors;
       break;
@@ -260,9 +281,6 @@ function apply(draft: Draft, effect: SessionEffect): void {
 const simpleEffects: { readonly [kind in SessionEffect["kind"]]?: (draft: Draft) => void } = {
   reset_all: (draft) => {
     draft.resets.push({ name: undefined, local: false });
-    touchSetting(draft, undefined);
-  },
-  set_session_characteristics: (draft) => {
     touchSetting(draft, undefined);
   },
   prepare: touchPrepared,

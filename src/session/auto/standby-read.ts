@@ -5,6 +5,9 @@
  * anything or has no server to give; on the primary, if it refuses with an error that may be its own (a conflict with
  * recovery, a table that has not arrived yet).
  *
+ * The unit may begin a read-only transaction: then that is standby-transaction.ts's from the answer on, and begins again
+ * with the unit, where that has to run again.
+ *
  *     wait in the standby's pool ─▶ sent ─▶ replies, held while an error may follow ─▶ answered ─▶ given back
  *          │ none to be had           │ lost      │ refused          │ lost: an ERROR, and the session goes on
  *          ▼                          ▼           ▼
@@ -18,7 +21,7 @@ import type { Waiter } from "../../pool/waiters.ts";
 import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
 import { sqlstateOf } from "../../wire/fields.ts";
 import type { ReadLoad } from "../context.ts";
-import { leaveServer } from "../handover.ts";
+import { leaveServer, rollBack } from "../handover.ts";
 import type { SharingParts } from "./shared-unit.ts";
 
 /**
@@ -44,7 +47,11 @@ export interface ReadingClient {
   /** The unit runs again, and not on a standby. */
   readOnPrimary(): void;
   /** The server is gone after a part of the reply; `torn`: in the middle of a message. */
-  onReadLost(failure: Failure, torn: boolean): void;
+  onReadLost(failure: Failure, torn: boolean, rest: "nothing"): void;
+  /** The unit is answered, and has begun a transaction that goes on there. */
+  onTransactionBegun(pool: Pool, server: Server): void;
+  /** The same, but the server is gone. */
+  onTransactionLost(failure: Failure): void;
   onLongWait(): void;
   /** Does what is the client's own business, and no fault of who calls. */
   guarded(act: () => void): void;
@@ -60,6 +67,8 @@ export class StandbyRead implements Waiter, ServerOwner {
   /** The client has got a part of the reply. */
   #relayed = false;
   #settingsPending = false;
+  /** The unit begins a transaction. */
+  #begins = false;
   /** The client has asked for an end: errors are its own. */
   #canceled = false;
   /** The standby has refused: what it still says is dropped, then the unit runs on the primary. */
@@ -145,6 +154,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     const { activity, auto, clock, output, sender } = this.#parts;
     activity.assigned(clock, server);
     this.#settingsPending = auto.prepare(server, output);
+    this.#begins = auto.begins;
     sender.sendShared(server);
     output.flush(server.transport);
     const { replies } = server;
@@ -243,9 +253,15 @@ export class StandbyRead implements Waiter, ServerOwner {
     const refused = this.#refused;
     const [pool, server] = this.#end();
     const nowMs = this.#parts.clock.now();
-    if (server.clean) pool.release(server, false, nowMs);
-    else pool.discard(server, "a read has left a transaction open");
     this.#load?.latency.note(nowMs - this.#startedMs, nowMs);
+    if (this.#begins && !refused && server.replies.status !== TransactionStatus.idle) {
+      this.#close(nowMs, server.replies.status as TransactionStatus);
+      this.#client.onTransactionBegun(pool, server);
+      return;
+    }
+    if (server.clean) pool.release(server, false, nowMs);
+    else if (this.#begins) rollBack(pool, server);
+    else pool.discard(server, "a read has left a transaction open");
     if (refused) this.#runOnPrimary();
     else this.#finish(nowMs);
   }
@@ -256,12 +272,14 @@ export class StandbyRead implements Waiter, ServerOwner {
     const relayed = this.#relayed;
     const [pool] = this.#end();
     if (answered) {
+      if (this.#begins) this.#client.onTransactionLost(failure);
       this.#finish(this.#parts.clock.now());
     } else if (relayed) {
+      this.#failTransaction();
       this.#close(this.#parts.clock.now());
-      this.#client.onReadLost(failure, torn);
+      this.#client.onReadLost(failure, torn, "nothing");
     } else {
-      this.#parts.sender.reset();
+      this.#runsAgain();
       this.#client.readElsewhere(pool);
     }
   }
@@ -274,8 +292,22 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   #runOnPrimary(): void {
-    this.#parts.sender.reset();
+    this.#runsAgain();
     this.#client.readOnPrimary();
+  }
+
+  #runsAgain(): void {
+    this.#parts.sender.reset();
+    if (this.#begins) this.#parts.auto.heldBegin.restore();
+    this.#begins = false;
+  }
+
+  /** What was begun is gone with the server. */
+  #failTransaction(): void {
+    if (!this.#begins) return;
+    const { heldBegin } = this.#parts.auto;
+    heldBegin.restore();
+    heldBegin.fail();
   }
 
   #finish(nowMs: number): void {
@@ -284,9 +316,9 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   /** The unit is over. */
-  #close(nowMs: number): void {
+  #close(nowMs: number, status: TransactionStatus = this.#parts.auto.status): void {
     const { activity, gathering, sender } = this.#parts;
-    activity.settled(nowMs, TransactionStatus.idle);
+    activity.settled(nowMs, status);
     sender.end();
     gathering.forget();
   }

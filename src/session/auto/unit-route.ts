@@ -24,14 +24,23 @@ export class UnitRoute implements Reader {
   exclusive = false;
   /** All of the unit may run on a standby. */
   reads = true;
+  /** The same where a read-only transaction is open there, and whether something is left in that. */
+  stays = true;
+  leaves = false;
+  /** It ends a transaction, and begins the next one with that. */
+  ends = false;
+  chains = false;
+  /** Transactions of this client begin on the primary. */
+  keepsToPrimary = false;
   readonly names: SessionNames;
   readonly written: WriteFloor = new WriteFloor();
   last: string | undefined;
   redirect: Redirect | undefined;
   redirectedBy: object | undefined;
   readonly #parameters: ParameterVector;
-  /** Where comments in the unit want it to run. */
+  /** Where comments in the unit, or in the BEGIN that is held back, want it to run. */
   #hint: RouteHint | undefined;
+  #beginHint: RouteHint | undefined;
   /** Something was sent since the last settled transaction that may have written. */
   #wrote = false;
   /** What the client has set, and of which settings that is true. */
@@ -46,7 +55,7 @@ export class UnitRoute implements Reader {
 
   get hint(): RouteHint | undefined {
     this.#readSettings();
-    return this.#hint ?? this.#setHint;
+    return this.#hint ?? this.#beginHint ?? this.#setHint;
   }
 
   get wanted(): bigint | undefined {
@@ -54,16 +63,33 @@ export class UnitRoute implements Reader {
     return this.#setLsn;
   }
 
-  /** A unit begins; nothing of it was seen. */
-  begin(): void {
+  /** A unit begins; nothing of it was seen. `begun`: the client is in a transaction. */
+  begin(begun: boolean): void {
     this.pace = undefined;
     this.exclusive = false;
     this.reads = true;
+    this.stays = true;
+    this.leaves = false;
+    this.ends = false;
+    this.chains = false;
     this.#hint = undefined;
+    if (!begun) this.#beginHint = undefined;
+  }
+
+  /** The unit was a BEGIN that is held back. */
+  keepHint(): void {
+    this.#beginHint = this.#hint;
   }
 
   see(knowledge: Knowledge): void {
     this.reads &&= knowledge.reads;
+    this.stays &&= knowledge.stays;
+    this.leaves ||= knowledge.leaves;
+    const { transaction } = knowledge;
+    if (transaction?.kind === "commit" || transaction?.kind === "rollback") {
+      this.ends = true;
+      this.chains = transaction.chain;
+    }
     this.#hint ??= knowledge.routeHint;
     this.#wrote ||= knowledge.writes;
     const { pace } = knowledge;
