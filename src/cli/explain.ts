@@ -5,6 +5,8 @@
 import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { connect, type Result } from "../client/index.ts";
+import { loadConfigFile } from "../config/file.ts";
+import { functionPatterns } from "../config/function-lists.ts";
 import {
   Catalog,
   CatalogReading,
@@ -12,11 +14,13 @@ import {
   Classifier,
   type Explanation,
   explain,
+  FunctionLists,
   Parser,
 } from "../sql/index.ts";
 
 interface ExplainFlags {
   readonly json?: true;
+  readonly config?: string;
 }
 
 const explanations = `
@@ -45,6 +49,10 @@ export function registerExplain(program: Command): void {
     .argument("[connection]", "where to ask for functions, views and triggers")
     .argument("[sql]", "one or more statements")
     .option("--json", "one line of JSON")
+    .option(
+      "--config <file>",
+      "whose lists of functions count (read_only_function_list, write_function_list)",
+    )
     .addHelpText("after", explanations)
     .action(run);
 }
@@ -57,12 +65,19 @@ async function run(
 ): Promise<void> {
   const sql = second ?? first;
   if (sql === undefined) command.error("error: no SQL given");
-  const catalog = second === undefined ? Catalog.assumed : await catalogOf(first ?? "");
+  const found = second === undefined ? Catalog.assumed : await catalogOf(first ?? "");
+  const catalog = flags.config === undefined ? found : found.with(await listsOf(flags.config));
   const classifier = new Classifier(await Parser.load(), { now: () => systemClock.now() });
   const explanation = explain(classifier.classify(sql, catalog));
   process.stdout.write(
     flags.json === true ? `${JSON.stringify(explanation)}\n` : explanationTable(explanation),
   );
+}
+
+async function listsOf(file: string): Promise<FunctionLists> {
+  const { pgsluice } = (await loadConfigFile(file)).config;
+  const { read_only_function_list: reads, write_function_list: writes } = pgsluice;
+  return new FunctionLists(functionPatterns(reads), functionPatterns(writes));
 }
 
 async function catalogOf(target: string): Promise<Catalog> {

@@ -8,7 +8,6 @@ export { type ClusterMemory, memoryFromText, memoryToText } from "./memory.ts";
 export {
   hintOf,
   type Need,
-  type NeedSettings,
   needOf,
   type RouteHint,
   routeHint,

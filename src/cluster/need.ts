@@ -14,23 +14,12 @@ import type {
 } from "../sql/statement-class.ts";
 
 /** Why a unit needs the primary, for counters and for those who ask; `read` if it does not. */
-export type Need =
-  | "read"
-  | PrimaryReason
-  | "read_write_transaction"
-  | "serializable"
-  | "hint"
-  | "denied_function";
+export type Need = "read" | PrimaryReason | "read_write_transaction" | "serializable" | "hint";
 
 export type RouteHint =
   | { readonly kind: "primary" }
   | { readonly kind: "standby" }
   | { readonly kind: "node"; readonly name: string };
-
-export interface NeedSettings {
-  /** Functions, by name or schema.name, whose callers always go to the primary. */
-  readonly primaryFunctions: ReadonlySet<string>;
-}
 
 /** The transaction that a unit begins or would run in. */
 export interface TransactionStart {
@@ -45,7 +34,6 @@ export function needOf(
   statement: StatementClass,
   start: TransactionStart,
   hint: RouteHint | undefined,
-  settings: NeedSettings,
 ): Need {
   const { modes } = start;
   if (hint?.kind === "primary") return "hint";
@@ -58,13 +46,6 @@ export function needOf(
   }
   if (statement.kind !== "read") return statement.kind === "unknown" ? "unknown" : "writes";
   if (statement.locking) return "locks";
-  for (const { schema, name } of statement.functions) {
-    const { primaryFunctions } = settings;
-    if (primaryFunctions.size === 0) break;
-    if (primaryFunctions.has(name) || (schema !== undefined && primaryFunctions.has(`${schema}.${name}`))) {
-      return "denied_function";
-    }
-  }
   return "read";
 }
 

@@ -1,5 +1,6 @@
 /** What several settings must agree on: checks that no single value can be held against. */
 import type { ConfigProblem } from "./errors.ts";
+import { functionLists, functionPattern } from "./function-lists.ts";
 import { nearestName } from "./nearest.ts";
 import { redirectEntry, redirectLists } from "./redirects.ts";
 import { isConsoleDatabase } from "./reserved.ts";
@@ -15,6 +16,7 @@ export function agreementProblems(config: Config): ConfigProblem[] {
     ...nodeProblems(config),
     ...peerProblems(config),
     ...redirectProblems(config),
+    ...functionProblems(config.pgsluice),
   ];
 }
 
@@ -157,6 +159,15 @@ function redirectProblems({ pgsluice: settings, nodes }: Config): ConfigProblem[
     }
   }
   return problems;
+}
+
+function functionProblems(settings: Settings): ConfigProblem[] {
+  return functionLists.flatMap((list) =>
+    settings[list].flatMap((text) => {
+      const pattern = functionPattern(text);
+      return typeof pattern === "string" ? [{ key: `pgsluice.${list}`, problem: pattern }] : [];
+    }),
+  );
 }
 
 /** Of nodes that are not in the file. */

@@ -2,32 +2,33 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { WriteFloor } from "../cluster/floor.ts";
-import type { Config } from "../config/schema.ts";
+import { functionPatterns } from "../config/function-lists.ts";
+import type { Config, Settings } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Pids } from "../session/auto/pids.ts";
-import { Classifier, type ClassifierStatistics, Parser } from "../sql/index.ts";
+import { Classifier, type ClassifierStatistics, FunctionLists, Parser } from "../sql/index.ts";
+
+type AutoSettings = Pick<Settings, "pin_notice" | "read_only_function_list" | "write_function_list">;
 
 export class AutoDatabases {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #pools: Iterable<Pool>;
-  readonly #settings: () => { readonly pin_notice: boolean };
+  readonly #settings: () => AutoSettings;
   readonly #databases = new Map<Pool, AutoDatabase>();
   readonly #pids = new Pids();
   /** What all clients have written. */
   readonly written: WriteFloor = new WriteFloor();
   #classifier: Classifier | undefined;
   #loading: Promise<void> | undefined;
+  /** As the settings say, and of which settings that is true. */
+  #functionLists = new FunctionLists([], []);
+  #listedBy: AutoSettings | undefined;
 
-  constructor(
-    clock: Clock,
-    logger: Logger,
-    pools: Iterable<Pool>,
-    settings: () => { readonly pin_notice: boolean },
-  ) {
+  constructor(clock: Clock, logger: Logger, pools: Iterable<Pool>, settings: () => AutoSettings) {
     this.#clock = clock;
     this.#logger = logger;
     this.#pools = pools;
@@ -60,6 +61,7 @@ export class AutoDatabases {
         clock: this.#clock,
         written: this.written,
         classifier: () => this.#classifier,
+        functionLists: () => this.#listsOfSettings(),
         pids: this.#pids,
         wantsNotice: () => this.#settings().pin_notice,
         onDefaultsAltered: () => {
@@ -70,6 +72,16 @@ export class AutoDatabases {
       this.#databases.set(pool, database);
     }
     return database;
+  }
+
+  #listsOfSettings(): FunctionLists {
+    const settings = this.#settings();
+    if (settings !== this.#listedBy) {
+      this.#listedBy = settings;
+      const { read_only_function_list: reads, write_function_list: writes } = settings;
+      this.#functionLists = new FunctionLists(functionPatterns(reads), functionPatterns(writes));
+    }
+    return this.#functionLists;
   }
 
   #serverOf(pid: number, besides: Server): Server | undefined {

@@ -16,6 +16,8 @@
  * - `relation_write`: relations with triggers, rules, defaults, checks or indexes not proven harmless to write.
  * - `relation_sequence`: relations with a column whose default takes the next value of a sequence.
  */
+import type { FunctionLists } from "./function-lists.ts";
+
 export type FunctionVerdict = "harmless" | "quiet" | "user" | "user_stable" | "absent";
 
 type Names = Map<string, Set<string>>;
@@ -26,26 +28,46 @@ export class Catalog {
   readonly hasCasts: boolean;
   readonly hasTypes: boolean;
   readonly hasOperators: boolean;
-  readonly #names = new Map<string, Names>();
+  /** What an administrator says of functions comes before what was found. */
+  readonly #lists: FunctionLists | undefined;
+  readonly #names: Map<string, Names>;
 
-  private constructor(state: "unknown" | "assumed" | "loaded", rows: readonly CatalogRow[]) {
+  private constructor(state: Catalog["state"], names: Map<string, Names>, lists?: FunctionLists) {
     this.state = state;
-    for (const [kind, schema, name] of rows) this.#add(kind ?? "", schema ?? "", name ?? "");
+    this.#names = names;
+    this.#lists = lists;
     this.hasCasts = this.#names.has("cast");
     this.hasTypes = this.#names.has("type");
     this.hasOperators = this.#names.has("operator");
   }
 
   /** Nothing is known: whatever names a function or a relation is opaque. */
-  static readonly unknown: Catalog = new Catalog("unknown", []);
+  static readonly unknown: Catalog = new Catalog("unknown", new Map());
   /** A database without functions, views and triggers of its own. */
-  static readonly assumed: Catalog = new Catalog("assumed", []);
+  static readonly assumed: Catalog = new Catalog("assumed", new Map());
 
   static loaded(rows: readonly CatalogRow[]): Catalog {
-    return new Catalog("loaded", rows);
+    const names = new Map<string, Names>();
+    for (const [kind, schema, name] of rows) add(names, kind ?? "", schema ?? "", name ?? "");
+    return new Catalog("loaded", names);
+  }
+
+  /** The same with other lists. */
+  with(lists: FunctionLists): Catalog {
+    return lists.empty ? this.#withoutLists() : new Catalog(this.state, this.#names, lists);
+  }
+
+  #withoutLists(): Catalog {
+    return this.#lists === undefined ? this : new Catalog(this.state, this.#names);
+  }
+
+  /** It is listed as one that writes. */
+  mayWrite(schema: string | undefined, name: string): boolean {
+    return this.#lists !== undefined && this.#lists.of(schema, name) === "writes";
   }
 
   userFunction(schema: string | undefined, name: string): FunctionVerdict {
+    if (this.#lists !== undefined && this.#lists.of(schema, name) === "reads") return "harmless";
     if (this.#has("function", schema, name)) return "user";
     if (this.#has("function_stable", schema, name)) return "user_stable";
     if (this.#has("function_quiet", schema, name)) return "quiet";
@@ -72,14 +94,14 @@ export class Catalog {
     const schemas = this.#names.get(kind)?.get(name);
     return schemas !== undefined && (schema === undefined || schemas.has(schema));
   }
+}
 
-  #add(kind: string, schema: string, name: string): void {
-    let ofKind = this.#names.get(kind);
-    if (ofKind === undefined) this.#names.set(kind, (ofKind = new Map()));
-    const schemas = ofKind.get(name);
-    if (schemas === undefined) ofKind.set(name, new Set([schema]));
-    else schemas.add(schema);
-  }
+function add(names: Map<string, Names>, kind: string, schema: string, name: string): void {
+  let ofKind = names.get(kind);
+  if (ofKind === undefined) names.set(kind, (ofKind = new Map()));
+  const schemas = ofKind.get(name);
+  if (schemas === undefined) ofKind.set(name, new Set([schema]));
+  else schemas.add(schema);
 }
 
 /** Kind, schema, name, as text. */

@@ -9,6 +9,7 @@ export {
   unknownClass,
 } from "./classifier.ts";
 export { type Explanation, explain } from "./explain.ts";
+export { FunctionLists } from "./function-lists.ts";
 export { Parser } from "./parser.ts";
 export { redacted } from "./redacted.ts";
 export { type ReservationReason, reservationOf, reservationReasons } from "./reservations.ts";

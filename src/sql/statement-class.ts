@@ -79,6 +79,8 @@ export type PrimaryReason =
   | "utility"
   | "user_function"
   | "volatile_function"
+  /** A function of `write_function_list`. */
+  | "write_function_list"
   | "node_local"
   | "unknown";
 

@@ -117,6 +117,11 @@ function returnsRows(syntax: Syntax): boolean | "unknown" {
 
 function judgeCall(call: Call, catalog: Catalog, findings: Findings): void {
   const { schema, name } = call;
+  if (catalog.mayWrite(schema, name)) {
+    findings.writes = true;
+    findings.volatile = true;
+    toPrimary(findings, "write_function_list");
+  }
   const builtin = schema === undefined || schema === "pg_catalog" ? builtinTrait(name) : undefined;
   if (builtin !== undefined) judgeBuiltin(builtin, call, findings);
   if (builtin === undefined || !isSteady(name)) findings.steady = false;
@@ -285,6 +290,7 @@ function judgeTypes(syntax: Syntax, catalog: Catalog, findings: Findings): void 
     toPrimary(findings, "user_function");
   }
   for (const name of fields) {
+    if (catalog.mayWrite(undefined, name)) acting(findings, "write_function_list");
     const found = catalog.userFunction(undefined, name);
     if (found === "quiet") acting(findings, "user_function");
     if (!found.startsWith("user")) continue;

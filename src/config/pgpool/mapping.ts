@@ -5,6 +5,7 @@
  * Paths stay as they are written if they are absolute; others start at the folder of pgpool.conf.
  */
 import path from "node:path";
+import { functionLists } from "../function-lists.ts";
 import { meansSame, type PgpoolLine, readSwitch, readTime } from "./grammar.ts";
 import { verdictOf } from "./parameters.ts";
 
@@ -48,6 +49,7 @@ class Mapping {
     this.#times();
     this.#encryption();
     this.#logging();
+    this.#functions();
     const nodes = this.#nodes();
     const users = this.#text("pool_passwd") ?? "pool_passwd";
     return {
@@ -194,6 +196,14 @@ class Mapping {
     settings["syslog"] = true;
     settings["syslog_facility"] = (this.#text("syslog_facility") ?? "LOCAL0").toLowerCase();
     settings["syslog_ident"] = this.#text("syslog_ident") ?? "pgpool";
+  }
+
+  #functions(): void {
+    for (const list of functionLists) {
+      const entries = (this.#text(list) ?? "").split(",").map((entry) => entry.trim());
+      const named = entries.filter((entry) => entry !== "");
+      if (named.length > 0) this.#pgsluice[list] = named;
+    }
   }
 
   // ---- nodes ----

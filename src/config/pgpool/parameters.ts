@@ -176,7 +176,11 @@ const notSpread =
 const balancing: ParameterTable = {
   load_balance_mode: missing("off", notSpread),
   ignore_leading_white_space: inert("on", "It says how statements are told apart."),
-  ...partsOf("load_balance_mode", "read_only_function_list", "write_function_list", "allow_sql_comments"),
+  read_only_function_list: converted(
+    "`read_only_function_list`. pgpool-II takes functions that are not listed for writing ones; here they are judged by what is known of them.",
+  ),
+  write_function_list: converted("`write_function_list`"),
+  ...partsOf("load_balance_mode", "allow_sql_comments"),
   ...partsOf("load_balance_mode", "primary_routing_query_pattern_list", "disable_load_balance_on_write"),
   ...partsOf("load_balance_mode", "dml_adaptive_object_relationship_list", "statement_level_load_balance"),
   ...partsOf("load_balance_mode", "track_table_mutation_ttl_factor", "track_table_mutation_max_staleness"),

@@ -100,6 +100,18 @@ export const nodes = {
     reloadable: true,
     doc: "The same by database, as clients call it, for clients that the lists above say nothing of.",
   },
+  read_only_function_list: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "Functions of the database that only read although nothing proves it: calls of them may go to standbys, and run between statements of others. Names, or regular expressions for the whole name, with or without the schema (`report_.*`, `app\\\\.total`). Whoever lists one vouches for it: it changes neither the database nor the session (no SET, no advisory lock, no temporary table). What is not listed is judged by what is known of it. PostgreSQL's own functions need not be listed, and what they do is not changed by it.",
+  },
+  write_function_list: {
+    type: "list",
+    default: [],
+    reloadable: true,
+    doc: "Functions whose calls always go to the primary, also PostgreSQL's own, and count as a write for `read_your_writes`. As `read_only_function_list`, over which it wins.",
+  },
   read_your_writes: {
     type: "choice",
     values: ["none", "session", "global"],

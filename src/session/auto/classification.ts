@@ -21,6 +21,7 @@ import {
   Catalog,
   CatalogReading,
   type Classifier,
+  type FunctionLists,
   type LexicalSettings,
   type StatementClass,
   unknownClass,
@@ -56,7 +57,12 @@ export class Classification implements Waiter, ServerOwner {
   #probesLeft = 0;
   #probeSentMs = 0;
   #shortestMs = 0;
+  /** What an administrator says of functions. */
+  readonly #lists: () => FunctionLists;
   #catalog: Catalog = Catalog.unknown;
+  /** With those lists, as of the last look at them. */
+  #listed: Catalog = Catalog.unknown;
+  #listedBy: FunctionLists | undefined;
   #server: Server | undefined;
   #loading = false;
   #reading = new CatalogReading();
@@ -75,6 +81,7 @@ export class Classification implements Waiter, ServerOwner {
     environment: {
       readonly clock: Clock;
       readonly classifier: () => Classifier | undefined;
+      readonly lists: () => FunctionLists;
       /** Is measured on this occasion. */
       readonly roundTrip: RoundTrip;
     },
@@ -84,6 +91,8 @@ export class Classification implements Waiter, ServerOwner {
     this.#clock = environment.clock;
     this.#classifier = environment.classifier;
     this.#roundTrip = environment.roundTrip;
+    this.#lists = environment.lists;
+    this.#list();
     this.#onCustomName = onCustomName;
   }
 
@@ -96,19 +105,27 @@ export class Classification implements Waiter, ServerOwner {
   classify(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): StatementClass {
     const classifier = this.#classifier();
     if (classifier === undefined) return unknownClass("parser_unavailable");
-    return classifier.classifySpan(buffer, start, end, this.#catalog, settings);
+    return classifier.classifySpan(buffer, start, end, this.#listed, settings);
   }
 
   /** Functions, views or triggers may not be what they were. */
   refresh(): void {
     this.#catalog = Catalog.unknown;
-    this.generation++;
+    this.#list();
     this.#stale = true;
     this.load();
   }
 
+  /** The classes of texts may be others than before. */
+  #list(): void {
+    this.#listedBy = this.#lists();
+    this.#listed = this.#catalog.with(this.#listedBy);
+    this.generation++;
+  }
+
   /** Everything that time asks for. */
   tick(): void {
+    if (this.#lists() !== this.#listedBy) this.#list();
     if (this.known && this.#clock.now() - this.#loadedAtMs >= catalogAgeMsMax) {
       // Only for those who use it: nobody waits for it.
       this.#stale = this.#pool.clients > 0;
@@ -224,8 +241,8 @@ export class Classification implements Waiter, ServerOwner {
     this.#reading.take(rows);
     if (this.#readOn()) return true;
     this.#catalog = this.#reading.catalog;
+    this.#list();
     this.#loadedAtMs = this.#clock.now();
-    this.generation++;
     return false;
   }
 

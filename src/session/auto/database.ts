@@ -9,7 +9,7 @@ import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
 import { RoundTrip } from "../../pool/round-trip.ts";
 import type { Server } from "../../pool/server.ts";
-import type { Classifier, LexicalSettings } from "../../sql/index.ts";
+import type { Classifier, FunctionLists, LexicalSettings } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
 import type { Informed } from "./doubts.ts";
@@ -62,6 +62,7 @@ export class AutoDatabase implements Informed {
       readonly written: WriteFloor;
       /** Undefined while the parser is being loaded. */
       readonly classifier: () => Classifier | undefined;
+      readonly functionLists: () => FunctionLists;
       readonly wantsNotice: () => boolean;
       readonly pids: Pids;
       readonly onDefaultsAltered: () => void;
@@ -74,9 +75,13 @@ export class AutoDatabase implements Informed {
     this.clock = options.clock;
     const { clock, classifier } = options;
     const roundTrip = new RoundTrip();
-    this.classification = new Classification(pool, { clock, classifier, roundTrip }, (name) => {
-      this.ledgerQueries.addName(name);
-    });
+    this.classification = new Classification(
+      pool,
+      { clock, classifier, lists: options.functionLists, roundTrip },
+      (name) => {
+        this.ledgerQueries.addName(name);
+      },
+    );
     this.multiplexer = new Multiplexer(pool, clock, roundTrip);
     this.homes = new Homes(pool, options.clock);
     this.listeners = new Listeners(pool, options.clock, options.serverOf);

@@ -64,6 +64,8 @@ export interface Knowledge {
   readonly leaves: boolean;
   /** May change what others read. */
   readonly writes: boolean;
+  /** SHOW pgsluice.lsn, alone or among others. */
+  readonly showsLsn: "alone" | "among_others" | undefined;
   /** Where a comment in it wants it to run. */
   readonly routeHint: RouteHint | undefined;
 }
@@ -93,6 +95,7 @@ const nothing: Knowledge = {
   stays: false,
   leaves: false,
   writes: false,
+  showsLsn: undefined,
   routeHint: undefined,
 };
 
@@ -167,12 +170,13 @@ function derive(statement: StatementClass): Knowledge {
   draft.listsPrepared =
     statement.relations.some(({ name }) => name === "pg_prepared_statements") ||
     statement.functions.some(({ name }) => name === "pg_prepared_statement");
+  draft.showsLsn = showsLsn(statement);
   draft.asksPids = asksPids(statement);
   draft.signals = signals(statement);
   draft.plain = isPlain(draft);
   if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
   draft.routeHint = hintOf(statement.hints);
-  draft.reads = needOf(statement, ownTransaction, draft.routeHint, needSettings) === "read";
+  draft.reads = needOf(statement, ownTransaction, draft.routeHint) === "read";
   draft.stays = staysOnStandby(statement) && staysInTransaction(draft);
   draft.leaves = leavesSomething(statement);
   draft.writes = mayWrite(statement);
@@ -180,7 +184,11 @@ function derive(statement: StatementClass): Knowledge {
 }
 
 const ownTransaction: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };
-const needSettings = { primaryFunctions: new Set<string>() };
+
+function showsLsn({ statements }: StatementClass): Knowledge["showsLsn"] {
+  if (!statements.some(({ shows }) => shows?.toLowerCase() === "pgsluice.lsn")) return undefined;
+  return statements.length === 1 ? "alone" : "among_others";
+}
 
 /** Reasons to need the primary that are no reason to think that anything was written. */
 const writelessRoutes: ReadonlySet<StatementClass["route"]> = new Set([
@@ -202,7 +210,7 @@ function mayWrite({ kind, opaque, route, transaction }: StatementClass): boolean
 function staysInTransaction(draft: Draft): boolean {
   if (draft.touches !== 0 || draft.reserves !== 0 || draft.hidesNames || draft.changesCatalog) return false;
   if (draft.usesSequence || draft.asksSequence || draft.asksPids || draft.signals) return false;
-  return !draft.namesPrepared && !draft.listsPrepared;
+  return draft.showsLsn === undefined && !draft.namesPrepared && !draft.listsPrepared;
 }
 
 /** A comment asks for a server that nobody shares. */
@@ -226,6 +234,7 @@ function isPlain(draft: Draft): boolean {
     !draft.asksPids &&
     !draft.signals &&
     !draft.changesCatalog &&
+    draft.showsLsn === undefined &&
     draft.transaction === undefined
   );
 }

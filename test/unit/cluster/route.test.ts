@@ -5,7 +5,8 @@ import { hintOf, needOf, type RouteHint, type TransactionStart } from "../../../
 import { type Redirect, redirectFor } from "../../../src/cluster/redirects.ts";
 import { type RouteRequest, Router, type RouteSettings } from "../../../src/cluster/route.ts";
 import type { TopologySnapshot } from "../../../src/cluster/topology.ts";
-import { Catalog, Classifier, Parser, type StatementClass } from "../../../src/sql/index.ts";
+import { functionPatterns } from "../../../src/config/function-lists.ts";
+import { Catalog, Classifier, FunctionLists, Parser, type StatementClass } from "../../../src/sql/index.ts";
 import { seeded } from "../../kit/random.ts";
 import { node, Probed, primary, settings as probeSettings, refused, standby } from "./model.ts";
 
@@ -300,12 +301,14 @@ describe("what statements need", () => {
   });
   const alone: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };
   const classOf = (sql: string): StatementClass => {
-    return new Classifier(parser, { now: () => 0 }).classify(sql, Catalog.assumed);
+    const lists = new FunctionLists(
+      functionPatterns(["Report_.*", "app\\.total"]),
+      functionPatterns(["now", "report_final"]),
+    );
+    return new Classifier(parser, { now: () => 0 }).classify(sql, Catalog.assumed.with(lists));
   };
   const need = (sql: string, start: Partial<TransactionStart> = {}, hint?: RouteHint) =>
-    needOf(classOf(sql), { ...alone, ...start }, hint, {
-      primaryFunctions: new Set(["slow_report", "x.f", "now"]),
-    });
+    needOf(classOf(sql), { ...alone, ...start }, hint);
 
   test.each([
     ["select 1", "read"],
@@ -322,11 +325,14 @@ describe("what statements need", () => {
     ["selec 1", "unknown"],
     ["select 1; select 2", "read"],
     ["select 1; insert into t values (1)", "writes"],
-    ["select now()", "denied_function"],
+    ["select now()", "write_function_list"],
+    ["select report_total(1)", "read"],
+    ["select report_final(1)", "write_function_list"],
+    ["select app.total(1)", "read"],
+    ["select other.total(1)", "unknown"],
   ])("%s: %s", (sql, expected) => {
     const found = need(sql);
-    if (expected === "read") expect(found).toBe("read");
-    else expect(found).not.toBe("read");
+    expect(found).toBe(expected);
   });
 
   test("a read-only transaction is a read as a whole, any other one may yet write", () => {

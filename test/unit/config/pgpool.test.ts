@@ -243,6 +243,14 @@ pid_file_name = 'pgpool.pid'
     expect(await of("raw")).not.toContain("backend_clustering_mode");
   });
 
+  test("the lists of functions are taken over, also under their former names", async () => {
+    const lists = "white_function_list = 'get_.*, app\\\\.total'\nwrite_function_list = 'nextval,setval,'\n";
+    const { config, findings } = await convert("functions", lists);
+    expect(findings).toEqual([]);
+    expect(config.pgsluice.read_only_function_list).toEqual(["get_.*", "app\\.total"]);
+    expect(config.pgsluice.write_function_list).toEqual(["nextval", "setval"]);
+  });
+
   test("what it includes counts", async () => {
     const { config } = await convert("include", "port = 1\ninclude = 'more.conf'\n", {
       "more.conf": "port = 2\n",
