@@ -32,6 +32,11 @@ export class WriteFloor {
     if (this.#lsn === undefined || lsn > this.#lsn) this.#lsn = lsn;
   }
 
+  /** As {@link at}, as far as it was found out; undefined: it was not, 0: there was no write. */
+  get known(): bigint | undefined {
+    return this.#writtenAt === undefined ? (this.#lsn ?? 0n) : undefined;
+  }
+
   /** The position that is at or past the last write; `primary` while it is not known; undefined without any. */
   at({ position }: TopologySnapshot): bigint | "primary" | undefined {
     if (this.#writtenAt === undefined) return this.#lsn;

@@ -9,7 +9,8 @@ import { waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
-import { readOnlyTransactions } from "./reads-transactions.ts";
+import { listsOfFunctions } from "./reads-functions.ts";
+import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
 
 const place = useLab({ standbys: 2 });
 let pooled: Pooled;
@@ -56,6 +57,14 @@ async function replay(paused: boolean): Promise<void> {
 }
 
 const count = "select count(*) from things";
+
+const readsKit: ReadsKit = {
+  lab: () => place.lab,
+  pooled: () => pooled,
+  reload: (settings) => pooled.reload(options(settings)),
+  untilOnStandby,
+  replay,
+};
 
 beforeEach(async () => {
   await place.lab.primary.query("create table things (id int)");
@@ -342,6 +351,65 @@ describe("who reads where", () => {
   });
 });
 
+describe("SHOW pgsluice.lsn", () => {
+  test("a second connection with that token never reads below it", async () => {
+    await pooled.reload(options({ read_your_writes: "none" }));
+    using writer = await pooled.connect();
+    using reader = await pooled.connect();
+    await untilOnStandby(reader);
+    const show = "show pgsluice.lsn";
+    expect(await reader.value(show)).toBe("0/0");
+    for (let written = 1; written <= 20; written++) {
+      await writer.run("insert into things values (1)");
+      const token = await writer.value(show);
+      await reader.run(`set pgsluice.min_lsn = '${token}'`);
+      expect(await reader.value(count)).toBe(String(written));
+      // What it wants to see it hands on as well.
+      expect(await reader.value(show)).toBe(token);
+    }
+    await replay(true);
+    // In one write with the INSERT, in the extended protocol, in a transaction: it is never before the write.
+    writer.send(query("insert into things values (1)"), query(show));
+    await writer.outcome();
+    const [[piped] = []] = (await writer.outcome()).rows;
+    await writer.ask(parse("shows", show), sync);
+    const { rows } = await writer.ask(...execute("shows"), sync);
+    await writer.run("begin");
+    const within = await writer.value(show);
+    await writer.run("commit");
+    for (const token of [piped, rows[0]?.[0], within]) {
+      await reader.run("set pgsluice.min_lsn = '0/0'");
+      await untilOnStandby(reader);
+      expect(await reader.value(count)).toBe("20");
+      await reader.run(`set pgsluice.min_lsn = '${token}'`);
+      expect(await reader.value(count)).toBe("21");
+    }
+    await replay(false);
+    await untilOnStandby(reader);
+    expect(await reader.value(count)).toBe("21");
+  });
+
+  test("is of the client that asks, and stays the same while that writes nothing", async () => {
+    await pooled.reload(options({}));
+    using writer = await pooled.connect();
+    using other = await pooled.connect();
+    await writer.run("insert into things values (1)");
+    await untilOnStandby(writer);
+    const token = await writer.value("show pgsluice.lsn");
+    await other.run("insert into things values (2)");
+    expect(await writer.value("show pgsluice.lsn")).toBe(token);
+    expect(await other.value("show pgsluice.lsn")).not.toBe(token);
+    using third = await pooled.connect();
+    expect(await third.value("show pgsluice.lsn")).toBe("0/0");
+    // Sent with others in one message it would be told before they run.
+    expect((await other.run("insert into things values (3); show pgsluice.lsn")).rows).toEqual([[""]]);
+  });
+});
+
+describe("lists of functions", () => {
+  listsOfFunctions(readsKit);
+});
+
 describe("read_your_writes", () => {
   test("session: a client sees its own writes, others what the standby has", async () => {
     await pooled.reload(options({}));
@@ -381,13 +449,7 @@ describe("read_your_writes", () => {
 });
 
 describe("read-only transactions", () => {
-  readOnlyTransactions({
-    lab: () => place.lab,
-    pooled: () => pooled,
-    reload: (settings) => pooled.reload(options(settings)),
-    untilOnStandby,
-    replay,
-  });
+  readOnlyTransactions(readsKit);
 });
 
 describe("lag", () => {

@@ -37,6 +37,7 @@ import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import {
   afterResetAll,
+  lsnQuery,
   queriesBehindUnseenCode,
   queryBehindResets,
   takeIdleTimeout,
@@ -74,6 +75,8 @@ export class AutoSession {
   #resets: Reset[] | undefined;
   /** Reports of parameters that are not tracked, for the client. */
   #reports: Buffer[] | undefined;
+  /** The statement at hand is SHOW pgsluice.lsn. */
+  #showsLsn: Knowledge["showsLsn"];
   #namesPrepared = false;
   /** SQL has named prepared statements before, and will again. */
   #hasNamedPrepared = false;
@@ -209,6 +212,9 @@ export class AutoSession {
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
     const concerns = this.#sequences.see(knowledge, this.#texts);
     if (concerns && server !== undefined) this.#claimSequences(server, this.#output);
+    this.#showsLsn ??= knowledge.showsLsn;
+    if (this.#showsLsn !== undefined && server?.replies.betweenUnits === true)
+      this.#enterLsn(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
     this.signals.due ||= knowledge.signals;
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
@@ -238,6 +244,15 @@ export class AutoSession {
     this.#statements.enterRaw(server, output, this.#listsPrepared);
     this.#namesPrepared = false;
     this.#listsPrepared = false;
+  }
+
+  /** SHOW pgsluice.lsn is answered by the server, which is told before. `within`: before all of the unit, where it stands anywhere. */
+  #enterLsn(server: Server, output: Output, within = false): void {
+    if (this.#showsLsn === undefined) return;
+    const mixed = this.#showsLsn === "among_others" || (within && this.route.writes);
+    const query = lsnQuery(mixed ? null : this.route.token);
+    this.#showsLsn = undefined;
+    this.#send(server, output, query, unheard);
   }
 
   #claimSequences(server: Server, output: Output): void {
@@ -315,6 +330,7 @@ export class AutoSession {
     this.#home.enter(server);
     if (this.route.exclusive) server.notifierPid = this.client.peer.announcedPid;
     this.#enterRaw(server, output);
+    this.#enterLsn(server, output, true);
     this.begins = this.heldBegin.status !== TransactionStatus.idle;
     this.heldBegin.send(server, output);
     return sends;

@@ -1,4 +1,5 @@
 /** Vectors of settings, as auto mode needs them. */
+import { formatLsn } from "../../cluster/index.ts";
 import { isFollowed, ParameterVector, setConfig } from "../../pool/parameters.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
@@ -78,4 +79,18 @@ export function takeIdleTimeout(server: Server): void {
   if (!others.delete(idleTimeout)) return;
   server.parameters.tracked.replaceUntracked(others, server.connection.parameters);
   server.partingQuery = `SELECT ${setConfig(idleTimeout, null)}`;
+}
+
+const lsnName = "pgsluice.lsn";
+
+/**
+ * Has the server answer SHOW pgsluice.lsn with this position; undefined: with where the primary is now, which is past all that
+ * was written; null: with nothing, since what is sent together with the SHOW may write.
+ */
+export function lsnQuery(lsn: bigint | undefined | null): Buffer {
+  if (lsn === undefined) {
+    const now = "pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
+    return encodeQuery(`SELECT pg_catalog.set_config('${lsnName}', ${now}, false)`);
+  }
+  return encodeQuery(`SET ${lsnName} = '${lsn === null ? "" : formatLsn(lsn)}'`);
 }

@@ -96,6 +96,21 @@ export class UnitRoute implements Reader {
     if (pace !== undefined && (this.pace === undefined || pace.fastMs > this.pace.fastMs)) this.pace = pace;
   }
 
+  /** Something that may write was seen and is not answered. */
+  get writes(): boolean {
+    return this.#wrote;
+  }
+
+  /**
+   * A position at or past all that the client has written, and that it wants to see; undefined while that is not known. What
+   * has been sent and is not answered may be a write.
+   */
+  get token(): bigint | undefined {
+    const known = this.#wrote ? undefined : this.written.known;
+    const { wanted } = this;
+    return known !== undefined && wanted !== undefined && wanted > known ? wanted : known;
+  }
+
   /** Everything is answered, and no transaction is open. */
   settle(database: AutoDatabase): void {
     if (this.#wrote) database.noteWrite(this.written);
