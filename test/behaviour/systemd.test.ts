@@ -19,9 +19,9 @@ const missing = ["systemd-notify", "perl"].filter((name) => spawnSync(name, ["--
 if (missing.length > 0)
   process.stderr.write(`${missing.join(", ")} missing: what systemd is told is not tested\n`);
 
-test.skipIf(missing.length > 0)(
-  "systemd is told of the start, of reloads, good or bad, and of the end",
-  async () => {
+test.skipIf(missing.length > 0).each([1, 2])(
+  "systemd is told of the start, of reloads, good or bad, and of the end, once (workers: %i)",
+  async (workers) => {
     await using folder = await tempFolder();
     const socket = path.join(folder.path, "notify");
     const child = spawn("perl", ["-e", receiver, socket], { stdio: ["ignore", "pipe", "inherit"] });
@@ -37,7 +37,7 @@ test.skipIf(missing.length > 0)(
       const write = (mode: string): void =>
         writeFileSync(
           file,
-          `[pgsluice]\nlisten_port = 0\nauth_type = "trust"\npool_mode = "${mode}"\n[nodes.main]\n`,
+          `[pgsluice]\nlisten_port = 0\nworkers = ${workers}\nauth_type = "trust"\npool_mode = "${mode}"\n[nodes.main]\n`,
         );
       write("session");
       await using program = new CliProgram(

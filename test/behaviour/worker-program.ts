@@ -21,7 +21,7 @@ export class WorkerProgram implements AsyncDisposable {
     this.program = new CliProgram(launch, "start", "--config", this.#file);
   }
 
-  /** Two workers unless the settings say otherwise. */
+  /** Two workers in transaction mode, unless the settings say otherwise. */
   static async start(lab: Lab, settings = "", launch: Launch = {}): Promise<WorkerProgram> {
     const running = new WorkerProgram(lab, await tempFolder(), launch, settings);
     const [, port] = await running.program.printed("stderr", /"port":(\d+)\},"msg":"listening"/);
@@ -41,12 +41,13 @@ export class WorkerProgram implements AsyncDisposable {
   configure(settings: string): void {
     const { host, port } = this.#lab.primary;
     const workers = settings.includes("workers =") ? "" : "workers = 2";
+    const poolMode = settings.includes("pool_mode =") ? "" : 'pool_mode = "transaction"';
     writeFileSync(
       this.#file,
       `[pgsluice]
 listen_port = 0
 auth_type = "trust"
-pool_mode = "transaction"
+${poolMode}
 admin_users = ["postgres"]
 server_tls_sslmode = "disable"
 ${workers}

@@ -123,6 +123,16 @@ describe("pool_size", () => {
   });
 });
 
+test("max_db_connections is never exceeded by all workers together, and all are served", async () => {
+  using console = await running.console();
+  expect((await console.run("set max_db_connections = 3")).tags).toEqual(["SET max_db_connections=3"]);
+  await waitUntil(async () => (await backends(place.lab, pooled)) <= 3, "what is too many is closed");
+  const working = work(all(await running.clients(16, "app")));
+  while (working.answered.some((count) => count < 5)) expect(await excess(3)).toBe(0);
+  await working.stop();
+  expect((await console.run("set max_db_connections = 0")).tags).toEqual(["SET max_db_connections=0"]);
+});
+
 test("max_client_conn counts the clients of all workers, and those of one that dies no more", async () => {
   const clients = await running.clients(40, "app");
   await expect(running.connect()).rejects.toThrow("no more connections allowed (max_client_conn)");
