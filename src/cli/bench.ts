@@ -184,7 +184,7 @@ function row(result: PeerResult, scenario: ScenarioResult): string[] {
     scenario.results.find((other) => other.peer === peer)?.tps ?? null;
   return [
     result.peer,
-    figure(result.tps, 0),
+    figure(result.tps, result.tps !== null && result.tps < 10 ? 2 : 0),
     figure(result.p50Ms, 3),
     figure(result.p99Ms, 3),
     figure(result.cpuMicrosPerTx, 1),

@@ -62,6 +62,17 @@ test("a scenario has medians over its rounds, and ratios of pgsluice to each pee
   expect(summary.ratio).toEqual({ direct: 0.5, pgbouncer: null });
 });
 
+test("a COPY of a gigabyte has a rate and a ratio, though it takes seconds", () => {
+  const cell = new Map([
+    ["pgsluice", { samples: [sample(0.1275, undefined)] }],
+    ["direct", { samples: [sample(0.15, undefined)] }],
+  ] as const);
+  expect(summarise("copy-out", 1, "transaction", cell)).toMatchObject({
+    results: [{ tps: 0.1275 }, { tps: 0.15 }],
+    ratio: { direct: 0.85 },
+  });
+});
+
 test("the pool is as large as the number of clients where clients keep their servers", () => {
   const options = { ...benchDefaults, scenarios: ["select-simple", "idle"] as const };
   expect(clientsOf(options, "idle")).toEqual([10_000]);
