@@ -153,6 +153,11 @@ export class Cluster {
     if (node?.shown?.lsn !== undefined) this.#update(now);
   }
 
+  /** Somebody waits for standbys to come as far as the primary is: those that answer are asked at once. */
+  hasten(now: number): void {
+    for (const { health } of this.#nodes.values()) health.hasten(now);
+  }
+
   /** What a person or a cluster manager says of a node. Undefined if done, else why not. */
   command(name: string, command: NodeCommand, now: number): string | undefined {
     const node = this.#nodes.get(name);

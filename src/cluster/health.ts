@@ -73,6 +73,11 @@ export class NodeHealth {
     return this.answer !== undefined && this.answer.startedAt >= this.#suspectedAt;
   }
 
+  /** Somebody waits for news of a node that answers: it is asked now. */
+  hasten(now: number): void {
+    if (this.condition === "answering") this.nextProbeAt = Math.min(this.nextProbeAt, now);
+  }
+
   configure(settings: HealthSettings): void {
     this.#settings = settings;
   }

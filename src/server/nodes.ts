@@ -74,6 +74,8 @@ export class Nodes {
   /** The word of a cluster manager counts. */
   #managed = false;
   #closed = false;
+  /** A node has answered, or not. */
+  onNews: () => void = () => undefined;
 
   constructor(owner: NodesOwner, credentials: Credentials, onNodeEvent: NodeEventListener | undefined) {
     this.#owner = owner;
@@ -141,6 +143,12 @@ export class Nodes {
     for (const name of this.#watched.keys()) this.#cluster?.suspect(name, now);
     this.#schedule();
     this.#owner.discovery.hasten();
+  }
+
+  /** Somebody waits for what the nodes say next. */
+  hasten(): void {
+    this.#cluster?.hasten(this.#owner.clock.now());
+    this.#schedule();
   }
 
   /** Why no server could be had, in the words of the nodes. */
@@ -265,6 +273,7 @@ export class Nodes {
     this.#save();
     this.#schedule();
     this.#owner.consoles.lookAgain();
+    this.onNews();
   }
 
   /** Tells the pools, if the node that is to be written to is another than they know. */

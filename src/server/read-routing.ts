@@ -13,13 +13,14 @@ import {
 import { type RedirectEntry, redirectEntry, redirectLists } from "../config/redirects.ts";
 import type { Config, Settings } from "../config/schema.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { Reader, Reading, ReadLoad } from "../session/context.ts";
+import type { Reader, Reading, ReadLoad, WaitingRead } from "../session/context.ts";
 import type { Pools } from "./pools.ts";
+import { ReadWaits } from "./read-waits.ts";
 
 interface ReadRoutingOwner {
   readonly config: Config;
   readonly pools: Pools;
-  readonly nodes: { readonly snapshot: TopologySnapshot | undefined };
+  readonly nodes: { readonly snapshot: TopologySnapshot | undefined; onNews: () => void; hasten(): void };
   readonly autoDatabases: { readonly written: WriteFloor };
 }
 
@@ -33,6 +34,7 @@ interface Rules {
 export class ReadRouting implements Reading {
   readonly #owner: ReadRoutingOwner;
   #rules: Rules | undefined;
+  #waits: ReadWaits | undefined;
   /** By the name of the node. */
   readonly #loads = new Map<string, ReadLoad>();
   /** Used again for each read. */
@@ -57,9 +59,40 @@ export class ReadRouting implements Reading {
 
   /** A hint to a node that takes no reads is passed over: the primary answers. */
   poolFor(home: Pool, reader: Reader, besides: Pool | undefined): Pool | undefined {
-    const { config, nodes, pools, autoDatabases } = this.#owner;
+    const { nodes, pools } = this.#owner;
     const { snapshot } = nodes;
     if (snapshot === undefined) return undefined;
+    const router = this.#ask(reader, snapshot);
+    const request = this.#request;
+    request.besides = besides && pools.readFrom(besides);
+    const decision = router.route(request, snapshot);
+    if (decision.kind !== "node") return undefined;
+    reader.last = decision.name;
+    if (decision.primary) return undefined;
+    const pool = pools.readerOf(home, decision.name);
+    return pool === besides ? undefined : pool;
+  }
+
+  awaitStandby(reader: Reader, read: WaitingRead): (() => void) | undefined {
+    const { config, nodes } = this.#owner;
+    const waitMs = config.pgsluice.read_your_writes_wait * 1000;
+    const { snapshot } = nodes;
+    if (waitMs === 0 || snapshot === undefined) return undefined;
+    const router = this.#ask(reader, snapshot);
+    const request = this.#request;
+    if (request.floor === undefined) return undefined;
+    // It may be the primary's for another reason.
+    request.floor = undefined;
+    request.besides = undefined;
+    const decision = router.route(request, snapshot);
+    if (decision.kind !== "node" || decision.primary) return undefined;
+    this.#waits ??= new ReadWaits(nodes);
+    return this.#waits.add(read, waitMs);
+  }
+
+  /** Makes the request of a read. */
+  #ask(reader: Reader, snapshot: TopologySnapshot): Router {
+    const { config, autoDatabases } = this.#owner;
     const { router, redirects } = this.#rulesOf(config.pgsluice);
     if (reader.redirectedBy !== redirects) {
       reader.redirectedBy = redirects;
@@ -71,13 +104,7 @@ export class ReadRouting implements Reading {
     request.redirect = reader.redirect;
     request.last = reader.last;
     request.floor = requiredFloor(level, reader.written, autoDatabases.written, reader.wanted, snapshot);
-    request.besides = besides && pools.readFrom(besides);
-    const decision = router.route(request, snapshot);
-    if (decision.kind !== "node") return undefined;
-    reader.last = decision.name;
-    if (decision.primary) return undefined;
-    const pool = pools.readerOf(home, decision.name);
-    return pool === besides ? undefined : pool;
+    return router;
   }
 
   loadOf(pool: Pool): ReadLoad {

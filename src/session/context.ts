@@ -61,11 +61,21 @@ export interface ReadLoad {
   readonly latency: LatencyAverage;
 }
 
+/** A read that waits. */
+export interface WaitingRead {
+  /** The nodes have told something. Returns whether the read waits no more. */
+  retry(): boolean;
+  /** It has waited for as long as it may. */
+  giveUp(): void;
+}
+
 /** Where units go that only read, in auto mode. */
 export interface Reading {
   /** The pool of a standby, another one than `besides`; undefined: the client's own. */
   poolFor(home: Pool, reader: Reader, besides: Pool | undefined): Pool | undefined;
   loadOf(pool: Pool): ReadLoad;
+  /** Tells `read` when a standby may have what it has to show. Returns how to wait no more; undefined: it does not wait. */
+  awaitStandby(reader: Reader, read: WaitingRead): (() => void) | undefined;
 }
 
 export interface SessionContext {

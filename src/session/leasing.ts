@@ -15,7 +15,7 @@ import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
 import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
 import { type Rest, StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
-import type { SessionContext } from "./context.ts";
+import type { SessionContext, WaitingRead } from "./context.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 
 /** A read that found no answer on so many standbys runs on the primary. */
@@ -42,7 +42,7 @@ export interface LeasingClient {
   onServerDrain(): void;
 }
 
-export class Leasing implements Waiter, SharingClient, ReadingClient, TransactionClient {
+export class Leasing implements Waiter, SharingClient, ReadingClient, TransactionClient, WaitingRead {
   readonly #client: LeasingClient;
   readonly #pool: Pool;
   readonly #parts: Omit<SharingParts, "auto">;
@@ -57,6 +57,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   /** On how many standbys the unit was tried. */
   #reads = 0;
   #waiting = false;
+  /** The unit waits for a standby that has what it has to show: how to wait no more. */
+  #leaveStandbys: (() => void) | undefined;
   /** Counts units that had to wait for notifications. */
   #turn = 0;
   /** Servers that would not listen for the client, of one unit. */
@@ -143,8 +145,36 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   #start(): void {
     this.#reads = 0;
-    if (this.#readOnStandby() || this.#sharing?.start() === true) return;
-    this.#lease();
+    if (!this.#readOnStandby() && !this.#awaitsStandby()) this.#startHere();
+  }
+
+  #startHere(): void {
+    if (this.#sharing?.start() !== true) this.#lease();
+  }
+
+  /** Whether the unit only reads, and waits for a standby that has what it has to show. */
+  #awaitsStandby(): boolean {
+    const auto = this.#auto;
+    const reading = auto === undefined ? undefined : this.#context.reading();
+    const { unit } = this.#parts.gathering;
+    if (auto === undefined || reading === undefined || unit === undefined) return false;
+    if (!auto.readsAnywhere(unit)) return false;
+    this.#leaveStandbys = reading.awaitStandby(auto.route, this);
+    return this.#leaveStandbys !== undefined;
+  }
+
+  retry(): boolean {
+    let reads = false;
+    this.guarded(() => {
+      reads = this.#readOnStandby();
+      if (reads) this.#leaveStandbys = undefined;
+    });
+    return reads;
+  }
+
+  giveUp(): void {
+    this.#leaveStandbys = undefined;
+    this.guarded(() => this.#startHere());
   }
 
   /** Whether the unit only reads, and has gone to a standby for that; to another one than `besides`. */
@@ -166,9 +196,17 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   withdraw(): void {
     assert(this.#waiting && this.sharedServer === undefined, "only what is not sent can be taken back");
     const taken = this.#standby?.withdraw() === true || this.#sharing?.withdraw() === true;
-    if (taken) this.#waiting = false;
+    if (taken || this.#leftStandbys()) this.#waiting = false;
     else this.#leaveQueue();
     this.#parts.sender.reset();
+  }
+
+  /** Takes the unit from those that wait for a standby. False: it was not there. */
+  #leftStandbys(): boolean {
+    const leave = this.#leaveStandbys;
+    this.#leaveStandbys = undefined;
+    leave?.();
+    return leave !== undefined;
   }
 
   /** Cancels the unit that runs on `sharedServer`. */
@@ -184,7 +222,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     if (this.#transaction?.server !== undefined) this.#transaction.leave(stops);
     else if (this.#standby?.active === true) this.#standby.leave(stops);
     else if (this.#sharing?.active === true) this.#sharing.leave();
-    else if (this.#waiting) this.#leaveQueue();
+    else if (this.#waiting && !this.#leftStandbys()) this.#leaveQueue();
     this.#waiting = false;
   }
 

@@ -428,6 +428,35 @@ describe("read_your_writes", () => {
     expect(await writer.value(count)).toBe("20");
   });
 
+  test("read_your_writes_wait: a read waits for a standby to have the write, and no longer than that", async () => {
+    const { primary } = place.lab;
+    await pooled.reload(options({ read_your_writes_wait: 20 }));
+    using client = await pooled.connect();
+    await untilOnStandby(client);
+    const all = `select count(*), current_setting('port') from things`;
+    for (let written = 1; written <= 10; written++) {
+      await client.run("insert into things values (1)");
+      const [[found, port] = []] = (await client.run(all)).rows;
+      expect([found, port === String(primary.port)]).toEqual([String(written), false]);
+    }
+    // It is cancelled while it waits, and the client is gone while it waits.
+    await replay(true);
+    await client.run("insert into things values (1)");
+    const canceled = client.run(all);
+    await client.cancel();
+    expect((await canceled).error?.code).toBe("57014");
+    client.send(query(all));
+    client.destroy();
+    await pooled.untilSessions(0);
+    await pooled.reload(options({ read_your_writes_wait: 0.05 }));
+    using other = await pooled.connect();
+    await replay(false);
+    await untilOnStandby(other);
+    await replay(true);
+    await other.run("insert into things values (1)");
+    expect((await other.run(all)).rows).toEqual([["12", String(primary.port)]]);
+  });
+
   test("global: everybody sees what anybody has written; none: nobody waits for anything", async () => {
     for (const [level, expected] of [
       ["global", "1"],

@@ -119,6 +119,14 @@ export const nodes = {
     reloadable: true,
     doc: "What a read on a standby has to show: what its client has written (`session`), what anybody has written through this process (`global`), or whatever the standby has (`none`). Until a standby is known to have that, the primary is read.",
   },
+  read_your_writes_wait: {
+    type: "seconds",
+    default: 0,
+    minimum: 0,
+    maximum: 60,
+    reloadable: true,
+    doc: "How long a read waits for a standby that has what it has to show (`read_your_writes`, `pgsluice.min_lsn`) before it goes to the primary; 0: it goes there at once, which answers sooner. Worth while where the primary has more to do than it can: meanwhile the nodes are asked every few milliseconds.",
+  },
   delay_threshold: {
     type: "integer",
     default: 0,
