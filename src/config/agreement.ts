@@ -4,7 +4,7 @@ import { functionLists, functionPattern } from "./function-lists.ts";
 import { nearestName } from "./nearest.ts";
 import { redirectEntry, redirectLists } from "./redirects.ts";
 import { isConsoleDatabase } from "./reserved.ts";
-import { type Config, type DatabaseConfig, type Settings, watchesNodes } from "./schema.ts";
+import { type Config, type DatabaseConfig, everyNode, type Settings, watchesNodes } from "./schema.ts";
 import { tlsLimitProblems } from "./tls.ts";
 
 /** Every disagreement between the settings of a configuration whose single values are all right. */
@@ -17,6 +17,7 @@ export function agreementProblems(config: Config): ConfigProblem[] {
     ...peerProblems(config),
     ...redirectProblems(config),
     ...functionProblems(config.pgsluice),
+    ...requiredNodeProblems(config),
   ];
 }
 
@@ -168,6 +169,23 @@ function functionProblems(settings: Settings): ConfigProblem[] {
       return typeof pattern === "string" ? [{ key: `pgsluice.${list}`, problem: pattern }] : [];
     }),
   );
+}
+
+function requiredNodeProblems(config: Config): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  for (const [name, { required_nodes: required = [] }] of Object.entries(config.databases)) {
+    const key = `databases.${JSON.stringify(name)}.required_nodes`;
+    if (required.length > 0 && !watchesNodes(config)) {
+      const problem = 'needs nodes that are watched: several, and one with the role "auto"';
+      problems.push({ key, problem });
+    }
+    if (config.pgsluice.discovery !== "static") continue;
+    for (const node of required) {
+      if (node === everyNode || Object.hasOwn(config.nodes, node)) continue;
+      problems.push({ key, problem: `there is no node ${JSON.stringify(node)}` });
+    }
+  }
+  return problems;
 }
 
 /** Of nodes that are not in the file. */

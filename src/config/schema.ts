@@ -43,6 +43,9 @@ export function watchesNodes({ nodes, pgsluice }: Pick<Config, "nodes" | "pgslui
   return all.length > 1 && all.some(({ role }) => role === "auto");
 }
 
+/** In `required_nodes`: all of them. */
+export const everyNode = "*";
+
 /** A kind of table in the config file. */
 export interface TableKind {
   /** "nodes" for [nodes.NAME]; "pgsluice" is the one table without names. */

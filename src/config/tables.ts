@@ -97,6 +97,11 @@ export const databaseSettings = {
     reloadable: true,
     doc: "The node it lives on, one of [nodes.NAME]; by default the primary, which is the only node with this role, or whichever node it is at the time if there are several and one has the role `auto`.",
   },
+  required_nodes: {
+    type: "list",
+    reloadable: true,
+    doc: 'Nodes that have to be `up` for clients to log in to it, or `["*"]`: all of them. While one is not, they are told SQLSTATE 08S01 and which; who is logged in goes on. Only where nodes are watched (the role `auto`, or `discovery`). By default none is required.',
+  },
   dbname: {
     type: "text",
     reloadable: true,

@@ -119,6 +119,18 @@ export function noNode(reasons: string): OperationError {
   });
 }
 
+/** A login to a database that is not served without some of its nodes; the shape is that of pgpool-II's parallel query mode. */
+export function requiredNodeDown(database: string, nodes: string): OperationError {
+  return new OperationError(`pgsluice does not serve database "${database}" while a required node is down`, {
+    code: "pool.required_node_down",
+    sqlstate: "08S01",
+    source: "server",
+    retrySafe: true,
+    detail: nodes,
+    hint: "Repair the node, or take it from required_nodes. Nodes are asked all the time, so nothing has to be started again.",
+  });
+}
+
 /** Nothing was sent to a server, because none could be had for `failover_timeout`. */
 export function isNoPrimary({ code }: Failure): boolean {
   return code === "pool.no_primary";

@@ -37,7 +37,7 @@ import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { Discovery, type DiscoveryOwner } from "./discovery/discovery.ts";
-import { uselessRules } from "./hba.ts";
+import { warnOfUselessRules } from "./hba.ts";
 import { Listener } from "./listener.ts";
 import { Logins } from "./logins.ts";
 import { Nodes } from "./nodes.ts";
@@ -416,6 +416,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
 
   poolFor(request: LoginRequest): Pool | undefined {
     this.consoles.checkEnabled(request.database);
+    this.nodes.checkRequired(request.database);
     return this.pools.poolFor(request);
   }
 
@@ -471,9 +472,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
   #warnOfUselessRules(): void {
     // Once is enough.
     if (this.seat !== undefined && this.seat.slot > 0) return;
-    const rules = uselessRules(this.authentication.rules, this.#config.pgsluice);
-    if (rules.length > 0)
-      this.logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
+    warnOfUselessRules(this.logger, this.authentication.rules, this.#config.pgsluice);
   }
 
   #tick(): void {

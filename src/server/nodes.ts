@@ -21,12 +21,12 @@ import {
   type TopologyNode,
   type TopologySnapshot,
 } from "../cluster/index.ts";
-import { type Config, watchesNodes } from "../config/schema.ts";
-import { isNoPrimary, noNode, noPrimary, primaryChanged } from "../pool/failures.ts";
+import { type Config, everyNode, watchesNodes } from "../config/schema.ts";
+import { isNoPrimary, noNode, noPrimary, primaryChanged, requiredNodeDown } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
 import { type NodeEventListener, NodeEvents, type NodeEventsOwner } from "./node-events.ts";
 import { NodeProbe } from "./node-probe.ts";
-import { probeOptionsOf } from "./pool-config.ts";
+import { databaseOf, probeOptionsOf } from "./pool-config.ts";
 import type { Pools } from "./pools.ts";
 
 export interface NodesOwner extends NodeEventsOwner {
@@ -161,6 +161,25 @@ export class Nodes {
       return noNode(nodes.map(({ name, reason }) => `node "${name}" ${reason}`).join("; "));
     }
     return noPrimary(noPrimaryDetail);
+  }
+
+  /** Throws OperationError `pool.required_node_down` if a database is not to be served without a node that is not up. */
+  checkRequired(database: string): void {
+    const required = databaseOf(this.#owner.config, database)?.required_nodes;
+    const { snapshot } = this;
+    if (required === undefined || snapshot === undefined) return;
+    const down: string[] = [];
+    const names = required.includes(everyNode) ? snapshot.nodes.map(({ name }) => name) : required;
+    for (const name of names) {
+      const node = snapshot.nodes.find((one) => one.name === name);
+      if (node === undefined) down.push(`node "${name}" is not there`);
+      else if (node.state !== "up") {
+        down.push(`node "${name}" is ${node.state}${node.reason === "" ? "" : `: ${node.reason}`}`);
+      }
+    }
+    if (down.length === 0) return;
+    this.suspect();
+    throw requiredNodeDown(database, down.join("; "));
   }
 
   /** What the cluster manager has answered; undefined: there is none, or it is not reached. */

@@ -60,7 +60,7 @@ function userOf(config: Config, name: string): UserConfig | undefined {
 }
 
 /** What is said of a database, or of all that nothing is said of. */
-function databaseOf({ databases }: Config, name: string): DatabaseConfig | undefined {
+export function databaseOf({ databases }: Config, name: string): DatabaseConfig | undefined {
   return (Object.hasOwn(databases, name) ? databases[name] : undefined) ?? databases[anyDatabase];
 }
 

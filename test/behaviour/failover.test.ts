@@ -139,6 +139,52 @@ describe("several nodes", () => {
     expect(await console.run("promote a")).toMatchObject({ error: { code: "55000" } });
   });
 
+  test("acceptance 22: required_nodes that are not up refuse logins to their database with 08S01, which node it is and what to do", async () => {
+    const { lab } = place;
+    const { primary } = lab;
+    const here = { host: primary.host, port: primary.port, role: "auto" };
+    await using pooled = await startPooled(
+      lab,
+      watched(lab, {
+        nodes: { a: here, b: { port: 1, role: "auto" } },
+        databases: {
+          all: { dbname: "postgres", required_nodes: ["*"] },
+          one: { dbname: "postgres", required_nodes: ["b"] },
+          "*": { required_nodes: ["a"] },
+        },
+      }),
+    );
+    using console = await openConsole(pooled);
+    await waitUntil(async () => (await stateOf(console, "a")) === "up", "the first node is up");
+    await waitUntil(async () => (await stateOf(console, "b")) === "down", "the other one is down");
+    using client = await pooled.connect();
+    expect(await portOf(client)).toBe(primary.port);
+    for (const database of ["all", "one"]) {
+      const raw = await rawClient(pooled.place);
+      raw.send(
+        encodeStartup(protocolVersion30, [
+          ["user", "postgres"],
+          ["database", database],
+        ]),
+      );
+      expect((await raw.rest()).at(-1)).toMatchObject({
+        kind: "ErrorResponse",
+        fields: {
+          ...{ severity: "FATAL", code: "08S01" },
+          message: `pgsluice does not serve database "${database}" while a required node is down`,
+          detail: 'node "b" is down: refuses connections',
+          hint: expect.stringContaining("Repair the node, or take it from required_nodes") as unknown,
+        },
+      });
+    }
+    // One that is taken out is as good as down, for those who come later.
+    await console.run("detach a");
+    await expect(pooled.connect()).rejects.toThrow("while a required node is down");
+    await console.run("attach a");
+    await waitUntil(async () => (await stateOf(console, "a")) === "up", "it is up again");
+    expect(await portOf(client)).toBe(primary.port);
+  });
+
   test.each(["session", "transaction", "auto"])(
     "a statement that has waited for failover_timeout fails with 57P03, and its session goes on (%s)",
     async (mode) => {

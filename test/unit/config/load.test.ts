@@ -165,6 +165,14 @@ describe("a mistake is named with file, key and a hint", () => {
       "server_tls_ca_file = 'system'",
       'pgsluice.toml: nodes.main.server_tls_ca_file: "system" needs server_tls_sslmode = "verify-full"',
     ],
+    [
+      "[databases.app]\nrequired_nodes = ['main']",
+      'pgsluice.toml: databases."app".required_nodes: needs nodes that are watched: several, and one with the role "auto"',
+    ],
+    [
+      "[databases.app]\nrequired_nodes = ['*', 'other']",
+      'pgsluice.toml: databases."app".required_nodes: there is no node "other"',
+    ],
   ])("%j", (toml, problem) => {
     expect(problemsOf(`${node}${toml}`)).toContain(problem);
   });
