@@ -15,6 +15,7 @@ import { showClassifier } from "./commands/show-classifier.ts";
 import { showClients } from "./commands/show-clients.ts";
 import { showConfig } from "./commands/show-config.ts";
 import { showDatabases } from "./commands/show-databases.ts";
+import { showDiscovery } from "./commands/show-discovery.ts";
 import { showDnsHosts } from "./commands/show-dns-hosts.ts";
 import { showDnsZones } from "./commands/show-dns-zones.ts";
 import { showHelp } from "./commands/show-help.ts";
@@ -57,6 +58,7 @@ for (const command of [
     showClients,
     showConfig,
     showDatabases,
+    showDiscovery,
     showDnsHosts,
     showDnsZones,
     showHelp,

@@ -64,6 +64,23 @@ export interface DatabaseStatistics {
   readonly averages: Statistics;
 }
 
+/** Where the list of the nodes comes from, and how that goes. */
+export interface DiscoveryView {
+  readonly source: "static" | "patroni" | "dns";
+  /** The address that answered last, or is asked first; the name that is looked up; empty if the nodes stand in the file. */
+  readonly place: string;
+  /** `asking`: there was no answer yet, and no failure either. */
+  readonly state: "static" | "asking" | "answering" | "failing";
+  /** The nodes in force, with where they are. */
+  readonly members: readonly string[];
+  /** Whom the last answer calls the leader. */
+  readonly leader: string | undefined;
+  readonly answerAgeMs: number | undefined;
+  /** Of the last question without an answer. */
+  readonly error: string | undefined;
+  readonly errorAgeMs: number | undefined;
+}
+
 /** Somebody at the console. */
 export interface ConsoleClient {
   readonly identity: SessionIdentity;
@@ -151,6 +168,7 @@ export interface AdminContext {
   peers(): readonly PeerView[];
   /** What is known of the nodes; undefined: they are not watched. */
   topology(): TopologySnapshot | undefined;
+  discovery(): DiscoveryView;
   /** What a person says of a node. Undefined if done, else why not. */
   commandNode(name: string, command: NodeCommand): string | undefined;
   /** Makes a standby the primary. Rejects with OperationError `console.refused`, and then all is as it was. */

@@ -45,10 +45,9 @@ const stats = 12;
 const averagedBy: Readonly<Record<number, number>> = { 5: 1, 6: 2, 7: 0 };
 
 const merges: ReadonlyMap<string, Merge> = new Map<string, Merge>([
-  ...["CLIENTS", "SERVERS", "SOCKETS", "ACTIVE_SOCKETS", "RESERVATIONS"].map((name): [string, Merge] => [
-    `SHOW ${name}`,
-    listed(true),
-  ]),
+  ...["CLIENTS", "SERVERS", "SOCKETS", "ACTIVE_SOCKETS", "RESERVATIONS", "DISCOVERY"].map(
+    (name): [string, Merge] => [`SHOW ${name}`, listed(true)],
+  ),
   // What they list has process ids of its own.
   ...["POOL_PROCESSES", "POOL_POOLS", "LISTENERS"].map((name): [string, Merge] => [
     `SHOW ${name}`,

@@ -5,6 +5,7 @@ import type {
   AdminContext,
   DatabaseStatistics,
   DatabaseView,
+  DiscoveryView,
   Fleet,
   PoolView,
   ShutdownWait,
@@ -50,7 +51,7 @@ export interface ConsoleOwner {
   readonly peers: Peers;
   readonly config: Config;
   /** The configuration without the nodes that were found. */
-  readonly discovery: { readonly given: Config };
+  readonly discovery: { readonly given: Config; readonly view: DiscoveryView };
   readonly pools: Pools;
   readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
@@ -237,6 +238,10 @@ export class Consoles implements ConsoleHost {
 
   peers(): ReturnType<AdminContext["peers"]> {
     return this.#owner.peers.views();
+  }
+
+  discovery(): DiscoveryView {
+    return this.#owner.discovery.view;
   }
 
   topology(): TopologySnapshot | undefined {

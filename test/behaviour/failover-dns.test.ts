@@ -57,6 +57,13 @@ test("discovery_host: its addresses come and go as nodes, and the primary among 
       ["127.0.0.2", "127.0.0.2", "1", "up"],
       ["127.0.0.3", "127.0.0.3", "0", "up"],
     ]);
+    expect(await table(console, "show discovery")).toEqual([
+      {
+        ...{ source: "dns", place: "db.test", state: "answering", leader: null },
+        members: `127.0.0.2=127.0.0.2:${port} 127.0.0.3=127.0.0.3:${port}`,
+        ...{ answer_age_ms: expect.stringMatching(/^\d+$/), last_error: null, error_age_ms: null },
+      },
+    ]);
     // SET of the console puts the whole configuration in force anew: what was found stays.
     expect(await console.run("set health_check_period = 0.1")).toMatchObject({ error: undefined });
     expect(await nodes(console)).toHaveLength(2);

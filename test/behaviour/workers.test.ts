@@ -96,6 +96,13 @@ describe("the console speaks for all workers", () => {
     for (const client of all(clients)) for (let i = 0; i < 5; i++) await client.run("select 1");
     expect(await count("show stats", "total_query_count")).toBe(before + 20);
     expect(await count("show stats_totals", "query_count")).toBe(before + 20);
+    const logins = (await table(console, "show login_latency")).filter(({ stage }) => stage === "login");
+    // In the order of one process, and those of all.
+    expect(logins.slice(0, 2).map(({ up_to_us: bound }) => bound)).toEqual(["100", "250"]);
+    expect(logins.reduce((sum, { clients: some }) => sum + Number(some), 0)).toBeGreaterThanOrEqual(4);
+    expect((await table(console, "show discovery")).map(({ source, worker }) => [source, worker])).toEqual(
+      [1, 2].map((worker) => ["static", String(worker)]),
+    );
     const lists = await table(console, "show lists");
     expect(lists.find(({ list }) => list === "used_clients")?.["items"]).toBe("5");
     expect(lists.find(({ list }) => list === "pools")?.["items"]).toBe("2");

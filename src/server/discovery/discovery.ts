@@ -3,6 +3,7 @@
  * in force is the file's with the members of the last answer as its nodes. One question at a time, each with its deadline; while
  * nobody answers, the members stay those of the last answer.
  */
+import type { DiscoveryView } from "../../admin/context.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
 import { leaderOf, type ManagerAnswer, type ManagerWord } from "../../cluster/index.ts";
@@ -44,8 +45,12 @@ export class Discovery {
   /** Of the question that is under way. */
   #asking: AbortController | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
-  /** Why the last question had no answer; undefined before the first. */
+  /** Why the last question had no answer; undefined: it had one, or there was none yet. */
   #trouble: string | undefined;
+  #answeredAt: number | undefined;
+  #leader: string | undefined;
+  /** The last question without an answer, also if there were answers since. */
+  #failed: { readonly reason: string; readonly at: number } | undefined;
   #open = false;
 
   constructor(owner: DiscoveryOwner, given: Config, lookUp: LookUp = systemLookUp) {
@@ -64,6 +69,30 @@ export class Discovery {
     return this.#config;
   }
 
+  /** For people. */
+  get view(): DiscoveryView {
+    const { discovery: source, discovery_host: host } = this.#given.pgsluice;
+    const now = this.#owner.clock.now();
+    const failed = this.#failed;
+    return {
+      source,
+      place: source === "patroni" ? this.#patroni.place(this.#given.pgsluice) : source === "dns" ? host : "",
+      state: source === "static" ? "static" : this.#stateOfAnswers(),
+      members: Object.entries(this.#config.nodes).map(
+        ([name, node]) => `${name}=${node.hostaddr ?? node.host}:${node.port}`,
+      ),
+      leader: this.#leader,
+      answerAgeMs: this.#answeredAt === undefined ? undefined : now - this.#answeredAt,
+      error: failed?.reason,
+      errorAgeMs: failed === undefined ? undefined : now - failed.at,
+    };
+  }
+
+  #stateOfAnswers(): DiscoveryView["state"] {
+    if (this.#trouble !== undefined) return "failing";
+    return this.#answeredAt === undefined ? "asking" : "answering";
+  }
+
   /** Takes over what a reload has read, and returns what is in force from now on. */
   configure(given: Config): Config {
     const other = sourceOf(given) !== sourceOf(this.#given);
@@ -72,6 +101,9 @@ export class Discovery {
       this.#stop();
       this.#members = [];
       this.#trouble = undefined;
+      this.#answeredAt = undefined;
+      this.#leader = undefined;
+      this.#failed = undefined;
       this.#patroni = new PatroniClient();
     }
     this.#config = withMembers(given, this.#members);
@@ -131,6 +163,8 @@ export class Discovery {
     const { logger } = this.#owner;
     if (this.#trouble !== undefined) logger.info({}, "discovery answers again");
     this.#trouble = undefined;
+    this.#answeredAt = this.#owner.clock.now();
+    this.#leader = word === undefined ? undefined : leaderOf(word);
     const before = this.#members;
     this.#members = [...members.map(memberOf), ...this.#kept(members, word)];
     const changed = JSON.stringify(this.#members) !== JSON.stringify(before);
@@ -164,6 +198,7 @@ export class Discovery {
       logger.warn({ reason, nodes }, "discovery does not answer: the nodes stay as they are");
     }
     this.#trouble = reason;
+    this.#failed = { reason, at: this.#owner.clock.now() };
     this.#owner.onWord(undefined);
   }
 }

@@ -13,6 +13,11 @@ export class PatroniClient {
   /** The address that answered last is asked first. */
   #first = 0;
 
+  /** The address that is asked first. */
+  place({ patroni_urls: urls }: Settings): string {
+    return urls[this.#first] ?? "";
+  }
+
   /** Rejects with an Error that says of every address why it gave no answer. */
   async ask(settings: Settings, signal: AbortSignal): Promise<ManagerAnswer> {
     const { patroni_urls: urls, discovery_timeout: seconds } = settings;

@@ -108,6 +108,17 @@ describe("discovery by Patroni", () => {
     expect(owner.nodes).toEqual(["a", "b"]);
     expect(owner.words.at(-1)?.members.map(({ leader }) => leader)).toEqual([true, false]);
     expect([asked, owner.changes, owner.reasons()]).toEqual([1, 1, []]);
+    const { answerAgeMs, ...view } = owner.discovery.view;
+    expect(view).toEqual({
+      ...{
+        source: "patroni",
+        place: good,
+        state: "answering",
+        members: ["a=10.0.0.1:5432", "b=10.0.0.1:5433"],
+      },
+      ...{ leader: "a", error: undefined, errorAgeMs: undefined },
+    });
+    expect(answerAgeMs).toBeGreaterThanOrEqual(0);
   });
 
   test("nodes come and go with the members; of [nodes.NAME] their own settings count, but not where they are", async () => {
@@ -131,6 +142,12 @@ describe("discovery by Patroni", () => {
     let answer: Answer = lists("a", "b");
     const url = await api((request, response) => answer(request, response));
     const owner = new Owner({ ...patroni, patroni_urls: [url], discovery_timeout: 1 });
+    expect(owner.discovery.view).toMatchObject({
+      state: "asking",
+      place: url,
+      answerAgeMs: undefined,
+      members: [],
+    });
     owner.discovery.open();
     await waitUntil(() => owner.nodes.length === 2, "both are there");
     const spoilt: readonly [Answer, string][] = [
@@ -153,9 +170,15 @@ describe("discovery by Patroni", () => {
       expect(owner.reasons().filter((said) => said === `${url}: ${reason}`)).toHaveLength(1);
     }
     expect([owner.nodes, owner.changes]).toEqual([["a", "b"], 1]);
+    const failing = owner.discovery.view;
+    expect(failing).toMatchObject({ state: "failing", leader: "a", error: `${url}: ECONNRESET` });
+    // The answer is older than the error.
+    expect(failing.answerAgeMs).toBeGreaterThan(failing.errorAgeMs ?? Infinity);
     answer = lists("a", "b");
     await waitUntil(() => owner.words.at(-1) !== undefined, "it is heard again");
     expect(owner.lines.map(({ message }) => message)).toContain("discovery answers again");
+    // What it was is still told.
+    expect(owner.discovery.view).toMatchObject({ state: "answering", error: `${url}: ECONNRESET` });
   });
 
   test("a primary that is not listed any more stays for as long as nobody else leads", async () => {
