@@ -131,10 +131,10 @@ class Printer {
     const now = performance.now();
     if (now - this.#toldAt < progressEveryMs) return;
     this.#toldAt = now;
-    const percent = total === 0n ? "" : ` of about ${megabytes(total)}`;
+    const whole = total === 0n ? "" : ` of about ${megabytes(total)}`;
     this.#write(
       { step: "copy", bytes: Number(bytes), total: Number(total) },
-      `copying: ${megabytes(bytes)}${percent}`,
+      `copying: ${megabytes(bytes)}${whole}`,
     );
   }
 

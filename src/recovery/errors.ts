@@ -10,6 +10,8 @@ export type RecoveryErrorCode =
   | "recovery.command_failed"
   /** The base backup did not end well. */
   | "recovery.copy_failed"
+  /** A file or folder cannot be read or written. */
+  | "recovery.file_failed"
   /** The standby did not start, or did not catch up. */
   | "recovery.not_caught_up"
   /** The standby runs, and a pooler does not use it. */

@@ -4,7 +4,7 @@
  * what there is in the data directory is never touched unless it was said what to do with it; and what was interrupted is begun again by
  * the same command. A temporary replication slot keeps the log from the beginning of the copy until the standby has caught up.
  */
-import { stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { copyCluster, settleFolder } from "../backup/copy.ts";
 import {
@@ -29,7 +29,7 @@ import { recoveryError } from "./errors.ts";
 import { Places } from "./places.ts";
 import { PoolerConsole } from "./pooler-console.ts";
 
-/** In this order; `existing` only if there was something to be put away. */
+/** In this order; `existing` only if there was something to be put away, `slot` only if one is left behind after a failure. */
 export type RecoveryStep =
   | "check"
   | "detach"
@@ -38,7 +38,8 @@ export type RecoveryStep =
   | "prepare"
   | "start"
   | "catch up"
-  | "attach";
+  | "attach"
+  | "slot";
 
 export interface RecoverOptions {
   readonly config: Config;
@@ -71,7 +72,16 @@ export interface RecoverOptions {
 /** Rejects with `recovery.…`, `backup.…` or as the client does. Until the step `check` is done nothing has been changed. */
 export async function recover(options: RecoverOptions): Promise<void> {
   await using recovery = new Recovery(options);
-  await recovery.run();
+  try {
+    await recovery.run();
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (error instanceof Failure || !(error instanceof Error) || !("syscall" in error)) throw error;
+    throw recoveryError("recovery.file_failed", `a file cannot be read or written: ${error.message}`, {
+      hint: "Run it as the user that PostgreSQL runs as; when the cause is gone, the same command begins anew.",
+      cause: error,
+    });
+  }
 }
 
 /** The part of the process's life in which the log is kept for the standby. */
@@ -80,7 +90,7 @@ const temporarySlot = `pgsluice_recover_${process.pid}`;
 class Recovery implements AsyncDisposable {
   readonly #options: RecoverOptions;
   readonly #places: Places;
-  readonly #folder: string;
+  #folder: string;
   readonly #consoles: PoolerConsole[] = [];
   #connection: ReplicationConnection | undefined;
   #from = "";
@@ -125,11 +135,23 @@ class Recovery implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const connection = this.#connection;
     if (connection !== undefined) {
-      // Nobody would ever read on from there, and the primary would keep its log for it.
-      if (this.#slotMade !== undefined) await connection.dropSlot(this.#slotMade).catch(() => undefined);
+      if (this.#slotMade !== undefined) await this.#dropSlot(connection, this.#slotMade);
       await connection.close();
     }
     for (const console of this.#consoles) await console[Symbol.asyncDispose]();
+  }
+
+  /** Nobody reads on from there, and the source would keep its log for it. */
+  async #dropSlot(connection: ReplicationConnection, slot: string): Promise<void> {
+    try {
+      await connection.dropSlot(slot);
+    } catch {
+      const advice = "drop it, unless this command is run again";
+      this.#options.onStep(
+        "slot",
+        `slot "${slot}" may be left on node "${this.#from}", whose log it keeps: ${advice}`,
+      );
+    }
   }
 
   async #follow(): Promise<void> {
@@ -191,6 +213,8 @@ class Recovery implements AsyncDisposable {
 
   async #inspect(): Promise<DataFolder> {
     const { existing, copy } = this.#options;
+    // What is renamed or emptied is the folder itself, and not a link to it.
+    this.#folder = await realpath(this.#folder).catch(() => this.#folder);
     const found = await inspectDataFolder(this.#folder);
     const refuse = (message: string, hint: string): Error =>
       recoveryError("recovery.refused", `${this.#folder} ${message}; nothing was changed`, { hint });

@@ -1,5 +1,5 @@
 /** `pgsluice recover`: a node is made anew while the cluster runs, step by step; and what may go wrong with that. */
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm, symlink } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import type { LabNode } from "../../src/lab/index.ts";
@@ -125,13 +125,14 @@ test("killed in the middle, or without its primary, it is begun again by the sam
   // Nothing that could be started by mistake.
   await expect(standby.start()).rejects.toMatchObject({ code: "lab.start_failed" });
   {
-    await using running = await scene.start(standby, [...slow, "--json"]);
+    await using running = await scene.start(standby, [...slow, "--slot", "third", "--json"]);
     await running.printed("stdout", /"step":"existing"/);
     await running.printed("stdout", /"bytes"/);
     await primary.kill();
     expect(await running.exit).toBe(2);
     const last = JSON.parse(running.stdout.trim().split("\n").at(-1) ?? "") as { error: { code: string } };
     expect(last.error.code).toBe("recovery.copy_failed");
+    expect(running.stdout).toMatch(/"step":"slot","text":"slot \\"third\\" may be left on node \\"node1\\"/);
     expect(running.stderr).toMatch(/the copy of node "node1" failed: [^]*same command/);
   }
   await primary.start();
@@ -157,7 +158,10 @@ test("an old primary that is fenced is copied from the new one: the old data is 
   await scene.untilState(old, "fenced");
   await old.query("create table never_seen (a int)");
   await old.stop();
-  const { code, stdout, stderr } = await scene.recover(old, ["--existing", "move"]);
+  const link = path.join(scene.folder, "link");
+  await symlink(old.dataFolder, link);
+  const args = ["--existing", "move", "--data-directory", link];
+  const { code, stdout, stderr } = await scene.recover(old, args);
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: "" });
   expect(await scene.rowOf(old)).toMatchObject({ role: "standby", state: "up", timeline: "2" });
   expect((await old.query("select to_regclass('never_seen'), pg_is_in_recovery()")).rows).toEqual([
