@@ -81,6 +81,16 @@ const lingerMs = 5_000;
 /** Where accepted sockets read; what came is copied out at once. */
 const acceptedReadBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** A stream of ours knows its transport. */
+const ownerOf = Symbol("transport");
+type OwnedStream = net.Socket & { [ownerOf]: Transport };
+
+// The same functions for all streams, set by Transport: functions of its own cost each idle client some hundred bytes.
+let onStreamData: (this: OwnedStream, chunk: Buffer) => void;
+let onStreamError: (this: OwnedStream, error: Error) => void;
+let onStreamClose: (this: OwnedStream) => void;
+let onAcceptedRead: (this: OwnedStream, bytes: number) => boolean;
+
 const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
 
 export class Transport implements TurnWriter, DirectWriter {
@@ -91,7 +101,8 @@ export class Transport implements TurnWriter, DirectWriter {
   /** Bytes that were written to the handle and are pending. */
   #directBytes = 0;
   #listener: TransportListener = ignore;
-  readonly #reads: ReadBuffer;
+  /** Undefined: every chunk is a new one. */
+  readonly #reads: ReadBuffer | undefined;
   #paused = false;
   /** Where bytes of this turn lie in the arena; an end of 0: there are none. */
   #turnStart = 0;
@@ -105,22 +116,30 @@ export class Transport implements TurnWriter, DirectWriter {
   #lingerTimer: NodeJS.Timeout | undefined;
   #watcher: TransportWatcher | undefined;
 
-  // One function each for the life of the transport, so that a change of stream can take them off again.
-  readonly #onStreamData = (chunk: Buffer): void => this.#deliver(chunk);
-  readonly #onStreamError = (error: Error): void => {
-    this.#error ??= error;
-  };
-  readonly #onStreamClose = (): void => this.#finish();
-  // Node's "drain" speaks only of writes beyond its high-water mark; a smaller one may be stuck as well.
-  readonly #onWritten = (): void => {
-    if (!this.#drainOwed || this.#closed || this.pendingBytes > 0) return;
-    this.#drainOwed = false;
-    this.#listener.onDrain();
-  };
+  /** Made for the first write by the stream; most transports have none. */
+  #onStreamWritten: (() => void) | undefined;
 
-  private constructor(stream: net.Socket, reads: ReadBuffer) {
+  private constructor(stream: net.Socket, reads: ReadBuffer | undefined) {
     this.#stream = stream;
     this.#reads = reads;
+  }
+
+  static {
+    onStreamData = function (chunk) {
+      this[ownerOf].#deliver(chunk);
+    };
+    onStreamError = function (error) {
+      this[ownerOf].#error ??= error;
+    };
+    onStreamClose = function () {
+      this[ownerOf].#finish();
+    };
+    onAcceptedRead = function (bytes) {
+      const chunk = Buffer.allocUnsafe(bytes);
+      acceptedReadBuffer.copy(chunk, 0, 0, bytes);
+      this[ownerOf].#deliver(chunk);
+      return true;
+    };
   }
 
   /** Starts to connect. `onConnect` is called when the socket is open; failure arrives as `onClose`. */
@@ -167,9 +186,9 @@ export class Transport implements TurnWriter, DirectWriter {
   static accept(socket: net.Socket, watcher?: TransportWatcher): Transport {
     const handle = takeHandle(socket);
     if (handle === undefined) {
-      const plain = new Transport(socket, { retained: false });
+      const plain = new Transport(socket, undefined);
       plain.#watcher = watcher;
-      socket.on("data", plain.#onStreamData);
+      socket.on("data", onStreamData);
       plain.#listenTo(socket);
       socket.resume();
       return plain;
@@ -178,17 +197,9 @@ export class Transport implements TurnWriter, DirectWriter {
       handle,
       readable: true,
       writable: true,
-      onread: {
-        buffer: acceptedReadBuffer,
-        callback: (bytes: number) => {
-          const chunk = Buffer.allocUnsafe(bytes);
-          acceptedReadBuffer.copy(chunk, 0, 0, bytes);
-          transport.#deliver(chunk);
-          return true;
-        },
-      },
+      onread: { buffer: acceptedReadBuffer, callback: onAcceptedRead },
     } as net.SocketConstructorOpts);
-    const transport = new Transport(stream, { retained: false });
+    const transport = new Transport(stream, undefined);
     transport.#handle = directHandle(handle);
     transport.#watcher = watcher;
     transport.#listenTo(stream);
@@ -270,7 +281,8 @@ export class Transport implements TurnWriter, DirectWriter {
   #writeNow(chunk: Buffer): boolean {
     // What is pending at the handle comes before what the stream writes now, and the stream joins small chunks.
     if (this.#handle !== undefined && !this.#drainOwed) return this.#writeDirectly(this.#handle, chunk);
-    this.#stream.write(chunk, this.#onWritten);
+    this.#onStreamWritten ??= () => this.#onWritten();
+    this.#stream.write(chunk, this.#onStreamWritten);
     if (this.#stream.writableLength === 0) return true;
     this.#drainOwed = true;
     return false;
@@ -299,7 +311,7 @@ export class Transport implements TurnWriter, DirectWriter {
 
   /** To be called in `onData` by whoever keeps bytes of the chunk: the next read uses another buffer. */
   retainChunk(): void {
-    this.#reads.retained = true;
+    if (this.#reads !== undefined) this.#reads.retained = true;
   }
 
   pause(): void {
@@ -381,25 +393,33 @@ export class Transport implements TurnWriter, DirectWriter {
     });
   }
 
+  // Node's "drain" speaks only of writes beyond its high-water mark; a smaller one may be stuck as well.
+  #onWritten(): void {
+    if (!this.#drainOwed || this.#closed || this.pendingBytes > 0) return;
+    this.#drainOwed = false;
+    this.#listener.onDrain();
+  }
+
   #deliver(chunk: Buffer): void {
     if (!this.#ending && !this.#closed) this.#listener.onData(chunk);
   }
 
   /** Puts the TLS socket in the place of the plain one, which it now owns. */
   #adopt(secured: tls.TLSSocket): void {
-    this.#stream.off("data", this.#onStreamData);
-    this.#stream.off("close", this.#onStreamClose);
+    this.#stream.off("data", onStreamData);
+    this.#stream.off("close", onStreamClose);
     this.#stream = secured;
     this.#handle = undefined;
     this.#directBytes = 0;
     this.#paused = false;
-    secured.on("data", this.#onStreamData);
+    secured.on("data", onStreamData);
     this.#listenTo(secured);
   }
 
   #listenTo(stream: net.Socket): void {
-    stream.on("error", this.#onStreamError);
-    stream.on("close", this.#onStreamClose);
+    (stream as OwnedStream)[ownerOf] = this;
+    stream.on("error", onStreamError);
+    stream.on("close", onStreamClose);
   }
 
   #finish(): void {

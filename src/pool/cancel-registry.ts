@@ -37,6 +37,7 @@ const realPidMax = 0x40_0000;
 /** Secret of protocol 3.0, and of 3.2 as PostgreSQL 18 sends it. */
 const secretBytes30 = 4;
 const secretBytes32 = 32;
+const randomBytesAtOnce = 1024;
 /** Where a peer's key has its hops, in the secret, and which bits of that byte they are (bouncer.h CANCELLATION_TTL_MASK). */
 const hopByte = 3;
 const hopBits = 0x03;
@@ -57,6 +58,8 @@ export class CancelRegistry {
   readonly #slots: number;
   readonly #targets = new Map<number, Entry>();
   #size = 0;
+  /** Random bytes that are nobody's secret yet. */
+  #random: Buffer = Buffer.alloc(0);
 
   /** The keys of the worker `slot`, from 0, of so many. */
   constructor({ slot, count }: { readonly slot: number; readonly count: number } = { slot: 0, count: 1 }) {
@@ -111,10 +114,12 @@ export class CancelRegistry {
     return undefined;
   }
 
-  /** Never all zeros: what was never filled in matches nobody. */
+  /** Never all zeros: what was never filled in matches nobody. Many share what they lie in, as a buffer of its own costs 300 bytes a client. */
   #randomSecret(bytes: number): Buffer {
     for (;;) {
-      const secret = randomBytes(bytes);
+      if (this.#random.length < bytes) this.#random = randomBytes(randomBytesAtOnce);
+      const secret = this.#random.subarray(0, bytes);
+      this.#random = this.#random.subarray(bytes);
       const own = slotOfKey(secret, this.#slots) === this.#slot;
       if (own && secret.some((byte) => byte !== 0)) return secret;
     }

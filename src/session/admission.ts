@@ -144,11 +144,13 @@ export class Admission {
     return "ok";
   }
 
-  /** The place of a login becomes that of its session, whatever the limits are by now. */
-  handOver(login: object, session: object): void {
-    const owner = this.#sessions.get(login);
-    assert(owner !== undefined, "a session takes the place of its login");
-    this.#sessions.delete(login);
+  /**
+   * The place of a login becomes that of its session, whatever the limits are by now. `owner`: names the same database and user, and
+   * is there as long as the session is: what else the login knew of them is not kept.
+   */
+  handOver(login: object, session: object, owner: SessionOwner): void {
+    const admitted = this.#sessions.delete(login);
+    assert(admitted, "a session takes the place of its login");
     this.#sessions.set(session, owner);
     const leave = this.#leave.get(login);
     this.#leave.delete(login);

@@ -426,7 +426,7 @@ export class Login implements TransportListener, WelcomeListener {
       this.#identity(startup),
       ParameterVector.copyOf(welcome.vector),
     );
-    context.admission.handOver(this, session);
+    context.admission.handOver(this, session, session.identity);
     context.onSessionStart(session);
     const parameters = Buffer.concat([welcome.messages, context.loginNotice()]);
     this.#become(session, startup, parameters, home?.backendPid);

@@ -2,6 +2,7 @@
  * Makes shared statements on servers for one client, and follows what becomes of it. What is sent is noted at once;
  * the note is confirmed or taken back when the reply is in (statement-outcomes.ts).
  */
+import { emptyMap, ownMap } from "../base/empty-map.ts";
 import type { SharedStatement } from "../pool/prepared.ts";
 import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
@@ -19,7 +20,7 @@ export class MadeStatements implements SentNotes {
    */
   parsesAgain = false;
   /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
-  readonly #sent = new Map<string, SentChange>();
+  #sent: Map<string, SentChange> = emptyMap;
   readonly #statistics: Statistics;
   readonly #onAnswered: (change: RequestOutcome) => void;
   /** The batch began outside of any transaction. */
@@ -110,7 +111,7 @@ export class MadeStatements implements SentNotes {
     change: { name: string; makes: boolean; batch: number; change?: NameChange | undefined },
   ): SentChange {
     const sent = new SentChange(this, server, { ...change, before: this.#sent.get(change.name) });
-    this.#sent.set(change.name, sent);
+    this.#sent = ownMap(this.#sent).set(change.name, sent);
     return sent;
   }
 }

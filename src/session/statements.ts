@@ -9,6 +9,7 @@
  * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
  * succeeds; but a message of a later batch has to wait until it is known what its name means.
  */
+import { emptyMap, ownMap } from "../base/empty-map.ts";
 import {
   parseMessage,
   type SharedStatement,
@@ -52,9 +53,9 @@ type Uncertain = (RequestOutcome & { readonly batch: number }) | undefined;
 export class ClientStatements implements NameNotes {
   readonly #registry: StatementRegistry;
   /** As it is by the replies that are in. Holds one reference to each statement. */
-  readonly #named = new Map<string, SharedStatement>();
+  #named: Map<string, SharedStatement> = emptyMap;
   /** The last change of a name that is not answered yet. */
-  readonly #pending = new Map<string, NameChange>();
+  #pending: Map<string, NameChange> = emptyMap;
   /** What servers have of the shared statements. */
   readonly made: MadeStatements;
   readonly #unnamed = new UnnamedStatement((change) => this.#answered(change));
@@ -183,7 +184,7 @@ export class ClientStatements implements NameNotes {
     this.#named.delete(change.name);
     if (change.statement === undefined) return;
     if (this.#ended) this.#registry.release(change.statement);
-    else this.#named.set(change.name, change.statement);
+    else this.#named = ownMap(this.#named).set(change.name, change.statement);
   }
 
   /** A change of names was refused, or skipped. */
@@ -226,7 +227,7 @@ export class ClientStatements implements NameNotes {
     }
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
-    this.#named.set(name, this.#registry.acquire(body));
+    this.#named = ownMap(this.#named).set(name, this.#registry.acquire(body));
     this.#rawNames.version++;
     return true;
   }
@@ -389,7 +390,7 @@ export class ClientStatements implements NameNotes {
       outcome = this.#unnamed.close(this.#batch);
     } else if (this.find(name) !== undefined) {
       const change = new NameChange(this, name, undefined, this.#batch);
-      this.#pending.set(name, change);
+      this.#pending = ownMap(this.#pending).set(name, change);
       outcome = change;
     }
     if (this.raw && name !== "") {
@@ -411,7 +412,7 @@ export class ClientStatements implements NameNotes {
   ): void {
     const change = new NameChange(this, name, this.#registry.acquire(body), this.#batch);
     this.#rawNames.changes++;
-    this.#pending.set(name, change);
+    this.#pending = ownMap(this.#pending).set(name, change);
     server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
   }
@@ -419,7 +420,7 @@ export class ClientStatements implements NameNotes {
   #parseNamed(server: Server, output: Output, name: string, body: Buffer): void {
     const statement = this.#registry.acquire(body);
     const change = new NameChange(this, name, statement, this.#batch);
-    this.#pending.set(name, change);
+    this.#pending = ownMap(this.#pending).set(name, change);
     this.made.parse(server, output, statement, change, this.#batch);
   }
 

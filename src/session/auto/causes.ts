@@ -1,4 +1,5 @@
 /** Which statements have made a client's reservations, and when. */
+import { emptyMap, ownMap } from "../../base/empty-map.ts";
 import { redacted } from "../../sql/index.ts";
 import { foundIn, Reservation, type ReservationName } from "./reservations.ts";
 
@@ -21,7 +22,7 @@ interface Noticed {
 
 export class Causes {
   #noticed: Noticed[] = [];
-  readonly #held = new Map<ReservationName, HeldFor>();
+  #held: Map<ReservationName, HeldFor> = emptyMap;
 
   get held(): HeldFor[] {
     return [...this.#held.values()];
@@ -44,7 +45,7 @@ export class Causes {
       ({ touches, reserves }) => (reserves & bit) !== 0 || (touches & part) !== 0,
     );
     const held = { reservation, sinceMs: nowMs, statement: redacted(cause?.text ?? "") };
-    this.#held.set(reservation, held);
+    this.#held = ownMap(this.#held).set(reservation, held);
     return held;
   }
 

@@ -103,9 +103,9 @@ describe("acceptance 95, 96: two limits", () => {
     admission.beginSession(login, owner, false);
     admission.beginSession({}, owner, false);
     admission.limits = { sessionsMax: 1, reserved: 0 };
-    admission.handOver(login, session);
+    admission.handOver(login, session, owner);
     expect(admission.sessionCount).toBe(2);
-    expect(() => admission.handOver(login, {})).toThrow(AssertionError);
+    expect(() => admission.handOver(login, {}, owner)).toThrow(AssertionError);
     admission.endSession(session);
     expect(admission.beginSession({}, owner, false)).toBe("too_many");
   });
@@ -127,7 +127,7 @@ describe("acceptance 95, 96: two limits", () => {
     expect(admission.beginSession(login, owner, false)).toBe("ok");
     expect(admission.beginSession(third, { ...owner, user: "eve" }, false)).toBe("ok");
     expect(admission.beginSession({}, owner, true), "administrators too").toBe("too_many_of_database");
-    admission.handOver(login, session);
+    admission.handOver(login, session, owner);
     expect(admission.beginSession({}, owner, false)).toBe("too_many_of_database");
     expect(admission.beginSession({}, bob, false)).toBe("ok");
     expect(admission.beginSession({}, bob, false)).toBe("too_many_of_user");
