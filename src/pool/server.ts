@@ -303,6 +303,9 @@ export class Server implements TransportListener {
       const first = kind === Frame.whole || kind === Frame.head;
       const verdict = first ? this.#accept(kind === Frame.whole) : this.#streamVerdict;
       if (verdict === Verdict.forward) {
+        if (kind === Frame.whole && (framer.type === Backend.dataRow || framer.type === Backend.copyData)) {
+          framer.takeAlike();
+        }
         if (this.#reported !== undefined && framer.type === Backend.readyForQuery) {
           if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
           run = undefined;

@@ -253,6 +253,29 @@ export class Framer {
     return Frame.head;
   }
 
+  /**
+   * Adds to the message that `next` has just found whole those that follow it, of the same type and whole: `end` is
+   * behind the last of them then. Rows come by the thousand, and what holds for the first holds for all.
+   */
+  takeAlike(): void {
+    const chunk = this.#chunk;
+    // One that came in several chunks is not in this one.
+    if (this.buffer !== chunk) return;
+    const type = this.type;
+    const bodyBytesMax = this.#rules.bodyBytesMax[type] ?? -1;
+    const lastStart = chunk.length - headerBytes;
+    let end = this.end;
+    while (end <= lastStart && chunk[end] === type) {
+      const bodyBytes = chunk.readUInt32BE(end + 1) - (headerBytes - 1);
+      const next = end + headerBytes + bodyBytes;
+      // What is wrong or not whole is for `next`.
+      if (bodyBytes < 0 || bodyBytes > bodyBytesMax || next > chunk.length) break;
+      end = next;
+    }
+    this.end = end;
+    this.#position = end;
+  }
+
   /** How many bytes of an incomplete message have to be there before it, or its first part, is yielded. */
   #targetOf(type: number, total: number): number {
     const rules = this.#rules;

@@ -47,6 +47,37 @@ describe("spans", () => {
     expect(framer.next()).toBe(Frame.need);
   });
 
+  test("rows that follow whole are taken with the first, as far as all is well with them", () => {
+    const taken = (...chunks: Buffer[]): string[] => {
+      const framer = new Framer(backendRules());
+      const found: string[] = [];
+      for (const chunk of chunks) {
+        framer.feed(chunk);
+        for (let kind = framer.next(); kind !== Frame.need; kind = framer.next()) {
+          if (kind === Frame.whole) framer.takeAlike();
+          found.push(`${nameOf(kind)} ${framer.buffer.toString("latin1", framer.start, framer.end)}`);
+        }
+      }
+      return found;
+    };
+    const [a, b, c] = [typed("D", "a"), typed("D"), typed("D", "ccc")];
+    const done = typed("C", text("SELECT 3"));
+    const whole = (...parts: Buffer[]): string => `whole ${bytes(...parts).toString("latin1")}`;
+    expect(taken(bytes(a, b, c, done, a))).toEqual([whole(a, b, c), whole(done), whole(a)]);
+    expect(taken(bytes(a, b), bytes(c, done))).toEqual([whole(a, b), whole(c), whole(done)]);
+    // One that is cut off, anywhere, is as `next` gives it.
+    const cut = bytes(a, b, c);
+    for (let at = a.length + b.length + 1; at < cut.length; at++) {
+      const found = taken(cut.subarray(0, at), bytes(cut.subarray(at), b, done));
+      expect(found[0]).toBe(whole(a, b));
+      expect(found.map((text) => text.slice(text.indexOf(" ") + 1)).join("")).toBe(
+        bytes(cut, b, done).toString("latin1"),
+      );
+    }
+    expect(() => taken(bytes(a, "D", int32(3), b))).toThrow("invalid message length");
+    expect(() => taken(bytes(a, "D", int32(-1), b))).toThrow("invalid message length");
+  });
+
   test("a streamed message comes in parts, a collected one whole", () => {
     expect(steps(session, bytes("d", int32(12), "SEL"), bytes("ECT"), bytes("1", 0, typed("S")))).toEqual([
       "head d\0\0\0\x0cSEL",
