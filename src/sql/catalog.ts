@@ -54,10 +54,7 @@ export class Catalog {
 
   /** The same with other lists. */
   with(lists: FunctionLists): Catalog {
-    return lists.empty ? this.#withoutLists() : new Catalog(this.state, this.#names, lists);
-  }
-
-  #withoutLists(): Catalog {
+    if (!lists.empty) return new Catalog(this.state, this.#names, lists);
     return this.#lists === undefined ? this : new Catalog(this.state, this.#names);
   }
 
