@@ -51,6 +51,7 @@ export class StatementRegistry {
   readonly #referenced = new Map<string, SharedStatement>();
   readonly #unreferenced = new LruMap<string, SharedStatement>(unreferencedMax);
   #nextId = 1;
+  #taken: SharedStatement | undefined;
 
   constructor(statistics: Statistics = new Statistics()) {
     this.statistics = statistics;
@@ -59,6 +60,12 @@ export class StatementRegistry {
   /** Statements that some client names. */
   get size(): number {
     return this.#referenced.size;
+  }
+
+  /** A statement without a text, whose name is taken wherever it is made: that never fails. */
+  get taken(): SharedStatement {
+    this.#taken ??= new SharedStatement(this.#nextId++, Buffer.alloc(3), "");
+    return this.#taken;
   }
 
   /** The statement with this Parse body; the caller owns one reference. */

@@ -29,6 +29,8 @@ export class RawNames {
   /** Counts the changes of what the client's names mean. */
   version = 0;
   readonly #owner: object;
+  /** Names for which the server has not said that it has them. */
+  readonly #unproven = new Set<string>();
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
   #entry: RawEntry | undefined;
   readonly #onAnswered: (entry: RequestOutcome) => void;
@@ -81,7 +83,7 @@ export class RawNames {
     const bodies = [...own.bodies];
     for (const [index, [name, body]] of bodies.entries()) {
       const last = within !== undefined && index === bodies.length - 1;
-      const outcome = last ? this.#entering(server, names, within) : unheard;
+      const outcome = last ? this.#entering(server, names, within) : this.#proving(name);
       send(Request.parse, parseMessage(name, body), outcome);
       // One that cannot be made any more must not keep the others from being made.
       if (within === undefined) send(Request.sync, syncMessage);
@@ -91,6 +93,26 @@ export class RawNames {
       send(Request.query, query, unheard);
       server.unnamed = undefined;
     }
+  }
+
+  /** Whether the server may lack it although it was to be made. */
+  mayLack(name: string): boolean {
+    return this.#unproven.has(name);
+  }
+
+  #proving(name: string): RequestOutcome {
+    this.#unproven.add(name);
+    return { ...unheard, onDone: () => this.#unproven.delete(name) };
+  }
+
+  /** A Bind or Describe is about to use the name: if it could not be made, the client is told why. */
+  prove(server: Server, output: Output, name: string, body: Buffer): void {
+    if (!this.#unproven.has(name)) return;
+    server.replies.push(Request.close, Handling.swallow);
+    appendWhole(output, server, encodeClose("statement", name));
+    const { onError, ...outcome } = this.#proving(name);
+    server.replies.push(Request.parse, Handling.swallow, outcome);
+    appendWhole(output, server, parseMessage(name, body));
   }
 
   #entering(server: Server, names: ReadonlySet<string>, batch: number): RawEntry {
@@ -113,8 +135,10 @@ export class RawNames {
     if (!this.active) return;
     this.active = false;
     this.#entry = undefined;
+    const certain = names !== undefined && this.#unproven.size === 0;
+    this.#unproven.clear();
     if (names?.size === 0) server.foreignNames = undefined;
-    else this.note(server, names ?? new Set(), names === undefined ? -1 : this.version);
+    else this.note(server, names ?? new Set(), certain ? this.version : -1);
   }
 
   /** The server has these names. `version`: of what they mean. */

@@ -306,7 +306,7 @@ export class ClientStatements implements NameNotes {
     if (whole) {
       this.#sql.clear();
       for (const [name, statement] of this.#named) {
-        if (statements.has(name)) continue;
+        if (statements.has(name) || this.#rawNames.mayLack(name)) continue;
         this.#named.delete(name);
         this.#registry.release(statement);
       }
@@ -335,8 +335,9 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.raw) this.#parseRaw(server, output, buffer, start, end, name, body);
-    else if (existing !== undefined) {
+    } else if (this.raw && (existing === undefined || !this.#rawNames.mayLack(name))) {
+      this.#parseRaw(server, output, buffer, start, end, name, body);
+    } else if (existing !== undefined) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
     } else this.#parseNamed(server, output, name, body);
   }
@@ -426,7 +427,8 @@ export class ClientStatements implements NameNotes {
 
   /**
    * The name is taken: PostgreSQL says 42P05, and fails the transaction. So that the server does both, it is
-   * made to prepare a statement that it has, and its answer is told with the client's name.
+   * made to prepare a statement that it has, and its answer is told with the client's name. If it lacks the client's, that
+   * is one that can be made in any case.
    */
   #parseAgain(
     server: Server,
@@ -435,16 +437,17 @@ export class ClientStatements implements NameNotes {
     existing: SharedStatement,
     body: Buffer,
   ): void {
-    this.made.ensure(server, output, existing, this.#batch);
+    const taken = server.prepared.get(existing.name) === true ? existing : this.#registry.taken;
+    this.made.ensure(server, output, taken, this.#batch);
     this.#registry.statistics.serverParseCount++;
     server.replies.push(Request.parse, Handling.forward, {
-      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, existing.name, spelled) },
+      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, taken.name, spelled) },
       onDone: () => {
         server.closeReason ??= "prepared statement was lost";
       },
       onFailed: () => undefined,
     });
-    appendWhole(output, server, parseMessage(existing.name, body));
+    appendWhole(output, server, parseMessage(taken.name, body));
   }
 
   /** Forwards a message that names a statement at `nameStart`, with the name it has on the server. */
@@ -466,8 +469,9 @@ export class ClientStatements implements NameNotes {
       return;
     }
     const name = nameAt(buffer, nameStart, nameEnd);
-    const statement = this.raw ? undefined : this.find(name);
-    if (statement === undefined) {
+    const statement = this.find(name);
+    if (this.raw && statement !== undefined) this.#rawNames.prove(server, output, name, statement.body);
+    if (this.raw || statement === undefined) {
       // The server knows no such name either, and says 26000 in its own words.
       server.replies.push(request, Handling.forward);
       if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);

@@ -126,8 +126,15 @@ export class SessionClient {
   async #next(what: string, witness: Witness): Promise<BackendMessage | undefined> {
     try {
       const message = await this.#raw.next(what, this.#stepMs);
-      witness.message(this.name, message);
-      return message;
+      if (message.kind !== "ParameterDescription") {
+        witness.message(this.name, message);
+        return message;
+      }
+      // Of a statement that cannot be parsed any more there may be none (docs/semantics.md).
+      const next = await this.#raw.next(what, this.#stepMs);
+      if (next.kind !== "ErrorResponse") witness.message(this.name, message);
+      witness.message(this.name, next);
+      return next;
     } catch (error) {
       if (!this.#raw.isClosed) witness.stuck = `${this.name}: ${String(error)}`;
       witness.note(this.name, this.#raw.isClosed ? "CLOSED" : `STUCK ${String(error)}`);

@@ -300,12 +300,13 @@ describe("a name that is taken", () => {
     expect(client.statements.size).toBe(1);
   });
 
-  test("on a server that lacks the statement, after it was made there", () => {
+  test("a server that lacks the statement has one made that can always be", () => {
     const { client } = prepared({ mine: "select 1" });
     const { server, transport } = fakeServer();
     client.send(server, parse("mine", "select 1"), sync);
-    expect(takeSent(transport)).toEqual(["Parse pgsluice_1 select 1", "Parse pgsluice_1 select 1", "S"]);
-    server.onData(all(parseComplete, serverSays, ready()));
+    expect(takeSent(transport)).toEqual(["Parse pgsluice_2", "Parse pgsluice_2 select 1", "S"]);
+    const renamed = failure("42P05", 'prepared statement "pgsluice_2" already exists');
+    server.onData(all(parseComplete, renamed, ready()));
     expect(client.takeReplies()).toEqual(
       all(failure("42P05", 'prepared statement "mine" already exists'), ready()),
     );
