@@ -236,6 +236,12 @@ export class Server implements TransportListener {
     return this.clean && this.closeReason === undefined && this.#failure === undefined;
   }
 
+  /** All shared statements were dropped. */
+  forgetStatements(): void {
+    this.prepared.clear();
+    this.statementsDropped++;
+  }
+
   /** Ends the connection politely; errors on the way out are nobody's concern. */
   terminate(): void {
     if (this.midRequest) this.transport.destroy();
@@ -447,9 +453,8 @@ export class Server implements TransportListener {
     const tag = buffer.toString("latin1", start + 5, end - 1);
     if (!droppingTags.has(tag)) return;
     if (tag !== "DISCARD SEQUENCES") {
-      this.prepared.clear();
+      this.forgetStatements();
       this.foreignNames = undefined;
-      this.statementsDropped++;
     }
     // It does not undo setseed(): who tainted it is not forgotten.
     if (tag === "DISCARD ALL")

@@ -208,7 +208,8 @@ export class ClientStatements implements NameNotes {
         // Or the one before, if what gives its name to another is not answered yet.
         if (this.find(name)?.name === serverName || this.#named.get(name)?.name === serverName) return name;
       }
-      return undefined;
+      // It has just been found that it is gone.
+      return this.#lastUsed === "" ? undefined : this.#lastUsed;
     });
   }
 

@@ -165,14 +165,14 @@ export class Holdings {
     this.#opaque = false;
     this.#asked = touches;
     const reader = new LedgerReader(touches);
-    const { rawChanges } = this.#statements;
+    const sent = { rawChanges: this.#statements.rawChanges, sharedCount: server.prepared.size };
     const { pool, ledgerQueries } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
       this.#asked = 0;
       const findings = failed ? undefined : reader.findings();
       if (findings === undefined) this.#ledgerFailed(server, touches);
-      else this.#apply(server, findings, rawChanges);
+      else this.#apply(server, findings, sent);
       pool.defaults.decide(server);
     };
     const query = ledgerQueries.get(touches, userOf(server));
@@ -192,7 +192,8 @@ export class Holdings {
     this.#setReservations(this.#reservations | Reservation.opaque_setting);
   }
 
-  #apply(server: Server, findings: Findings, rawChanges: number): void {
+  /** `sent`: what the server was thought to have when it was asked. */
+  #apply(server: Server, findings: Findings, sent: { rawChanges: number; sharedCount: number }): void {
     this.#ledgerFailures = 0;
     this.#unread = 0;
     let found = findings.reservations;
@@ -205,14 +206,30 @@ export class Holdings {
     }
     if (this.#namesHidden) found |= Reservation.opaque_setting;
     if (findings.channels !== undefined) this.#listening.found(findings.channels);
+    if (findings.sharedCount !== undefined && findings.sharedCount !== sent.sharedCount)
+      this.#onSharedDropped(server, findings.sharedCount);
     if (findings.prepared !== undefined) {
       const preparesOne = (text: string): boolean => this.#database.preparesOne(text);
-      const portable = this.#statements.found(server, findings.prepared, { rawChanges, preparesOne });
+      const portable = this.#statements.found(server, findings.prepared, {
+        rawChanges: sent.rawChanges,
+        preparesOne,
+      });
       if (!portable) found |= Reservation.prepare;
     }
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
     this.#setReservations(kept | found);
+  }
+
+  /** Code that nobody has seen has dropped shared statements: `left` are there. */
+  #onSharedDropped(server: Server, left: number): void {
+    if (left > 0) {
+      server.closeReason ??= "prepared statements were dropped by their names on the server";
+      return;
+    }
+    // By DEALLOCATE ALL, as it seems, and that was about all that the client has.
+    server.forgetStatements();
+    if (!this.#statements.raw) this.#statements.clear();
   }
 
   /** Returns false if the settings cannot be made on another server. */

@@ -19,7 +19,7 @@ const equals = "OPERATOR(pg_catalog.=)";
 const ofTransactions =
   "'{transaction_isolation,transaction_read_only,transaction_deferrable}'::pg_catalog.text[]";
 const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND name OPERATOR(pg_catalog.<>) ALL (${ofTransactions}) UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
-const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '' END, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_')`;
+const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '' END, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_') UNION ALL SELECT 'c', '', pg_catalog.count(*)::pg_catalog.text, '' FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.starts_with(name, 'pgsluice_')`;
 /** Everything in a schema depends on it. */
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
@@ -41,6 +41,8 @@ export interface Findings {
   readonly privileged: boolean;
   /** Prepared statements other than shared ones, by their names (latin1, byte for byte); undefined if they were not looked at. */
   readonly prepared: FoundStatements | undefined;
+  /** How many shared statements there are; undefined if they were not looked at. */
+  readonly sharedCount: number | undefined;
   /** What the session listens to; undefined: not looked at. */
   readonly channels: readonly string[] | undefined;
   /** What tells whether new sessions begin with other settings than before (pool/defaults.ts); undefined: not looked at. */
@@ -126,6 +128,7 @@ export class LedgerReader {
     let reservations = 0;
     let privileged = false;
     let fingerprint: string | null | undefined;
+    let sharedCount: number | undefined;
     for (const [kind, bytes, ...others] of rowsOf(Buffer.concat(this.#chunks), "latin1")) {
       const [name, value, detail] = [bytes, ...others].map(inUtf8);
       switch (kind) {
@@ -137,6 +140,9 @@ export class LedgerReader {
         case "p":
           // It may end within a character.
           prepared.set(bytes ?? "", detail === "true" ? (value ?? "") : undefined);
+          break;
+        case "c":
+          sharedCount = Number(value);
           break;
         case "t":
           reservations |= Reservation.temp_object;
@@ -163,6 +169,7 @@ export class LedgerReader {
       settings: (touches & Touch.settings) === 0 ? undefined : settings,
       privileged,
       prepared: (touches & Touch.prepared) === 0 ? undefined : prepared,
+      sharedCount,
       channels: (touches & Touch.channels) === 0 ? undefined : channels,
       fingerprint,
     };
