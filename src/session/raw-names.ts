@@ -83,7 +83,7 @@ export class RawNames {
     const bodies = [...own.bodies];
     for (const [index, [name, body]] of bodies.entries()) {
       const last = within !== undefined && index === bodies.length - 1;
-      const outcome = last ? this.#entering(server, names, within) : this.#proving(name);
+      const outcome = last ? this.#entering(server, names, within) : { ...unheard, ...this.#proving(name) };
       send(Request.parse, parseMessage(name, body), outcome);
       // One that cannot be made any more must not keep the others from being made.
       if (within === undefined) send(Request.sync, syncMessage);
@@ -102,7 +102,11 @@ export class RawNames {
 
   #proving(name: string): RequestOutcome {
     this.#unproven.add(name);
-    return { ...unheard, onDone: () => this.#unproven.delete(name) };
+    return {
+      errorReply: undefined,
+      onDone: () => this.#unproven.delete(name),
+      onFailed: () => undefined,
+    };
   }
 
   /** A Bind or Describe is about to use the name: if it could not be made, the client is told why. */
@@ -110,8 +114,7 @@ export class RawNames {
     if (!this.#unproven.has(name)) return;
     server.replies.push(Request.close, Handling.swallow);
     appendWhole(output, server, encodeClose("statement", name));
-    const { onError, ...outcome } = this.#proving(name);
-    server.replies.push(Request.parse, Handling.swallow, outcome);
+    server.replies.push(Request.parse, Handling.swallow, this.#proving(name));
     appendWhole(output, server, parseMessage(name, body));
   }
 

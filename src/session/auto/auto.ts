@@ -74,7 +74,7 @@ export class AutoSession {
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
   /** Reports of parameters that are not tracked, for the client. */
-  #reports: Buffer[] | undefined;
+  #reports: Map<string, Buffer> | undefined;
   /** The statement at hand is SHOW pgsluice.lsn. */
   #showsLsn: Knowledge["showsLsn"];
   #namesPrepared = false;
@@ -371,16 +371,20 @@ export class AutoSession {
 
   /** Something was reported in reply to the client's own statement. */
   onParameter(name: string, value: string): void {
-    if (trackedName(name) === undefined) (this.#reports ??= []).push(encodeParameterStatus(name, value));
+    if (trackedName(name) === undefined)
+      (this.#reports ??= new Map()).set(name, encodeParameterStatus(name, value));
   }
 
   /** What the client has to be told of its settings before it hears that the server is ready; `names` were reported. */
   reportsDue(server: Server, names: readonly string[]): Buffer | undefined {
-    const reports = this.#reports ?? [];
+    const untracked = this.#reports;
     this.#reports = undefined;
+    const reports: Buffer[] = [];
     const { parameters } = this.client;
     for (const name of new Set(names)) {
       const tracked = trackedName(name);
+      const report = untracked?.get(name);
+      if (report !== undefined) reports.push(report);
       const value = tracked === undefined ? undefined : server.parameters.tracked.get(tracked);
       if (tracked === undefined || value === undefined || parameters.get(tracked) === value) continue;
       parameters.set(tracked, value);
