@@ -71,6 +71,8 @@ export class ClientStatements implements NameNotes {
   readonly #sql = new SqlStatements();
   /** The name that was used last, as it was spelled, for who has several for one statement. */
   #lastUsed = "";
+  /** What servers call that statement. */
+  #lastUsedName = "";
 
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
@@ -208,8 +210,8 @@ export class ClientStatements implements NameNotes {
         // Or the one before, if what gives its name to another is not answered yet.
         if (this.find(name)?.name === serverName || this.#named.get(name)?.name === serverName) return name;
       }
-      // It has just been found that it is gone.
-      return this.#lastUsed === "" ? undefined : this.#lastUsed;
+      // It may just have been found that it is gone.
+      return serverName === this.#lastUsedName ? this.#lastUsed : undefined;
     });
   }
 
@@ -483,6 +485,7 @@ export class ClientStatements implements NameNotes {
       return;
     }
     this.#lastUsed = spelledAt(buffer, nameStart, nameEnd, name);
+    this.#lastUsedName = statement.name;
     if (request === Request.bind) {
       this.#registry.statistics.bindCount++;
       server.endsTransaction ||= statement.endsTransaction;
