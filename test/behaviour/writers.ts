@@ -1,6 +1,7 @@
 /**
  * Clients that each write numbers nobody else writes, one after the other, and keep a ledger: what was acknowledged, and
- * what nobody can tell. Half of them write in transactions. One that is sent away connects again.
+ * what nobody can tell. Half of them write in transactions. One that is sent away connects again, and so does one whose
+ * transaction has failed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { waitUntil } from "../kit/wait.ts";
@@ -32,12 +33,12 @@ export class Writers implements AsyncDisposable {
   }
 
   /** Resolves when `count` further writes have been acknowledged. */
-  async untilAcknowledged(count: number): Promise<void> {
+  async untilAcknowledged(count: number, timeoutMs?: number): Promise<void> {
     const goal = this.acknowledged.length + count;
     await waitUntil(
       () => this.acknowledged.length >= goal,
       `${count} further writes are acknowledged`,
-      20_000,
+      timeoutMs,
     );
   }
 
@@ -57,7 +58,7 @@ export class Writers implements AsyncDisposable {
       const id = index * numbersPerWriter + i;
       const insert = `insert into ${this.#table} values (${id})`;
       const statements = index % 2 === 0 ? [insert] : ["begin", insert, "commit"];
-      const { sqlstate, commits } = await runAll(client, statements);
+      const { sqlstate, commits, ended } = await runAll(client, statements);
       if (sqlstate === undefined) {
         this.acknowledged.push(id);
         continue;
@@ -65,6 +66,7 @@ export class Writers implements AsyncDisposable {
       this.errors.push({ sqlstate, commits });
       // PostgreSQL's own last words leave open what became of a statement that commits; 08006 of ours promises that nothing did.
       if (commits && sqlstate !== "08006") this.unknown.push(id);
+      if (!ended && statements.length === 1) continue;
       client.destroy();
       client = await this.#pooled.connect();
     }
@@ -138,32 +140,36 @@ export class Readers implements AsyncDisposable {
 async function runAll(
   client: Client,
   statements: readonly string[],
-): Promise<{ readonly sqlstate: string | undefined; readonly commits: boolean }> {
+): Promise<{ readonly sqlstate: string | undefined; readonly commits: boolean; readonly ended: boolean }> {
   for (const [index, sql] of statements.entries()) {
     client.send({ kind: "Query", sql });
-    const { error } = await outcomeOrEnd(client);
-    if (error === "closed") return { sqlstate: error, commits: index === statements.length - 1 };
-    if (error !== undefined) return { sqlstate: error.code, commits: index === statements.length - 1 };
+    const { error, ended } = await outcomeOrEnd(client);
+    if (error === undefined) continue;
+    const sqlstate = error === "closed" ? error : error.code;
+    return { sqlstate, commits: index === statements.length - 1, ended };
   }
-  return { sqlstate: undefined, commits: true };
+  return { sqlstate: undefined, commits: true, ended: false };
 }
+
+type OutcomeOrEnd = { readonly ended: boolean } & (
+  | Pick<Outcome, "error" | "rows">
+  | { readonly error: "closed"; readonly rows?: undefined }
+);
 
 /**
  * Up to ReadyForQuery, or to the end of the session. That comes without a word ("closed") where half an answer has
  * reached the client already: a text would be taken for the rest of it.
  */
-async function outcomeOrEnd(
-  client: Client,
-): Promise<Pick<Outcome, "error" | "rows"> | { readonly error: "closed"; readonly rows?: undefined }> {
+export async function outcomeOrEnd(client: Client): Promise<OutcomeOrEnd> {
   const messages = [];
   for (;;) {
     const message = await client.raw.next("an answer").catch((error: unknown) => {
       if (client.raw.isClosed) return undefined;
       throw error;
     });
-    if (message === undefined) return { error: "closed" };
+    if (message === undefined) return { error: "closed", ended: true };
     messages.push(message);
     const fatal = message.kind === "ErrorResponse" && message.fields.severity === "FATAL";
-    if (fatal || message.kind === "ReadyForQuery") return outcomeOf(messages);
+    if (fatal || message.kind === "ReadyForQuery") return { ...outcomeOf(messages), ended: fatal };
   }
 }

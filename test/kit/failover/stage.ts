@@ -1,0 +1,126 @@
+/**
+ * A primary and two standbys, a proxy in front of each of them, and one pooler for all: where faults are tried one after
+ * the other. Whatever is acknowledged is on another node too, so nothing of it may ever be missing.
+ */
+
+import { FaultProxy, Lab, type LabNode } from "../../../src/lab/index.ts";
+import type { NodeEvent } from "../../../src/server/node-events.ts";
+import { openConsole, startPooled, table } from "../../behaviour/console-client.ts";
+import { promoteBest, watched } from "../../behaviour/node-kit.ts";
+import type { Pooled } from "../../behaviour/pooled.ts";
+import { waitUntil } from "../wait.ts";
+
+const stateMs = 60_000;
+
+export class Stage implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly pooled: Pooled;
+  readonly #proxies: ReadonlyMap<string, FaultProxy>;
+  readonly #onLost: { promotes: boolean };
+
+  private constructor(
+    lab: Lab,
+    pooled: Pooled,
+    proxies: ReadonlyMap<string, FaultProxy>,
+    onLost: { promotes: boolean },
+  ) {
+    this.lab = lab;
+    this.pooled = pooled;
+    this.#proxies = proxies;
+    this.#onLost = onLost;
+  }
+
+  static async start(): Promise<Stage> {
+    const lab = await Lab.start({
+      standbys: 2,
+      settings: {
+        synchronous_standby_names: "ANY 1 (*)",
+        wal_receiver_timeout: "2s",
+        max_connections: "200",
+      },
+    });
+    const proxies = new Map<string, FaultProxy>();
+    for (const { name, port } of lab.nodes) proxies.set(name, await FaultProxy.start({ port }));
+    const onLost = { promotes: true };
+    const nodes = Object.fromEntries([...proxies].map(([name, { port }]) => [name, { port, role: "auto" }]));
+    const settings = {
+      ...{ pool_mode: "auto", load_balance_mode: true, max_client_conn: 500, default_pool_size: 20 },
+      ...{ health_check_timeout: 0.5, health_check_max_retries: 1, failover_timeout: 60 },
+    };
+    // What stands for a cluster manager: it promotes whoever has received the most.
+    const onNodeEvent = async (event: NodeEvent): Promise<void> => {
+      if (event.kind !== "primary_lost" || !onLost.promotes) return;
+      const old = lab.nodes.find(({ name }) => name === event.oldPrimary.name);
+      if (old !== undefined) await promoteBest(lab, old);
+    };
+    const pooled = await startPooled(lab, watched(lab, { nodes, settings }), { onNodeEvent });
+    return new Stage(lab, pooled, proxies, onLost);
+  }
+
+  proxyOf({ name }: LabNode): FaultProxy {
+    const proxy = this.#proxies.get(name);
+    if (proxy === undefined) throw new Error(`there is no way to ${name}`);
+    return proxy;
+  }
+
+  /** Whether a primary that is lost is followed by another one without our doing. */
+  set promotes(promotes: boolean) {
+    this.#onLost.promotes = promotes;
+  }
+
+  async stateOf({ name }: LabNode): Promise<string | null | undefined> {
+    using console = await openConsole(this.pooled);
+    return (await table(console, "show nodes")).find((row) => row["name"] === name)?.["state"];
+  }
+
+  /** SHOW NODES in few words, for whoever wonders why something did not come about. */
+  async #described(): Promise<string> {
+    using console = await openConsole(this.pooled);
+    const rows = await table(console, "show nodes");
+    return rows
+      .map(({ name, role, state, timeline, reason }) => `${name}: ${role} ${timeline} ${state} ${reason}`)
+      .join(", ");
+  }
+
+  async #until(condition: () => Promise<boolean>, what: string): Promise<void> {
+    try {
+      await waitUntil(condition, what, stateMs);
+    } catch (error) {
+      throw new Error(`${what} did not come about: ${await this.#described()}`, { cause: error });
+    }
+  }
+
+  async untilState(node: LabNode, state: string): Promise<void> {
+    await this.#until(async () => (await this.stateOf(node)) === state, `${node.name} is ${state}`);
+  }
+
+  async untilPrimary(node: () => LabNode | undefined): Promise<void> {
+    using console = await openConsole(this.pooled);
+    await this.#until(async () => {
+      const rows = await table(console, "show nodes");
+      const { name } = node() ?? {};
+      return rows.some((row) => row["name"] === name && row["primary"] === "1");
+    }, "the new primary is found");
+  }
+
+  async command(text: string): Promise<void> {
+    using console = await openConsole(this.pooled);
+    await this.#until(async () => (await console.run(text)).error === undefined, text);
+  }
+
+  /** A fenced node comes back as a standby, and is used again. */
+  async takeBack(old: LabNode): Promise<void> {
+    await old.resume();
+    await old.stop("immediate");
+    await this.lab.rejoin(old);
+    await this.command(`unfence ${old.name}`);
+    await this.untilState(old, "up");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const proxy of this.#proxies.values()) await proxy.heal();
+    await this.pooled.pooler.shutdown("immediate");
+    for (const proxy of this.#proxies.values()) await proxy.stop();
+    await this.lab.stop();
+  }
+}
