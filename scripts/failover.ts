@@ -66,26 +66,26 @@ async function run(stage: Stage, scenario: Scenario, index: number): Promise<rea
 /** Until all of it works again, and the node that was struck is used as a standby. Returns the times. */
 async function follow(
   { stage, writers, readers, struckMs }: Run,
-  { expects, end }: Scenario,
+  scenario: Scenario,
   node: LabNode,
   striking: Promise<void>,
 ): Promise<string> {
   const since = (): string => ms(performance.now() - struckMs);
   const goesOn = (): Promise<unknown> =>
     Promise.all([writers.untilAcknowledged(200, progressMs), readers.untilAnswered(400, progressMs)]);
-  switch (expects) {
+  switch (scenario.expects) {
     case "nothing":
       await striking;
       await new Promise((resolve) => setTimeout(resolve, undisturbedMs));
       await goesOn();
-      await end(stage, node);
+      await scenario.end(stage, node);
       return "undisturbed";
     case "reads": {
       await stage.untilState(node, "down");
       const down = since();
       await striking;
       await goesOn();
-      await end(stage, node);
+      await scenario.end(stage, node);
       await stage.untilState(node, "up");
       return `down after ${down}`;
     }
@@ -107,7 +107,7 @@ async function follow(
       await writers.untilAcknowledged(1, progressMs);
       const first = since();
       await goesOn();
-      await end(stage, node);
+      await scenario.end(stage, node);
       await stage.untilState(node, "fenced");
       await goesOn();
       await stage.takeBack(node);

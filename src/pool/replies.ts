@@ -20,6 +20,7 @@ import { type PeerError, protocolViolation } from "../base/errors.ts";
 import { Backend } from "../wire/constants.ts";
 import { closeComplete, parseComplete } from "../wire/encode-backend.ts";
 import { sqlstateOf } from "../wire/fields.ts";
+import type { RequestOutcome } from "./request-outcome.ts";
 
 /** What was asked of the server. */
 export const Request = {
@@ -51,30 +52,6 @@ export const Verdict = {
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
-/** Hears how a Parse, Close or Query ended, so that nobody believes in a statement that was never made. */
-export interface RequestOutcome {
-  /** If the server answers with this SQLSTATE: what goes to the client in place of its ErrorResponse. */
-  readonly errorReply:
-    | { readonly sqlstate: string; readonly inPlaceOf: (error: Buffer) => Buffer }
-    | undefined;
-  /** Carried out; of a Query: answered, be it with an error. */
-  onDone(): void;
-  /** The server refused it (`refused`), or skipped it after an earlier error, or is gone. */
-  onFailed(refused: boolean): void;
-  /** Of a Query of our own: the bytes of its rows, whole messages or parts, valid until the call returns. */
-  onRow?(bytes: Buffer): void;
-  /** Of a request of our own: its ErrorResponse, which goes nowhere else then. */
-  onError?(error: Buffer): void;
-}
-
-/** For a request of our own whose failure changes nothing, and is told to nobody. */
-export const unheard: RequestOutcome = {
-  errorReply: undefined,
-  onDone: () => undefined,
-  onFailed: () => undefined,
-  onError: () => undefined,
-};
-
 const requestMask = 0x0f;
 const handlingMask = 0x30;
 /** The entry has a RequestOutcome waiting in `#outcomes`. */
@@ -101,6 +78,10 @@ export class ReplyQueue {
   #readyDue = false;
   #synthesised: Buffer[] = [];
   #swallowedError: Buffer | undefined;
+  /** ReadyForQuery messages so far that were for clients. */
+  units = 0;
+  /** An ErrorResponse has reached the client, and ReadyForQuery has not. */
+  failed = false;
   /** ErrorResponses so far. */
   errorCount = 0;
   /** Status byte of the last ReadyForQuery. */
@@ -145,6 +126,21 @@ export class ReplyQueue {
   /** The server reads COPY data now. */
   get copyIn(): boolean {
     return this.#copyIn;
+  }
+
+  /**
+   * How many ReadyForQuery messages the client waits for; undefined if nobody could answer in the server's place: what was
+   * sent last is not complete, or an error has been told already.
+   */
+  get owed(): number | undefined {
+    if (!this.betweenUnits || this.failed || this.#ignoredSyncs + this.#uncertainSyncs > 0) return undefined;
+    let count = 0;
+    for (let i = 0; i < this.#length; i++) {
+      const entry = this.#ring[(this.#head + i) & (this.#ring.length - 1)] as number;
+      const swallowed = (entry & handlingMask) === Handling.swallow;
+      if (endsBatch(entry) && swallowed === ((entry & swapsReady) !== 0)) count++;
+    }
+    return count;
   }
 
   /** Replies that no server sends are due. */
@@ -323,8 +319,11 @@ export class ReplyQueue {
     const entry = this.#ring[this.#head] as number;
     if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
     this.#pop();
-    if ((entry & swapsReady) === 0) return verdict;
-    return verdict === Verdict.swallow ? Verdict.forward : Verdict.swallow;
+    this.failed = false;
+    const swallowed = (verdict === Verdict.swallow) !== ((entry & swapsReady) !== 0);
+    if (swallowed) return Verdict.swallow;
+    this.units++;
+    return Verdict.forward;
   }
 
   /**

@@ -44,8 +44,11 @@ export interface ServerOwner {
   onUnit?(status: number): void;
   /** Everything that came at once was handled. */
   onChunk?(): void;
-  /** The connection is gone. `relayed`: the client already got the server's own last words. */
-  onServerLost(error: Failure, relayed: boolean): void;
+  /**
+   * The connection is gone. `relayed`: the client already got the server's own last words. `owed`: how many units it
+   * waits for, where that can be said.
+   */
+  onServerLost(error: Failure, relayed: boolean, owed?: number): void;
 }
 
 /** Prepared statements under a client's own names: whose, and which state of them; the names, as far as they are known. */
@@ -282,11 +285,12 @@ export class Server implements TransportListener {
         cause: error,
       });
     const told = this.#tellsFate && this.#mayHaveCommitted ? fateUnknown(failure) : failure;
+    const { owed } = this.replies;
     this.replies.abandon();
     this.#onClosed(this, failure);
     const owner = this.owner;
     this.owner = undefined;
-    owner?.onServerLost(told, words !== undefined && this.#lastWordsRelayed);
+    owner?.onServerLost(told, words !== undefined && this.#lastWordsRelayed, owed);
   }
 
   /** Something is not answered that may have been committed: outside a transaction anything, in one what ends it. */
@@ -393,9 +397,7 @@ export class Server implements TransportListener {
       case Backend.parameterStatus:
         return this.#noteParameter(verdict);
       case Backend.errorResponse:
-        if (!whole) break;
-        this.#noteError(verdict);
-        return this.#reworded(verdict);
+        return whole ? this.#acceptError(verdict) : verdict;
       case Backend.noticeResponse:
         return whole ? this.#reworded(verdict) : verdict;
       case Backend.notificationResponse:
@@ -437,13 +439,22 @@ export class Server implements TransportListener {
     return given === undefined ? Verdict.swallow : Verdict.replace;
   }
 
-  #noteError(verdict: Verdict): void {
+  /** Returns what is to become of it. */
+  #acceptError(verdict: Verdict): Verdict {
+    this.#noteError();
+    const reworded = this.#reworded(verdict);
+    const told = reworded !== Verdict.swallow;
+    if (this.dying) this.#lastWordsRelayed = told;
+    this.replies.failed ||= told;
+    return reworded;
+  }
+
+  #noteError(): void {
     const message = decodeBackend(this.#framer.buffer, this.#framer.start, this.#framer.end);
     if (message.kind !== "ErrorResponse") return;
     const severity = message.fields.severity;
     if (severity !== "FATAL" && severity !== "PANIC") return;
     this.#lastWords = message.fields;
-    this.#lastWordsRelayed = verdict === Verdict.forward;
     this.closeReason = message.fields.message;
   }
 

@@ -1,6 +1,7 @@
 /** What the pooler asks of a server in its own name: no client sees the question or the answer. */
 import { decodeBackend } from "../wire/decode-backend.ts";
-import { Handling, Request, unheard } from "./replies.ts";
+import { Handling, Request } from "./replies.ts";
+import { unheard } from "./request-outcome.ts";
 import type { Server, ServerOwner } from "./server.ts";
 
 /**

@@ -6,6 +6,7 @@ import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
 import { askUnseen, unseenOwner } from "../pool/unseen.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
+import type { AutoSession } from "./auto/auto.ts";
 import type { Output } from "./output.ts";
 
 /** Brings the server's settings to the client's, in the same write as what follows. Returns whether that takes anything. */
@@ -55,8 +56,21 @@ export function leaveServer(
   void pool.cancel(server).finally(() => pool.discard(server, reason));
 }
 
+/** As {@link leaveServer}, for a client that has had the server for itself; `auto` knows what it has left there. */
+export function quitServer(
+  pool: Pool,
+  server: Server,
+  auto: AutoSession | undefined,
+  left: Parameters<typeof leaveServer>[2],
+): void {
+  auto?.leave(server);
+  const { unfinished } = left;
+  if (auto?.onlyAsks(server) === true && !unfinished) releaseWhenSettled(pool, server);
+  else leaveServer(pool, server, { ...left, resets: left.resets || auto?.leavesTraces === true });
+}
+
 /** The client of `server` is gone, and all that it owes is an answer of our own: then it is reset and shared again. */
-export function releaseWhenSettled(pool: Pool, server: Server): void {
+function releaseWhenSettled(pool: Pool, server: Server): void {
   server.owner = unseenOwner(() => {
     server.owner = undefined;
     pool.release(server, true);

@@ -16,6 +16,7 @@ import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared
 import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
 import { type Rest, StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
 import type { SessionContext, WaitingRead } from "./context.ts";
+import { LostUnits } from "./lost-units.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 
 /** A read that found no answer on so many standbys runs on the primary. */
@@ -49,6 +50,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   /** In auto mode. */
   readonly #sharing: SharedUnit | undefined;
   readonly #auto: AutoSession | undefined;
+  /** In auto mode. */
+  readonly #lost: LostUnits | undefined;
   readonly #context: SessionContext;
   /** Once a unit has gone to a standby. */
   #standby: StandbyRead | undefined;
@@ -76,6 +79,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     this.#parts = parts;
     this.#auto = auto;
     if (auto === undefined) return;
+    this.#lost = new LostUnits({ auto, ...parts });
     this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
   }
 
@@ -241,16 +245,41 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   // ---- how long units take that have a server for themselves ----
 
-  onSent(): void {
+  onSent(server: Server): void {
     this.#sharing?.beginAlone(this.#parts.clock.now());
+    this.#lost?.begin(server);
   }
 
   onReplies(bytes: number): void {
     this.#sharing?.countAlone(bytes);
+    this.#lost?.onReplies();
   }
 
-  onSettled(nowMs: number): void {
+  onSettled(server: Server, nowMs: number): void {
     this.#sharing?.endAlone(nowMs);
+    this.#lost?.onSettled(server);
+  }
+
+  // ---- the client's own server is lost ----
+
+  /** Whether the session can go on without the server. `owed`: as the server has left it, or leaves it now. */
+  outlives(server: Server, owed: number | undefined = server.replies.owed): boolean {
+    return this.#lost?.outlives(server, owed) === true;
+  }
+
+  /** Goes on without the server that {@link outlives} was asked about. Returns whether the client is told of an error. */
+  goOn(server: Server, failure: Failure, owed: number): boolean {
+    const lost = this.#lost;
+    assert(lost !== undefined, "only clients in auto mode outlive their server");
+    this.#parts.output.clear();
+    if (lost.runsAgain(server, owed)) {
+      this.#waiting = true;
+      this.guarded(() => this.#start());
+      return false;
+    }
+    this.#client.transport.write(lost.answer(failure, owed, this.#context.asPgbouncer()));
+    this.guarded(() => undefined);
+    return true;
   }
 
   // ---- from the pool and the multiplexer ----

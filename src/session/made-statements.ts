@@ -4,7 +4,8 @@
  */
 import { emptyMap, ownMap } from "../base/empty-map.ts";
 import type { SharedStatement } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { RequestOutcome } from "../pool/request-outcome.ts";
 import type { Server } from "../pool/server.ts";
 import type { Statistics } from "../pool/statistics.ts";
 import { TransactionStatus } from "../wire/constants.ts";

@@ -4,7 +4,8 @@
  * nothing but a Parse can be put in between, and an error skips what comes behind it.
  */
 import { parseMessage } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome, unheard } from "../pool/replies.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import { type RequestOutcome, unheard } from "../pool/request-outcome.ts";
 import type { ForeignNames, Server } from "../pool/server.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";

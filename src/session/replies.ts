@@ -1,5 +1,6 @@
 /** What clients are told in protocol form: failures, notices, and the words for ends that are nobody's fault. */
-import { type Failure, OperationError, PeerError } from "../base/errors.ts";
+import { Failure, OperationError, PeerError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
 import { encodeErrorResponse, encodeNoticeResponse } from "../wire/encode-backend.ts";
 
 /** PgBouncer's SQLSTATE for everything it says itself. */
@@ -96,6 +97,17 @@ export function invalidServerParameter(): OperationError {
     sqlstate: "08P01",
     source: "internal",
   });
+}
+
+/** What a client is told of whatever was thrown. A mistake of ours ends this one session, loudly; nobody else's. */
+export function failureOf(
+  error: unknown,
+  { id, user, database, peer }: { id: number; user: string; database: string; peer: string },
+  logger: Logger,
+): Failure {
+  if (error instanceof Failure) return error;
+  logger.error({ client: id, user, database, peer, err: error }, "internal error");
+  return internalError();
 }
 
 /** A mistake of ours: all that a client needs to know of it. */

@@ -12,7 +12,7 @@
  * does not take replies stops its server. Nothing is awaited and nothing is decoded that no decision needs.
  */
 import { assert } from "../base/assert.ts";
-import { Failure, PeerError } from "../base/errors.ts";
+import { type Failure, PeerError } from "../base/errors.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { CancelKey, CancelTarget } from "../pool/cancel-registry.ts";
 import { type ParameterVector, trackedName } from "../pool/parameters.ts";
@@ -28,7 +28,7 @@ import type { ListeningClient } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, type Flow } from "./flow.ts";
 import { Gathered, type Gathering } from "./gathering.ts";
-import { applySettings, flushSynthesised, leaveServer, releaseWhenSettled } from "./handover.ts";
+import { applySettings, flushSynthesised, quitServer } from "./handover.ts";
 import type { Inbox } from "./inbox.ts";
 import type { Leasing, LeasingClient } from "./leasing.ts";
 import type { Output } from "./output.ts";
@@ -36,7 +36,7 @@ import { sessionParts } from "./parts.ts";
 import {
   canceledByUser,
   errorReply,
-  internalError,
+  failureOf,
   invalidServerParameter,
   transactionInStatementMode,
 } from "./replies.ts";
@@ -225,7 +225,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#settingsPending = false;
     const nowMs = this.#context.clock.now();
     this.activity.settled(nowMs, server.replies.status);
-    this.#leasing.onSettled(nowMs);
+    this.#leasing.onSettled(server, nowMs);
     this.#auto?.onSettled(server);
     this.#sender.end();
     if (!this.#advancing) this.#releaseIfDone(nowMs);
@@ -233,10 +233,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   onParameter(name: string, value: string): void {
-    if (this.#auto !== undefined) {
-      this.#auto.onParameter(name, value);
-      return;
-    }
+    if (this.#auto !== undefined) return this.#auto.onParameter(name, value);
     const tracked = trackedName(name);
     if (tracked !== undefined) this.parameters.set(tracked, value);
   }
@@ -251,18 +248,31 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   onWords(message: Buffer): Buffer | undefined {
-    return this.#server === undefined ? message : this.#sender.reword(this.#server, message);
+    const server = this.#server;
+    if (server === undefined) return message;
+    // Its last words are about a connection that the client need not know of.
+    return server.dying && this.#outlives(server) ? undefined : this.#sender.reword(server, message);
   }
 
   onServerDrain(): void {
     if (this.#flow.stalled) this.advance();
   }
 
-  onServerLost(failure: Failure, relayed: boolean): void {
-    const torn = this.#server?.midReply === true;
+  #outlives(server: Server, owed?: number): boolean {
+    return !this.#advancing && !this.#inbox.framer.streaming && this.#leasing.outlives(server, owed);
+  }
+
+  onServerLost(failure: Failure, relayed: boolean, owed?: number): void {
+    const server = this.#server;
+    const outlives = server !== undefined && !relayed && this.#outlives(server, owed);
     this.#server = undefined;
+    this.#settingsPending = false;
     if (this.#ended || this.#auto?.keepsLoosely === true) return;
-    if (relayed || torn) {
+    if (outlives) {
+      if (this.#leasing.goOn(server, failure, owed ?? 0)) this.#context.onPoolerError(this, failure);
+      return;
+    }
+    if (relayed || server?.midReply === true) {
       // Nothing of ours follows the server's own last words, or half a reply.
       this.transport.end();
       this.#end(`server connection was closed: ${failure.message}`);
@@ -387,7 +397,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
         : this.#auto.prepare(server, this.#output);
     if (sends) this.#settingsPending = true;
     if (this.#gathering.unit === undefined) return;
-    this.#leasing.onSent();
+    this.#leasing.onSent(server);
     this.#sender.send(server);
     flushSynthesised(server, this.transport);
   }
@@ -456,14 +466,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   failBy(error: unknown): void {
-    if (error instanceof Failure) {
-      this.fail(error);
-      return;
-    }
-    // A mistake of ours ends this one session, loudly; nobody else's.
-    const { id, user, database, peer } = this.identity;
-    this.#context.logger.error({ client: id, user, database, peer, err: error }, "internal error");
-    this.fail(internalError());
+    this.fail(failureOf(error, this.identity, this.#context.logger));
   }
 
   /**
@@ -488,13 +491,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #leave(server: Server, reason: string, orderly: boolean): void {
     this.#detach(server);
     if (server.closed) return;
-    this.#auto?.leave(server);
     const unfinished = this.#inbox.framer.streaming;
     server.midRequest = unfinished && !this.#gathering.dropping;
     const stops = !orderly && this.#context.cancelsForLostClients();
-    const resets = this.#mode === "session" || this.#auto?.leavesTraces === true;
-    const owesLedger = this.#auto?.onlyAsks(server) === true && !unfinished;
-    if (owesLedger) releaseWhenSettled(this.pool, server);
-    else leaveServer(this.pool, server, { reason, resets, unfinished, stops });
+    const resets = this.#mode === "session";
+    quitServer(this.pool, server, this.#auto, { reason, resets, unfinished, stops });
   }
 }

@@ -6,7 +6,7 @@
  * skipped it after an earlier error. Replies come in the order of the messages, and so do these calls.
  */
 import type { SharedStatement } from "../pool/prepared.ts";
-import type { RequestOutcome } from "../pool/replies.ts";
+import type { RequestOutcome } from "../pool/request-outcome.ts";
 import type { Server } from "../pool/server.ts";
 
 /** The client's own notes of its names. */

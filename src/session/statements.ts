@@ -17,7 +17,8 @@ import {
   statementNamePrefix,
   withName,
 } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { RequestOutcome } from "../pool/request-outcome.ts";
 import { type ForeignNames, type Server, unnamedUnknown } from "../pool/server.ts";
 import { Frontend, headerBytes } from "../wire/constants.ts";
 import type { Framer } from "../wire/framer.ts";

@@ -37,6 +37,8 @@ export class UnitSender {
   readonly #statements: ClientStatements | undefined;
   /** The unit is kept, and may be sent again. */
   #repeatable = false;
+  /** The unit is kept: it is a plain read, and may run on another server. */
+  rereads = false;
   /** The messages of a batch are kept as they pass. */
   #keeping = false;
   #repeats = 0;
@@ -78,7 +80,13 @@ export class UnitSender {
   #keep(server: Server, kind: Frame, type: number, buffer: Buffer, start: number, end: number): void {
     const { replies } = server;
     if (!this.#keeping) {
-      if (this.#repeatable || !replies.betweenUnits || replies.status !== TransactionStatus.idle) return;
+      if (
+        this.#repeatable ||
+        this.rereads ||
+        !replies.betweenUnits ||
+        replies.status !== TransactionStatus.idle
+      )
+        return;
       if (!beginsUnit(type) || type === Frontend.query || !replies.answered) return;
       this.#keeping = true;
       this.#gathering.unit = takeUnit();
@@ -95,8 +103,12 @@ export class UnitSender {
 
   /** Sends the unit to a server that was just given to the client; it is kept only if that may have to be done again. */
   send(server: Server): void {
-    this.#send(server, this.#auto?.begins === false);
-    if (!this.#repeatable) this.#gathering.forget();
+    const { unit } = this.#gathering;
+    const auto = this.#auto;
+    this.rereads =
+      auto?.follows === true && !auto.begins && unit !== undefined && auto.shares(unit) !== undefined;
+    this.#send(server, auto?.begins === false);
+    if (!this.#repeatable && !this.rereads) this.#gathering.forget();
   }
 
   /** Sends the unit to a server that it shares; it is kept. */
@@ -127,7 +139,7 @@ export class UnitSender {
 
   /** The unit is answered. */
   end(): void {
-    if (!this.#repeatable && !this.#keeping) return;
+    if (!this.#repeatable && !this.#keeping && !this.rereads) return;
     this.reset();
     this.#gathering.forget();
   }
@@ -136,6 +148,7 @@ export class UnitSender {
   reset(): void {
     this.#repeatable = false;
     this.#keeping = false;
+    this.rereads = false;
     this.#repeats = 0;
     this.#answered = 0;
     this.#described = false;

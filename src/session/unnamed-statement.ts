@@ -3,7 +3,8 @@
  * once; the note is confirmed or taken back when the reply is in, as for named statements (statement-outcomes.ts).
  */
 import { parseMessage } from "../pool/prepared.ts";
-import { Handling, Request, type RequestOutcome } from "../pool/replies.ts";
+import { Handling, Request } from "../pool/replies.ts";
+import type { RequestOutcome } from "../pool/request-outcome.ts";
 import { type Server, unnamedUnknown } from "../pool/server.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";

@@ -15,7 +15,8 @@ import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
-import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
+import { Handling, Request } from "../../pool/replies.ts";
+import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { TransactionStatus } from "../../wire/constants.ts";
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
@@ -130,6 +131,30 @@ export class AutoSession {
     if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
     if (heldBegin.status === TransactionStatus.idle) return true;
     return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);
+  }
+
+  /** Its pool follows the primary. */
+  get follows(): boolean {
+    return this.#database.pool.settings.failoverTimeoutMs !== undefined;
+  }
+
+  /** Nothing of the session is on the client's server alone. `unanswered`: what it was sent last, and nothing before, is on its way. */
+  holdsNothing(unanswered: boolean): boolean {
+    return !this.#statements.raw && this.#holdings.nothingHeld(unanswered);
+  }
+
+  /** The client's server is gone with all that was on its way there, and held nothing for the client. */
+  onLost(): void {
+    this.signals.settle(true);
+    this.#holdings.forget();
+    this.#resets = undefined;
+    this.#reports = undefined;
+    this.#namesPrepared = false;
+    this.#listsPrepared = false;
+    this.#timeouts.leave();
+    // It may have been committed.
+    this.route.settle(this.#database);
+    this.#spread();
   }
 
   /** Whether a server has what the client has, and nothing that others have left. */

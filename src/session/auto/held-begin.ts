@@ -6,7 +6,8 @@
  * It is remembered while its transaction runs on a standby, because that may have to begin again, elsewhere.
  */
 import { type Failure, PeerError } from "../../base/errors.ts";
-import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
+import { Handling, Request } from "../../pool/replies.ts";
+import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import type { TransactionControl, TransactionModes } from "../../sql/statement-class.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../../wire/constants.ts";

@@ -62,6 +62,20 @@ export class Holdings {
     return held === 0 && !this.#listening.native;
   }
 
+  /** As {@link none}; `unanswered`: not counting what statements on their way touch and ask for, before which nothing was sent. */
+  nothingHeld(unanswered: boolean): boolean {
+    const sent = unanswered ? 0 : this.#touched | this.#reserving;
+    return (sent | this.#reservations | this.#asked) === 0 && !this.#listening.native;
+  }
+
+  /** What was on its way has not happened. */
+  forget(): void {
+    this.#touched = 0;
+    this.#reserving = 0;
+    this.#opaque = false;
+    this.#causes.forget();
+  }
+
   /** The ledger was asked and has not answered. */
   get asking(): boolean {
     return this.#asked !== 0;

@@ -11,7 +11,8 @@
  * worth the while, when somebody asks, or may ask in code that nobody sees (`sequencesMixed`). So who asks is told the
  * truth or 55000.
  */
-import { Handling, Request, type RequestOutcome, unheard } from "../../pool/replies.ts";
+import { Handling, Request } from "../../pool/replies.ts";
+import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { encodeClose, encodeFrontend, encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";

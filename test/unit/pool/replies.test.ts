@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { AssertionError } from "../../../src/base/assert.ts";
 import { PeerError } from "../../../src/base/errors.ts";
-import { Handling, ReplyQueue, Request, type RequestOutcome, Verdict } from "../../../src/pool/replies.ts";
+import { Handling, ReplyQueue, Request, Verdict } from "../../../src/pool/replies.ts";
+import type { RequestOutcome } from "../../../src/pool/request-outcome.ts";
 import { typed } from "../wire/bytes.ts";
 import * as fakes from "./fakes.ts";
 import { accept, complete, failure, ready, row } from "./fakes.ts";
@@ -415,4 +416,23 @@ test("a unit that failed and lacks its Sync is not over: what follows belongs to
   accept(queue, ready());
   expect(queue.betweenUnits).toBe(true);
   expect(queue.settled).toBe(true);
+});
+
+test("what a client is owed is counted, and is not known where nobody could answer in the server's place", () => {
+  const queue = new ReplyQueue();
+  expect(queue.owed).toBe(0);
+  queue.push(Request.query, Handling.swallow);
+  expect(queue.owed).toBe(0);
+  queue.push(Request.query, Handling.forward);
+  expect(queue.owed).toBe(1);
+  queue.push(Request.parse, Handling.forward);
+  expect(queue.owed).toBeUndefined();
+  queue.push(Request.sync, Handling.forward);
+  expect(queue.owed).toBe(2);
+  // A request of the client's that goes on in one of ours, whose ReadyForQuery is the client's.
+  queue.push(Request.query, Handling.forward, undefined, true);
+  queue.push(Request.query, Handling.swallow, undefined, true);
+  expect(queue.owed).toBe(3);
+  queue.failed = true;
+  expect(queue.owed).toBeUndefined();
 });

@@ -2,7 +2,8 @@
  * A server that was just leased starts to listen for its client, before the client's unit is sent to it. What comes
  * from it behind the marker is kept until the shared listener has seen the marker too.
  */
-import { Handling, Request, type RequestOutcome, unheard } from "../../../pool/replies.ts";
+import { Handling, Request } from "../../../pool/replies.ts";
+import { type RequestOutcome, unheard } from "../../../pool/request-outcome.ts";
 import type { Server, ServerOwner } from "../../../pool/server.ts";
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
 import { channelOf, inOneTransaction, listen, notifyMarker, payloadOf, unlisten } from "./notification.ts";
