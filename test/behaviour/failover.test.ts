@@ -218,6 +218,10 @@ describe("several nodes", () => {
         expect(await other.run("rollback")).toMatchObject({ error: undefined, status: "I" });
       }
       await proxy.heal();
+      await waitUntil(
+        () => pooled.log.findLast(({ message }) => message.includes("primary"))?.message === "primary found",
+        "the primary is found again",
+      );
       expect(await client.value("select inet_server_port()")).toBe(String(lab.primary.port));
       expect(await other.value("select inet_server_port()")).toBe(String(lab.primary.port));
     },
