@@ -44,9 +44,11 @@ async function run(stage: Stage, scenario: Scenario, index: number): Promise<rea
   await writers.start(writersCount);
   await readers.start(readersCount);
   await Promise.all([writers.untilAcknowledged(200, progressMs), readers.untilAnswered(400, progressMs)]);
+  stage.promotes = scenario.expects === "failover";
   const struckMs = performance.now();
   const striking = scenario.strike(stage, node);
   const told = await follow({ stage, writers, readers, struckMs }, scenario, node, striking);
+  stage.promotes = false;
   await Promise.all([writers.stop(), readers.stop()]);
   const problems = await judge(scenario, ledger, stage, writers, readers);
   const errors = [...writers.errors.map(({ sqlstate }) => sqlstate), ...readers.writeErrors];

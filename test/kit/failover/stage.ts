@@ -41,11 +41,12 @@ export class Stage implements AsyncDisposable {
     });
     const proxies = new Map<string, FaultProxy>();
     for (const { name, port } of lab.nodes) proxies.set(name, await FaultProxy.start({ port }));
-    const onLost = { promotes: true };
+    // A busy machine may look like a primary that is lost; only what the scenario does is to have a consequence.
+    const onLost = { promotes: false };
     const nodes = Object.fromEntries([...proxies].map(([name, { port }]) => [name, { port, role: "auto" }]));
     const settings = {
       ...{ pool_mode: "auto", load_balance_mode: true, max_client_conn: 500, default_pool_size: 20 },
-      ...{ health_check_timeout: 0.5, health_check_max_retries: 1, failover_timeout: 60 },
+      ...{ health_check_timeout: 1, health_check_max_retries: 2, failover_timeout: 60 },
     };
     // What stands for a cluster manager: it promotes whoever has received the most.
     const onNodeEvent = async (event: NodeEvent): Promise<void> => {
