@@ -406,7 +406,7 @@ describe("SHOW pgsluice.lsn", () => {
   });
 });
 
-describe("lists of functions", () => {
+describe("read_only_function_list and write_function_list", () => {
   listsOfFunctions(readsKit);
 });
 
