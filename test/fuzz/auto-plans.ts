@@ -8,6 +8,7 @@
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import type { FrontendMessage } from "../../src/wire/index.ts";
+import { withoutKnown } from "./auto-known.ts";
 import {
   type Area,
   areas,
@@ -72,7 +73,7 @@ export const autoPlans: fc.Arbitrary<AutoPlan> = fc.noShrink(surroundings).chain
     steps: fc.array(stepOf(plan, clients), { minLength: 1, maxLength: plan.roomy ? 20 : 8 }),
     leaves: fc.array(leave, { minLength: clients, maxLength: clients }),
   });
-  return rest.map((drawn): AutoPlan => ({ ...plan, ...drawn }));
+  return rest.map((drawn): AutoPlan => withoutKnown({ ...plan, ...drawn }));
 });
 
 function stepOf(plan: Surroundings, clients: number): fc.Arbitrary<Part[]> {

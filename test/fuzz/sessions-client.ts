@@ -38,6 +38,8 @@ export class SessionClient {
   readonly #stepMs: number;
   /** In a batch that has failed: nothing is answered before its Sync. */
   #failed = false;
+  /** As ReadyForQuery has said. */
+  #inFailedTransaction = false;
 
   private constructor(number: number, raw: RawClient, stepMs: number) {
     this.name = `c${number}`;
@@ -114,6 +116,7 @@ export class SessionClient {
         readyOwed--;
         this.#failed = false;
         this.idle = message.status === TransactionStatus.idle;
+        this.#inFailedTransaction = message.status === TransactionStatus.failed;
       } else if (message.kind === "ErrorResponse" && readyOwed === 0) {
         this.#failed = true;
         return;
@@ -127,13 +130,13 @@ export class SessionClient {
     try {
       const message = await this.#raw.next(what, this.#stepMs);
       if (message.kind !== "ParameterDescription") {
-        witness.message(this.name, message);
+        this.#tell(witness, message);
         return message;
       }
       // Of a statement that cannot be parsed any more there may be none (docs/semantics.md).
       const next = await this.#raw.next(what, this.#stepMs);
-      if (next.kind !== "ErrorResponse") witness.message(this.name, message);
-      witness.message(this.name, next);
+      if (next.kind !== "ErrorResponse") this.#tell(witness, message);
+      this.#tell(witness, next);
       return next;
     } catch (error) {
       if (!this.#raw.isClosed) witness.stuck = `${this.name}: ${String(error)}`;
@@ -141,6 +144,19 @@ export class SessionClient {
       this.destroy();
       return undefined;
     }
+  }
+
+  /**
+   * In a transaction that has failed, Describe may be refused by a server that has to parse the statement first
+   * (docs/semantics.md), before a Bind would be: what it is answered otherwise is left out, and so is the refusal.
+   */
+  #tell(witness: Witness, message: BackendMessage): void {
+    if (this.#inFailedTransaction) {
+      const { kind } = message;
+      if (kind === "ParameterDescription" || kind === "NoData") return;
+      if (kind === "ErrorResponse" && message.fields.code === "25P02") return;
+    }
+    witness.message(this.name, message);
   }
 
   /** `$me` is the number of the client. */

@@ -110,6 +110,10 @@ const rows: readonly Row[] = [
   },
   { row: "pg_settings.source", tests: [here("pg_settings.source (%i)")] },
   {
+    row: "What is behind a RESET (SET … TO DEFAULT, DISCARD ALL) in the same Query or batch",
+    scripts: ["parameters/reset-in-one-query"],
+  },
+  {
     row: "ALTER ROLE … SET, ALTER DATABASE … SET",
     scripts: ["parameters/role-defaults-change", "parameters/database-defaults"],
   },
@@ -138,6 +142,10 @@ const rows: readonly Row[] = [
   {
     row: "cached plan must not change result type (0A000)",
     tests: [here("cached plan must not change result type (%i)")],
+  },
+  {
+    row: "Describe of a prepared statement in a transaction that has failed",
+    scripts: ["transactions/describe-when-failed"],
   },
   {
     row: "setseed(), SET seed",
