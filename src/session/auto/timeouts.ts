@@ -96,26 +96,18 @@ export class ClientTimeouts {
 
 const isOver = (elapsedMs: number, limitMs: number): boolean => limitMs > 0 && elapsedMs >= limitMs;
 
-function idleSession(): OperationError {
-  return new OperationError("terminating connection due to idle-session timeout", {
-    code: "session.idle_session_timeout",
-    sqlstate: "57P05",
-    source: "client",
-  });
-}
+const idleSession = (): OperationError =>
+  timedOut("idle-session", { code: "session.idle_session_timeout", sqlstate: "57P05" });
 
-function idleInTransaction(): OperationError {
-  return new OperationError("terminating connection due to idle-in-transaction timeout", {
+const idleInTransaction = (): OperationError =>
+  timedOut("idle-in-transaction", {
     code: "session.idle_in_transaction_session_timeout",
     sqlstate: "25P03",
-    source: "client",
   });
-}
 
-function transaction(): OperationError {
-  return new OperationError("terminating connection due to transaction timeout", {
-    code: "session.transaction_timeout",
-    sqlstate: "25P04",
-    source: "client",
-  });
+const transaction = (): OperationError =>
+  timedOut("transaction", { code: "session.transaction_timeout", sqlstate: "25P04" });
+
+function timedOut(what: string, codes: { readonly code: string; readonly sqlstate: string }): OperationError {
+  return new OperationError(`terminating connection due to ${what} timeout`, { ...codes, source: "client" });
 }
