@@ -233,13 +233,13 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   onParameter(name: string, value: string): void {
-    if (this.#auto !== undefined) return this.#auto.onParameter(name, value);
+    if (this.#auto !== undefined) return this.#auto.reports.add(name, value);
     const tracked = trackedName(name);
     if (tracked !== undefined) this.parameters.set(tracked, value);
   }
 
   #reportsDue(names: readonly string[]): Buffer | undefined {
-    return this.#server === undefined ? undefined : this.#auto?.reportsDue(this.#server, names);
+    return this.#server === undefined ? undefined : this.#auto?.reports.take(this.#server, names);
   }
 
   onDropped(tag: string): void {

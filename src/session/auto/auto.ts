@@ -19,7 +19,6 @@ import { Handling, Request } from "../../pool/replies.ts";
 import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { TransactionStatus } from "../../wire/constants.ts";
-import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
@@ -34,6 +33,7 @@ import { Home } from "./homes.ts";
 import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import { mayRunOnStandby } from "./read-only.ts";
+import { ParameterReports } from "./reports.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
 import {
@@ -74,8 +74,7 @@ export class AutoSession {
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
-  /** Reports of parameters that are not tracked, for the client. */
-  #reports: Map<string, Buffer> | undefined;
+  readonly reports: ParameterReports;
   /** The statement at hand is SHOW pgsluice.lsn. */
   #showsLsn: Knowledge["showsLsn"];
   #namesPrepared = false;
@@ -92,6 +91,7 @@ export class AutoSession {
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
     this.client = client;
+    this.reports = new ParameterReports(client.parameters);
     this.route = new UnitRoute(client.names, client.parameters);
     this.#database = database;
     this.#statements = statements;
@@ -148,7 +148,7 @@ export class AutoSession {
     this.signals.settle(true);
     this.#holdings.forget();
     this.#resets = undefined;
-    this.#reports = undefined;
+    this.reports.forget();
     this.#namesPrepared = false;
     this.#listsPrepared = false;
     this.#timeouts.leave();
@@ -393,30 +393,6 @@ export class AutoSession {
   }
 
   // ---- replies ----
-
-  /** Something was reported in reply to the client's own statement. */
-  onParameter(name: string, value: string): void {
-    if (trackedName(name) === undefined)
-      (this.#reports ??= new Map()).set(name, encodeParameterStatus(name, value));
-  }
-
-  /** What the client has to be told of its settings before it hears that the server is ready; `names` were reported. */
-  reportsDue(server: Server, names: readonly string[]): Buffer | undefined {
-    const untracked = this.#reports;
-    this.#reports = undefined;
-    const reports: Buffer[] = [];
-    const { parameters } = this.client;
-    for (const name of new Set(names)) {
-      const tracked = trackedName(name);
-      const report = untracked?.get(name);
-      if (report !== undefined) reports.push(report);
-      const value = tracked === undefined ? undefined : server.parameters.tracked.get(tracked);
-      if (tracked === undefined || value === undefined || parameters.get(tracked) === value) continue;
-      parameters.set(tracked, value);
-      reports.push(encodeParameterStatus(tracked, value));
-    }
-    return reports.length === 0 ? undefined : Buffer.concat(reports);
-  }
 
   /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
   onDiscarded(tag: string): void {

@@ -178,11 +178,11 @@ export class StandbyTransaction implements ServerOwner {
   }
 
   readonly reportsDue = (names: readonly string[]): Buffer | undefined =>
-    this.#parts.auto.reportsDue(this.#ownServer, names);
+    this.#parts.auto.reports.take(this.#ownServer, names);
   readonly onNotification = (): undefined => undefined;
 
   onParameter(name: string, value: string): void {
-    this.#parts.auto.onParameter(name, value);
+    this.#parts.auto.reports.add(name, value);
   }
 
   onDropped(): void {
