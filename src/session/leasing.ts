@@ -246,7 +246,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   // ---- how long units take that have a server for themselves ----
 
   onSent(server: Server): void {
-    this.#sharing?.beginAlone(this.#parts.clock.now());
+    this.#sharing?.beginAlone(this.#parts.clock);
     this.#lost?.begin(server);
   }
 

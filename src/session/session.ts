@@ -424,7 +424,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
     if (!server.clean || this.#inbox.framer.streaming) return;
-    if (this.#auto?.keeps(server, this.transport) === true) return;
+    if (this.#auto?.keeps(server, this.transport, nowMs) === true) return;
     this.#detach(server);
     this.pool.release(server, false, nowMs);
     this.#auto?.onReleased();

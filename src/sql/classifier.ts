@@ -22,7 +22,7 @@ import { type Lexed, lex } from "./lex.ts";
 import type { Parser } from "./parser.ts";
 import { innerStatementOf } from "./prepare.ts";
 import { scan } from "./scanner.ts";
-import { ShapeIndex } from "./shape-index.ts";
+import { ShapeIndex, type ShapeTrail } from "./shape-index.ts";
 import type { OpaqueReason, StatementClass } from "./statement-class.ts";
 import type { Syntax } from "./syntax.ts";
 import { verdict } from "./verdict.ts";
@@ -124,17 +124,18 @@ export class Classifier {
     return this.classifySpan(bytes, 0, bytes.length, catalog, settings);
   }
 
-  /** The same of `buffer[start, end)`. */
+  /** The same of `buffer[start, end)`. `trail`: of the client that has sent it. */
   classifySpan(
     buffer: Buffer,
     start: number,
     end: number,
     catalog: Catalog,
     settings: LexicalSettings = usualSettings,
+    trail?: ShapeTrail,
   ): StatementClass {
     if (end - start > this.#textBytesMax) return this.#refuse("too_long");
     const usual = settings === usualSettings;
-    const alike = usual ? this.#plain.find(buffer, start, end) : undefined;
+    const alike = usual ? this.#plain.find(buffer, start, end, trail) : undefined;
     if (alike !== undefined) {
       this.#shapeHits += 1;
       return classOf(alike, catalog);

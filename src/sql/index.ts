@@ -13,4 +13,5 @@ export { FunctionLists } from "./function-lists.ts";
 export { Parser } from "./parser.ts";
 export { redacted } from "./redacted.ts";
 export { type ReservationReason, reservationOf, reservationReasons } from "./reservations.ts";
+export { ShapeTrail } from "./shape-index.ts";
 export type * from "./statement-class.ts";

@@ -87,6 +87,8 @@ export class AutoSession {
   begins = false;
   /** A BEGIN that no server knows of yet. */
   readonly heldBegin: HeldBegin;
+  /** A statement was seen that is more than plain, and the session was not at rest since: there is something to ask at each step. */
+  #special = false;
 
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
@@ -109,13 +111,15 @@ export class AutoSession {
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
     this.route.begin(this.heldBegin.status !== TransactionStatus.idle);
+    if (!this.#special) return;
     this.#home.beginUnit();
     this.#sequences.begin();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
   shares(unit: Unit): Pace | undefined {
-    return this.#holdings.none && this.reads(unit) ? this.route.pace : undefined;
+    const free = !this.#special || this.#holdings.none;
+    return free && this.reads(unit) ? this.route.pace : undefined;
   }
 
   /** The gathered unit does nothing but read. */
@@ -153,7 +157,7 @@ export class AutoSession {
     this.#listsPrepared = false;
     this.#timeouts.leave();
     // It may have been committed.
-    this.route.settle(this.#database);
+    this.route.settle(this.#database, undefined);
     this.#spread();
   }
 
@@ -206,12 +210,13 @@ export class AutoSession {
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL; before it they are made in a better way. Not before what belongs to a COPY.
     if (server?.replies.betweenUnits === true && !completesUnit(type) && this.#mayNamePrepared) {
+      this.#special = true;
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
     const knowledge = this.#texts.read(type, buffer, start, end, whole);
     if (knowledge !== undefined) this.#see(knowledge, server);
-    this.#texts.forget();
+    if (this.#special) this.#texts.forget();
   }
 
   /** What was read from the client. */
@@ -222,6 +227,11 @@ export class AutoSession {
     if (knowledge.plain) return;
     if (server === undefined && knowledge.transaction !== undefined)
       this.heldBegin.see(knowledge.transaction);
+    if (knowledge.special) this.#seeSpecial(knowledge, server);
+  }
+
+  #seeSpecial(knowledge: Knowledge, server: Server | undefined): void {
+    this.#special = true;
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
     touches |= knowledge.releases & this.#holdings.lookedFor();
@@ -299,7 +309,7 @@ export class AutoSession {
    * only a look into the catalogs.
    */
   get boundToServer(): boolean {
-    if (this.#home.asked || this.#sequences.asksServer) return true;
+    if (this.#special && (this.#home.asked || this.#sequences.asksServer)) return true;
     return this.route.exclusive && this.#home.server?.readsCatalogs === true;
   }
 
@@ -351,11 +361,13 @@ export class AutoSession {
       }
       tracked.replaceUntracked(untrackedOf(parameters, server), server.connection.parameters);
     }
-    this.#claimSequences(server, output);
-    this.#home.enter(server);
     if (this.route.exclusive) server.notifierPid = this.client.peer.announcedPid;
-    this.#enterRaw(server, output);
-    this.#enterLsn(server, output, true);
+    if (this.#special) {
+      this.#claimSequences(server, output);
+      this.#home.enter(server);
+      this.#enterRaw(server, output);
+      this.#enterLsn(server, output, true);
+    }
     this.begins = this.heldBegin.status !== TransactionStatus.idle;
     this.heldBegin.send(server, output);
     return sends;
@@ -379,10 +391,9 @@ export class AutoSession {
    */
   takeResets(server: Server): Buffer | undefined {
     const resets = this.#resets;
+    if (resets === undefined) return undefined;
     this.#resets = undefined;
-    return (
-      resets && queryBehindResets(resets, this.#initial, this.client.defaults.differenceOn(server), server)
-    );
+    return queryBehindResets(resets, this.#initial, this.client.defaults.differenceOn(server), server);
   }
 
   /** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */
@@ -409,10 +420,14 @@ export class AutoSession {
 
   /**
    * Nothing is owed and no transaction is open: whether the client keeps its server, perhaps only until the ledger has
-   * answered.
+   * answered. `nowMs`: if it is known.
    */
-  keeps(server: Server, client: Transport): boolean {
-    this.route.settle(this.#database);
+  keeps(server: Server, client: Transport, nowMs?: number): boolean {
+    this.route.settle(this.#database, nowMs);
+    if (!this.#special) {
+      this.leave(server, true);
+      return false;
+    }
     const kept = this.#keeps(server, client);
     // Who reads the catalogs may ask for a server, also this client for its own: so all is decided by now.
     if (kept) this.#spread();
@@ -433,15 +448,22 @@ export class AutoSession {
       return true;
     }
     pool.looseHolders.remove(this.client.peer);
-    if (this.#timeouts.leave()) takeIdleTimeout(server);
-    this.#statements.leaveRaw(server, true);
+    this.leave(server, true);
     return false;
   }
 
-  /** The client has the server no more, be it that it gives it back or that it is gone. */
-  leave(server: Server): void {
+  /** There is nothing to ask for at the next step, unless a statement is seen that is more than plain. */
+  get #atRest(): boolean {
+    const { listens, shared } = this.listening;
+    const asks = this.#home.asked || this.signals.due || this.#namesPrepared;
+    const says = this.#resets !== undefined || this.#showsLsn !== undefined;
+    return this.#holdings.none && !listens && !shared && this.#sequences.atRest && !asks && !says;
+  }
+
+  /** The client has the server no more, be it that it gives it back (`known`: what is there) or that it is gone. */
+  leave(server: Server, known = false): void {
     if (this.#timeouts.leave()) takeIdleTimeout(server);
-    this.#statements.leaveRaw(server, false);
+    this.#statements.leaveRaw(server, known);
   }
 
   /** What this client has done may concern others. */
@@ -457,8 +479,11 @@ export class AutoSession {
 
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
-    this.#spread();
-    this.listening.flush();
+    if (this.#special) {
+      this.#spread();
+      this.listening.flush();
+      this.#special = !this.#atRest;
+    }
     this.#database.classification.load();
   }
 

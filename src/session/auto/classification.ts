@@ -23,6 +23,7 @@ import {
   type Classifier,
   type FunctionLists,
   type LexicalSettings,
+  type ShapeTrail,
   type StatementClass,
   unknownClass,
 } from "../../sql/index.ts";
@@ -101,11 +102,17 @@ export class Classification implements Waiter, ServerOwner {
     return this.#catalog !== Catalog.unknown;
   }
 
-  /** The class of `buffer[start, end)`. Never throws. */
-  classify(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): StatementClass {
+  /** The class of `buffer[start, end)`. Never throws. `trail`: of the client that has sent it. */
+  classify(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    settings?: LexicalSettings,
+    trail?: ShapeTrail,
+  ): StatementClass {
     const classifier = this.#classifier();
     if (classifier === undefined) return unknownClass("parser_unavailable");
-    return classifier.classifySpan(buffer, start, end, this.#listed, settings);
+    return classifier.classifySpan(buffer, start, end, this.#listed, settings, trail);
   }
 
   /** Functions, views or triggers may not be what they were. */

@@ -3,7 +3,7 @@
  * Bind of a statement that was prepared.
  */
 import type { ParameterVector } from "../../pool/parameters.ts";
-import type { LexicalSettings } from "../../sql/index.ts";
+import { type LexicalSettings, ShapeTrail } from "../../sql/index.ts";
 import { Frontend, headerBytes } from "../../wire/constants.ts";
 import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
@@ -20,13 +20,14 @@ export class ClientTexts {
   /** How the client's texts are read, and of which settings that is true. */
   #lexicalSettings: LexicalSettings | undefined;
   #lexicalVersion: object | undefined;
-  /** Of the statement that was read last: its text, as far as it is there. */
+  /** Of the last statement with which there is something special: its text, as far as it is there. */
   #buffer = nothing;
   #start = 0;
   #end = 0;
   #whole = false;
   /** The batch at hand has made the unnamed statement: what that may do was seen. */
   #madeUnnamed = false;
+  readonly #trail = new ShapeTrail();
 
   constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
     this.#parameters = parameters;
@@ -34,7 +35,7 @@ export class ClientTexts {
     this.#statements = statements;
   }
 
-  /** No more than `bytesMax` of the text of the statement that was read last. */
+  /** No more than `bytesMax` of the text of that statement. */
   text(bytesMax: number): string {
     return this.#buffer.toString("utf8", this.#start, Math.min(this.#end, this.#start + bytesMax));
   }
@@ -81,11 +82,18 @@ export class ClientTexts {
   }
 
   #of(buffer: Buffer, start: number, end: number, known: boolean): Knowledge {
+    const knowledge = known
+      ? this.#database.ofText(buffer, start, end, this.#lexical(), this.#trail)
+      : unknownStatement;
+    if (knowledge.special) this.#keep(buffer, start, end, known);
+    return knowledge;
+  }
+
+  #keep(buffer: Buffer, start: number, end: number, whole: boolean): void {
     this.#buffer = buffer;
     this.#start = start;
     this.#end = end;
-    this.#whole = known;
-    return known ? this.#database.ofText(buffer, start, end, this.#lexical()) : unknownStatement;
+    this.#whole = whole;
   }
 
   /** The statement that a Bind names. One that is being made in the same batch was seen at its Parse. */
@@ -101,11 +109,10 @@ export class ClientTexts {
     const statement = this.#statements.find(nameAt(buffer, name, nameEnd));
     // A name that is not ours may be one of SQL's PREPARE.
     if (statement === undefined) return this.#statements.preparedBySql() ? this.unknown() : undefined;
-    this.#buffer = statement.body;
-    this.#start = 0;
-    this.#end = statement.body.indexOf(0);
-    this.#whole = true;
-    return this.#database.ofStatement(statement, this.#lexical());
+    const { body } = statement;
+    const knowledge = this.#database.ofStatement(statement, this.#lexical());
+    if (knowledge.special) this.#keep(body, 0, body.indexOf(0), true);
+    return knowledge;
   }
 
   #lexical(): LexicalSettings | undefined {

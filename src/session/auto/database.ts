@@ -9,7 +9,7 @@ import type { Pool } from "../../pool/pool.ts";
 import type { SharedStatement } from "../../pool/prepared.ts";
 import { RoundTrip } from "../../pool/round-trip.ts";
 import type { Server } from "../../pool/server.ts";
-import type { Classifier, FunctionLists, LexicalSettings } from "../../sql/index.ts";
+import type { Classifier, FunctionLists, LexicalSettings, ShapeTrail } from "../../sql/index.ts";
 import { Classification } from "./classification.ts";
 import { namesIn } from "./custom-names.ts";
 import type { Informed } from "./doubts.ts";
@@ -100,10 +100,16 @@ export class AutoDatabase implements Informed {
     this.listeners.tick();
   }
 
-  /** `settings`: those of the client, if they are unusual. */
-  ofText(buffer: Buffer, start: number, end: number, settings?: LexicalSettings): Knowledge {
+  /** `settings`: those of the client, if they are unusual; `trail`: how far it has come in what it sends. */
+  ofText(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    settings?: LexicalSettings,
+    trail?: ShapeTrail,
+  ): Knowledge {
     if (start > end) return unknownStatement;
-    const knowledge = knowledgeOf(this.classification.classify(buffer, start, end, settings));
+    const knowledge = knowledgeOf(this.classification.classify(buffer, start, end, settings, trail));
     return knowledge.opaque ? this.#withNames(knowledge, buffer, start, end) : knowledge;
   }
 
@@ -140,8 +146,7 @@ export class AutoDatabase implements Informed {
   }
 
   /** A client has written: `own` is what it reads by. */
-  noteWrite(own: WriteFloor): void {
-    const nowMs = this.clock.now();
+  noteWrite(own: WriteFloor, nowMs: number = this.clock.now()): void {
     own.wrote(nowMs);
     this.written.wrote(nowMs);
   }

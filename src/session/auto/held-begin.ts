@@ -25,6 +25,8 @@ import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { Unit } from "../unit.ts";
 
+const noMessages: readonly Buffer[] = [];
+
 /** Fails on a server, and so makes its transaction fail: there is no such savepoint. */
 const failing = encodeQuery("ROLLBACK TO SAVEPOINT pgsluice_canceled");
 
@@ -45,14 +47,14 @@ interface Lone {
 export class HeldBegin {
   readonly #statements: ClientStatements;
   /** Query messages that begin the transaction. */
-  #messages: readonly Buffer[] = [];
+  #messages: readonly Buffer[] = noMessages;
   /** A statement of the transaction was cancelled before a server knew of either. */
   #failed = false;
   /** What the unit at hand says of transactions. */
   #seen: TransactionControl | undefined;
   #modes: TransactionModes = {};
   /** The messages that were sent last. */
-  #sent: readonly Buffer[] = [];
+  #sent: readonly Buffer[] = noMessages;
   /** The transaction runs on a standby: its status there. */
   #elsewhere: TransactionStatus | undefined;
   /** Why it has failed, if the client has not been told yet. */
@@ -123,7 +125,7 @@ export class HeldBegin {
     if (text === undefined || (lone.parse !== undefined && !this.#adopt(lone.parse))) return undefined;
     if (lone.bound === undefined) this.#statements.dropUnnamedStatement();
     const tag = begun ? (control.kind === "commit" && !this.#failed ? "COMMIT" : "ROLLBACK") : beginTag(text);
-    this.#messages = begun ? [] : [encodeQuery(text)];
+    this.#messages = begun ? noMessages : [encodeQuery(text)];
     this.#failed = false;
     this.#loss = undefined;
     return Buffer.concat([...repliesTo(unit, tag), encodeReadyForQuery(this.status)]);
@@ -131,12 +133,15 @@ export class HeldBegin {
 
   /** The usual way: a Query, in one of few texts. */
   #beginBy(unit: Unit): Buffer {
-    const text = unit.buffer(0).toString("utf8", unit.start(0) + headerBytes, unit.end(0) - 1);
-    const known = plainBegins.get(text) ?? plainBegin(text);
+    const buffer = unit.buffer(0);
+    if (!isMessage(lastBegin, buffer, unit.start(0), unit.end(0))) {
+      const text = buffer.toString("utf8", unit.start(0) + headerBytes, unit.end(0) - 1);
+      lastBegin = plainBegins.get(text) ?? plainBegin(text);
+    }
     this.#statements.dropUnnamedStatement();
-    this.#messages = known.messages;
+    this.#messages = lastBegin.messages;
     this.#failed = false;
-    return known.replies;
+    return lastBegin.replies;
   }
 
   #adopt(parse: { readonly name: string; readonly body: Buffer }): boolean {
@@ -153,13 +158,14 @@ export class HeldBegin {
   /** The first statement is about to be sent. */
   send(server: Server, output: Output): void {
     this.#seen = undefined;
+    if (this.#messages === noMessages) return;
     for (const message of this.#messages) {
       server.replies.push(Request.query, Handling.swallow, message === failing ? unheard : mustSucceed);
       server.unnamed = undefined;
       output.append(message, 0, message.length, server.transport);
     }
-    if (this.#messages.length > 0) this.#sent = this.#messages;
-    this.#messages = [];
+    this.#sent = this.#messages;
+    this.#messages = noMessages;
     this.#failed = false;
   }
 
@@ -181,6 +187,17 @@ interface PlainBegin {
 /** Texts of Query messages that begin a transaction, as programs send them again and again. */
 const plainBegins = new Map<string, PlainBegin>();
 const plainBeginsMax = 64;
+
+/** The one that was used last, by whomever: it is compared without a string being made. */
+let lastBegin = plainBegin("BEGIN");
+
+/** Whether `buffer[start, end)` is the message of this one. */
+function isMessage({ messages }: PlainBegin, buffer: Buffer, start: number, end: number): boolean {
+  const message = messages[0] as Buffer;
+  if (message.length !== end - start) return false;
+  for (let at = 0; at < message.length; at++) if (message[at] !== buffer[start + at]) return false;
+  return true;
+}
 
 function plainBegin(text: string): PlainBegin {
   const replies = [

@@ -22,6 +22,8 @@ export interface Reset {
 export interface Knowledge {
   /** Nothing below is of interest. */
   readonly plain: boolean;
+  /** Something else than `transaction` is of interest: the session, or what is known of it, may not be as before. */
+  readonly special: boolean;
   /** Parts of the state that may be different afterwards. */
   readonly touches: number;
   /** Parts where something may have ended: of interest if something is there. */
@@ -72,6 +74,7 @@ export interface Knowledge {
 
 const nothing: Knowledge = {
   plain: true,
+  special: false,
   touches: 0,
   releases: 0,
   reserves: 0,
@@ -103,6 +106,7 @@ const nothing: Knowledge = {
 export const unknownStatement: Knowledge = {
   ...nothing,
   plain: false,
+  special: true,
   touches: touchesAll,
   opaque: true,
   usesSequence: true,
@@ -173,7 +177,8 @@ function derive(statement: StatementClass): Knowledge {
   draft.showsLsn = showsLsn(statement);
   draft.asksPids = asksPids(statement);
   draft.signals = signals(statement);
-  draft.plain = isPlain(draft);
+  draft.special = isSpecial(draft);
+  draft.plain = !draft.special && draft.transaction === undefined;
   if (draft.plain && statement.shareable === true && !isExclusive(statement)) draft.pace = new Pace();
   draft.routeHint = hintOf(statement.hints);
   draft.reads = needOf(statement, ownTransaction, draft.routeHint) === "read";
@@ -218,24 +223,23 @@ function isExclusive({ hints }: StatementClass): boolean {
   return hints.some(({ name }) => name === "exclusive");
 }
 
-function isPlain(draft: Draft): boolean {
+function isSpecial(draft: Draft): boolean {
   return (
-    draft.touches === 0 &&
-    draft.releases === 0 &&
-    draft.reserves === 0 &&
-    draft.customNames.length === 0 &&
-    draft.resets.length === 0 &&
-    !draft.usesSequence &&
-    !draft.asksSequence &&
-    !draft.altersDefaults &&
-    !draft.namesPrepared &&
-    !draft.listsPrepared &&
-    !draft.copiesIn &&
-    !draft.asksPids &&
-    !draft.signals &&
-    !draft.changesCatalog &&
-    draft.showsLsn === undefined &&
-    draft.transaction === undefined
+    draft.touches !== 0 ||
+    draft.releases !== 0 ||
+    draft.reserves !== 0 ||
+    draft.customNames.length > 0 ||
+    draft.resets.length > 0 ||
+    draft.usesSequence ||
+    draft.asksSequence ||
+    draft.altersDefaults ||
+    draft.namesPrepared ||
+    draft.listsPrepared ||
+    draft.copiesIn ||
+    draft.asksPids ||
+    draft.signals ||
+    draft.changesCatalog ||
+    draft.showsLsn !== undefined
   );
 }
 

@@ -68,6 +68,13 @@ export class SequenceUse {
     this.#mayAskUnseen = false;
   }
 
+  /** Nothing is held, and nothing on its way that has to do with sequences. */
+  get atRest(): boolean {
+    const seen = this.#uses || this.#asks || this.#mayAskUnseen;
+    const held = this.#mayHold || this.#used || this.#discarded || this.#errorsBefore !== undefined;
+    return !seen && !held;
+  }
+
   /** A statement is on its way; `whole` is its text, if it can be kept. Returns whether it has to do with sequences. */
   see(knowledge: Knowledge, text: { readonly whole: Buffer | undefined }): boolean {
     const { usesSequence, asksSequence, opaque, copiesIn } = knowledge;

@@ -99,24 +99,26 @@ export class SharedUnit implements Candidate {
 
   /** Runs the gathered unit, now or later. False: it cannot share, or not now. */
   start(): boolean {
+    if (!this.#multiplexer.enabled) return false;
     const { unit } = this.#parts.gathering;
     const pace = unit === undefined ? undefined : this.#parts.auto.shares(unit);
     if (pace === undefined) return false;
     this.pace = pace;
     this.#returns = 0;
-    if (pace.brief && this.#multiplexer.enabled && this.#submit()) return true;
+    if (pace.brief && this.#submit()) return true;
     this.#observes = true;
     return false;
   }
 
   /** The unit is sent to a server that it has for itself. */
-  beginAlone(nowMs: number): void {
-    this.#aloneSinceMs = nowMs;
+  beginAlone(clock: Clock): void {
+    if (!this.#observes) return;
+    this.#aloneSinceMs = clock.now();
     this.#aloneBytes = 0;
   }
 
   countAlone(bytes: number): void {
-    this.#aloneBytes += bytes;
+    if (this.#observes) this.#aloneBytes += bytes;
   }
 
   /** All is answered. */

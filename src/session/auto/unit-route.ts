@@ -112,9 +112,10 @@ export class UnitRoute implements Reader {
   }
 
   /** Everything is answered, and no transaction is open. */
-  settle(database: AutoDatabase): void {
-    if (this.#wrote) database.noteWrite(this.written);
+  settle(database: AutoDatabase, nowMs: number | undefined): void {
+    if (!this.#wrote) return;
     this.#wrote = false;
+    database.noteWrite(this.written, nowMs);
   }
 
   #readSettings(): void {

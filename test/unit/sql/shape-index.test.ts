@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { lex } from "../../../src/sql/lex.ts";
-import { ShapeIndex } from "../../../src/sql/shape-index.ts";
+import { ShapeIndex, ShapeTrail } from "../../../src/sql/shape-index.ts";
 
 const bounds = { tokensMax: 8192, depthMax: 400 };
 const around = 3;
@@ -85,4 +85,71 @@ test("what was added is found by other literals, and by nothing else", () => {
   ]) {
     expect(find(other), other).toBeUndefined();
   }
+});
+
+test("a text is found by the shape that is expected if that is its own, and then only", () => {
+  const literals = [
+    "1",
+    "12",
+    "1.5",
+    "1.",
+    "'x'",
+    "'it''s'",
+    "'é'",
+    "''",
+    "a1",
+    '"a"',
+    '"\u0002"',
+    "-",
+    "'a' 'b'",
+    "$1",
+  ];
+  const spacings = fc.array(
+    fc.constantFrom("a", "+", " ", ",", "-", "(", ".", "e", "'", '"é"', ...literals),
+    { minLength: 1, maxLength: 6 },
+  );
+  let expected = 0;
+  fc.assert(
+    fc.property(
+      spacings,
+      spacings,
+      fc.nat(5),
+      fc.constantFrom(...literals),
+      (picked, others, at, literal) => {
+        const first = Buffer.from(picked.join(""));
+        const similar = Buffer.from(picked.with(Math.min(at, picked.length - 1), literal).join(""));
+        const shape = quickShape(first);
+        if (shape === undefined) return;
+        const index = new ShapeIndex<string>(100_000);
+        index.find(first, 0, first.length);
+        index.add("found", 0);
+        for (const second of [first, similar, Buffer.from(others.join(""))]) {
+          const trail = new ShapeTrail();
+          for (let i = 0; i < 2; i += 1) index.find(first, 0, first.length, trail);
+          const buffer = Buffer.concat([Buffer.from("e'1"), second, Buffer.from("1'.")]);
+          const found = index.find(buffer, around, around + second.length, trail);
+          expect(found).toBe(quickShape(second) === shape ? "found" : undefined);
+          if (found !== undefined && second !== first) expected += 1;
+        }
+      },
+    ),
+    { numRuns: 5_000 },
+  );
+  expect(expected).toBeGreaterThan(100);
+});
+
+test("who sends other texts than before is led to them the next time", () => {
+  const index = new ShapeIndex<string>(100_000);
+  const texts = ["BEGIN;", "SELECT 1", "UPDATE t SET a = 1", "END;"].map((text) => Buffer.from(text));
+  for (const text of texts) {
+    index.find(text, 0, text.length);
+    index.add(text.toString(), 0);
+  }
+  const trail = new ShapeTrail();
+  for (const order of [texts, texts, texts.toReversed(), texts, texts]) {
+    for (const text of order) expect(index.find(text, 0, text.length, trail)).toBe(text.toString());
+  }
+  const afterEnd = trail.next;
+  index.find(texts[0] as Buffer, 0, 6, trail);
+  expect(trail.last).toBe(afterEnd);
 });
