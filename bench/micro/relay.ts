@@ -32,7 +32,7 @@ const server = net.createServer(
     relay((onBytes) => readAccepted(socket, options.accepted, onBytes));
   },
 );
-server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }, () => {
+server.listen({ port: Number(process.argv[3] ?? 0), host: "127.0.0.1", backlog: 4096 }, () => {
   if (options.accepted === "shared-hook") {
     hookAccept(server, options.noDelay, (take) => relay(take));
   }
