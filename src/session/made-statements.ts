@@ -44,7 +44,7 @@ export class MadeStatements implements SentNotes {
 
   /** The client's Parse of a statement, sent in the client's batch `batch`: forwarded, or answered if the server has the statement. */
   parse(server: Server, output: Output, statement: SharedStatement, change: NameChange, batch: number): void {
-    if (server.prepared.get(statement.name) === true && this.#parsesForSure(server)) {
+    if (this.#holds(server, statement.name) && this.#parsesForSure(server)) {
       server.replies.push(Request.parse, Handling.synthesise, change);
       return;
     }
@@ -53,7 +53,13 @@ export class MadeStatements implements SentNotes {
 
   /** The server has the statement for what follows. */
   ensure(server: Server, output: Output, statement: SharedStatement, batch: number): void {
-    if (server.prepared.get(statement.name) !== true) this.#make(server, output, statement, batch, undefined);
+    if (!this.#holds(server, statement.name)) this.#make(server, output, statement, batch, undefined);
+  }
+
+  /** Whether the server will hold it when it has answered everything, unless an error comes between. */
+  #holds({ prepared }: Server, name: string): boolean {
+    if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(name)?.noteAgain();
+    return prepared.get(name) === true;
   }
 
   isLast(sent: SentChange): boolean {

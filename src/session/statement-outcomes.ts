@@ -91,10 +91,14 @@ export class SentChange implements RequestOutcome {
 
   onDone(): void {
     this.#holds = this.#makes;
-    // Noted when it was sent, but a DEALLOCATE ALL before it has since taken all notes away.
-    if (this.#makes && this.#server.statementsDropped !== this.#droppedBefore) this.#noteHeld();
+    this.noteAgain();
     this.#change?.onDone();
     this.#notes.settle(this);
+  }
+
+  /** Noted when it was sent, but a DEALLOCATE ALL before it may since have taken all notes away. */
+  noteAgain(): void {
+    if (this.#makes && this.#server.statementsDropped !== this.#droppedBefore) this.#noteHeld();
   }
 
   onFailed(): void {

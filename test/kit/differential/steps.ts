@@ -12,7 +12,7 @@
  *     a close portal p1
  *     a function 177 (1, 2)
  *     a copydata: 1\tone\n               with escapes of C; copydone, copyfail: why
- *     a sync more                        a Sync for the next write
+ *     a sync more | a flush more         a Sync, or a Flush, for the next write
  *     a sync | a flush | a ready [2]     writes, and reads the answers to everything, or to so many Syncs
  *     a send                             only writes
  *     a wait NotificationResponse [2]    writes, and reads up to such a message
@@ -87,6 +87,7 @@ function actionsOf(client: string, words: readonly string[], text: string | unde
     case "sync":
       return [...add({ kind: "Sync" }), ...(args[0] === "more" ? [] : [ready])];
     case "flush":
+      return args[0] === "more" ? add({ kind: "Flush" }) : [{ kind: "flush" }];
     case "send":
     case "terminate":
     case "vanish":

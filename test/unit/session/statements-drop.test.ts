@@ -45,6 +45,23 @@ describe("DEALLOCATE ALL", () => {
     expect(takeSent(transport)).toEqual(["Bind pgsluice_1", "S"]);
   });
 
+  test("what is sent behind it is not made again when only the drop is answered", () => {
+    const client = new StatementsClient();
+    const { server, transport } = fakeServer();
+    client.send(server, parse("", "deallocate all"), bind(""), execute, parse("s", "select 1"));
+    server.onData(all(parseComplete, typed("2"), complete("DEALLOCATE ALL")));
+    takeSent(transport);
+    client.send(server, bind("s"), parse("t", "select 1"), sync);
+    expect(takeSent(transport)).toEqual([
+      "Bind pgsluice_1",
+      "Close S pgsluice_1",
+      "Parse pgsluice_1 select 1",
+      "S",
+    ]);
+    server.onData(all(parseComplete, typed("2"), typed("3"), failure("42601"), ready()));
+    expect([...server.prepared.keys()], "closed, and not made").toEqual([]);
+  });
+
   test("an evicting Close that is skipped behind it brings nothing back", () => {
     const client = new StatementsClient();
     const { server } = fakeServer({ preparedMax: 1 });
