@@ -29,7 +29,8 @@ export class UnnamedStatement {
 
   /**
    * A change that is not answered yet, if until then nobody knows what the server would say to who asks: a Close, of which no
-   * server hears; or a Parse, be it ours, on a server that has not what was there before, and will have neither if it skips that Parse.
+   * server hears; or a Parse, be it ours, on a server that has not what was there before, and will have neither if it skips that Parse;
+   * or a Parse behind such a change, with which it may be skipped.
    */
   get uncertain(): UncertainChange | undefined {
     return this.#change?.uncertain === true ? this.#change : this.#sent;
@@ -50,7 +51,7 @@ export class UnnamedStatement {
 
   /** The client's Parse is being sent. */
   parse(server: Server, body: string, batch: number): RequestOutcome {
-    const uncertain = server.unnamed !== this.body;
+    const uncertain = this.#change?.uncertain === true || server.unnamed !== this.body;
     server.unnamed = body;
     return this.#changing(body, new UnnamedParse(this, server, body, { batch, uncertain }));
   }

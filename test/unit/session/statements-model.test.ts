@@ -196,6 +196,18 @@ const closeThatIsSkipped = [
   [messages.bind(""), messages.execute],
 ].map((step) => ({ step, client: 0, server: 0, answers: [] }));
 
+/** Two changes of the unnamed statement behind an error, on a server that has none, and a Bind in the next batch. */
+const changesThatAreSkipped = [
+  { step: [messages.parse("", "select 1"), messages.sync], server: 0, answers: [[0, 5]] },
+  { step: [messages.execute, messages.closeStatement(""), messages.parse("", "select 2")], server: 1 },
+  { step: [messages.sync, messages.bind(""), messages.execute], server: 1 },
+].map(({ step, server, answers = [] }) => ({
+  step,
+  client: 0,
+  server,
+  answers: answers as [number, number][],
+}));
+
 test("what clients of shared servers see is what each would see alone", () => {
   const turn = fc.record({
     step,
@@ -224,7 +236,13 @@ test("what clients of shared servers see is what each would see alone", () => {
       }
       expect(pooling.registry.size).toBe(0);
     }),
-    { numRuns: 2000, examples: [[closeThatIsSkipped, 1]] },
+    {
+      numRuns: 2000,
+      examples: [
+        [closeThatIsSkipped, 1],
+        [changesThatAreSkipped, 1],
+      ],
+    },
   );
   expect(kept).toBeGreaterThan(1500);
 });
