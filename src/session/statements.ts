@@ -297,14 +297,14 @@ export class ClientStatements implements NameNotes {
   }
 
   /**
-   * What the server had that is not shared, when `rawChanges` was as it is told here: SQL may have dropped the rest.
-   * Returns whether all of it can be made on another server.
+   * What the server had that is not shared, when `rawChanges` was as it is told here. `portable`: all of it can be made on
+   * another server; `whole`: nothing was on its way, and what SQL has dropped is forgotten.
    */
   found(
     server: Server,
     statements: FoundStatements,
     { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
-  ): boolean {
+  ): { readonly portable: boolean; readonly whole: boolean } {
     const whole = this.raw && this.#pending.size === 0 && rawChanges === this.rawChanges;
     this.#rawNames.version++;
     if (whole) {
@@ -320,7 +320,7 @@ export class ClientStatements implements NameNotes {
     }
     // Code that nobody has seen has prepared something; what else the client has is not there.
     if (!this.raw && statements.size > 0) this.#rawNames.note(server, new Set(statements.keys()));
-    return this.#sql.portable;
+    return { portable: this.#sql.portable, whole };
   }
 
   /** Body of the Parse that made the client's unnamed statement. */

@@ -22,6 +22,13 @@ import { isAscii } from "./settings.ts";
 /** How often the ledger is asked again before it is given up. */
 const ledgerAttemptsMax = 3;
 
+/** What was known of the client's and the server's prepared statements when the ledger was asked. */
+interface Asked {
+  readonly raw: boolean;
+  readonly rawChanges: number;
+  readonly sharedCount: number;
+}
+
 export class Holdings {
   readonly #client: AutoClient;
   readonly #database: AutoDatabase;
@@ -179,7 +186,8 @@ export class Holdings {
     this.#opaque = false;
     this.#asked = touches;
     const reader = new LedgerReader(touches);
-    const sent = { rawChanges: this.#statements.rawChanges, sharedCount: server.prepared.size };
+    const { raw, rawChanges } = this.#statements;
+    const sent = { raw, rawChanges, sharedCount: server.prepared.size };
     const { pool, ledgerQueries } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
@@ -207,7 +215,7 @@ export class Holdings {
   }
 
   /** `sent`: what the server was thought to have when it was asked. */
-  #apply(server: Server, findings: Findings, sent: { rawChanges: number; sharedCount: number }): void {
+  #apply(server: Server, findings: Findings, sent: Asked): void {
     this.#ledgerFailures = 0;
     this.#unread = 0;
     let found = findings.reservations;
@@ -224,11 +232,13 @@ export class Holdings {
       this.#onSharedDropped(server, findings.sharedCount);
     if (findings.prepared !== undefined) {
       const preparesOne = (text: string): boolean => this.#database.preparesOne(text);
-      const portable = this.#statements.found(server, findings.prepared, {
+      const { portable, whole } = this.#statements.found(server, findings.prepared, {
         rawChanges: sent.rawChanges,
         preparesOne,
       });
       if (!portable) found |= Reservation.prepare;
+      // More was sent before the answer: what SQL has dropped is still to be found.
+      if (sent.raw && !whole) this.#touched |= Touch.prepared;
     }
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
