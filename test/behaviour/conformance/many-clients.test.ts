@@ -155,5 +155,6 @@ describe("tokens", () => {
       expect(Number(serverCount)).toBeLessThanOrEqual(poolSize);
       expect(pooler.complaints).toEqual([]);
     },
+    240_000,
   );
 });
