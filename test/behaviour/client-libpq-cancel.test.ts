@@ -78,13 +78,12 @@ describe("a cancel request", () => {
   });
 
   test("acceptance 91: is done only when the server has closed; the caller decides how long to wait", async () => {
-    let close = (): void => undefined;
+    const closes: (() => void)[] = [];
     const script: Script = async (peer) => {
       await peer.expectStartup("cancel");
-      await new Promise<void>((resolve) => {
-        close = resolve;
-      });
+      await new Promise<void>((resolve) => closes.push(resolve));
     };
+    const taken = (count: number) => waitUntil(() => closes.length === count, `${count} have come`);
     await withoutTrace([welcome, script], async (port) => {
       using conn = start(port);
       await follow(conn);
@@ -96,16 +95,18 @@ describe("a cancel request", () => {
         "cancel request is already being sent on this connection",
       );
       expect([libpq.cancelStatus(cancel), libpq.cancelPoll(cancel)]).toEqual(["BAD", "failed"]);
+      await taken(1);
       libpq.cancelReset(cancel);
-      close();
+      closes[0]?.();
       expect(libpq.cancelStatus(cancel)).toBe("ALLOCATED");
       const again = libpq.cancelBlocking(cancel);
       await waitUntil(() => libpq.cancelStatus(cancel) === "AWAITING_RESPONSE", "it waits for the server");
+      await taken(2);
       let done = false;
       void again.then(() => {
         done = true;
       });
-      close();
+      closes[1]?.();
       expect(await again).toBe(true);
       expect(done).toBe(true);
     });
