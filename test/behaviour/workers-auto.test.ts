@@ -79,6 +79,17 @@ test("each client keeps what it has set, whichever worker it is at, and RECONNEC
   expect(after.filter((pid) => before.has(pid))).toEqual([]);
 });
 
+/** Runs statements until it is sent away: workers hear of a shutdown one after the other. */
+async function endOf(client: Client): Promise<string> {
+  for (;;) {
+    try {
+      await client.value("select 1");
+    } catch (error) {
+      return String(error);
+    }
+  }
+}
+
 test("SHUTDOWN WAIT_FOR_SERVERS lets transactions of every worker finish, and sends away who wants a server", async () => {
   using console = await running.console();
   const [busy, idle, farBusy, farIdle] = await four();
@@ -86,8 +97,7 @@ test("SHUTDOWN WAIT_FOR_SERVERS lets transactions of every worker finish, and se
     await client.run("begin; create temporary table kept (n int) on commit drop");
   expect((await console.run("shutdown wait_for_servers")).tags).toEqual(["SHUTDOWN"]);
   for (const client of [idle, farIdle]) {
-    client.send({ kind: "Query", sql: "select 1" });
-    expect(outcomeOf(await client.raw.rest()).error?.message).toBe("server shutting down");
+    expect(await endOf(client)).toContain("server shutting down");
   }
   for (const client of [busy, farBusy]) expect(await client.value("select count(*) from kept")).toBe("0");
   for (const client of [busy, farBusy]) expect((await client.run("commit")).tags).toEqual(["COMMIT"]);
