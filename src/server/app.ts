@@ -210,7 +210,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
-    this.#reads = new ReadRouting(this);
+    this.#reads = new ReadRouting(this, options.routeRead);
     this.consoles = new Consoles(this);
     if (seat !== undefined) this.consoles.assume(seat.state);
     this.#onReload = options.onReload;

@@ -5,6 +5,7 @@ import type { Config } from "../config/schema.ts";
 import type { LookUp } from "./discovery/addresses.ts";
 import type { InheritedSocket } from "./inherited.ts";
 import type { NodeEventListener } from "./node-events.ts";
+import type { ReadRouteHook } from "./read-routing.ts";
 import type { Seat } from "./workers/seat.ts";
 
 export interface PoolerOptions {
@@ -27,6 +28,8 @@ export interface PoolerOptions {
   readonly lookUp?: LookUp;
   /** Called when the primary is lost or found and when a node changes its state; the next call waits for what it returns. */
   readonly onNodeEvent?: NodeEventListener;
+  /** Says where reads go (`load_balance_mode`). Not asked in the processes of `workers`. */
+  readonly routeRead?: ReadRouteHook;
   /** Of a process that is one of several workers. */
   readonly seat?: Seat;
 }

@@ -1,12 +1,16 @@
 /** Where reads go that need not be answered by the primary (`load_balance_mode`): the cluster's router over the pools. */
+import type { Logger } from "../base/log.ts";
 import {
   LatencyAverage,
   type ReadYourWrites,
   type Redirect,
+  type RouteHint,
   type RouteRequest,
   Router,
   redirectFor,
   requiredFloor,
+  type SessionNames,
+  type TopologyNode,
   type TopologySnapshot,
   type WriteFloor,
 } from "../cluster/index.ts";
@@ -17,7 +21,21 @@ import type { Reader, Reading, ReadLoad, WaitingRead } from "../session/context.
 import type { Pools } from "./pools.ts";
 import { ReadWaits } from "./read-waits.ts";
 
+export type { RouteHint, TopologyNode };
+
+/** Whose read it is, and the nodes as they are now. */
+export interface RoutedRead extends SessionNames {
+  readonly nodes: readonly TopologyNode[];
+}
+
+/**
+ * Where a read goes; undefined: where it would go without the hook. Called once for each plain read outside of transactions and for
+ * each read-only transaction, unless a comment or `pgsluice.route` says where: it has to be quick. What it throws is logged.
+ */
+export type ReadRouteHook = (read: RoutedRead) => RouteHint | undefined;
+
 interface ReadRoutingOwner {
+  readonly logger: Logger;
   readonly config: Config;
   readonly pools: Pools;
   readonly nodes: { readonly snapshot: TopologySnapshot | undefined; onNews: () => void; hasten(): void };
@@ -47,8 +65,13 @@ export class ReadRouting implements Reading {
     besides: undefined,
   };
 
-  constructor(owner: ReadRoutingOwner) {
+  readonly #hook: ReadRouteHook | undefined;
+  /** The hook has thrown, and has not been well since. */
+  #hookFails = false;
+
+  constructor(owner: ReadRoutingOwner, hook: ReadRouteHook | undefined) {
     this.#owner = owner;
+    this.#hook = hook;
   }
 
   /** Undefined: every statement goes to the primary. */
@@ -100,11 +123,24 @@ export class ReadRouting implements Reading {
     }
     const level: ReadYourWrites = config.pgsluice.read_your_writes;
     const request = this.#request;
-    request.hint = reader.hint;
+    request.hint = reader.hint ?? (this.#hook && this.#askHook(this.#hook, reader, snapshot));
     request.redirect = reader.redirect;
     request.last = reader.last;
     request.floor = requiredFloor(level, reader.written, autoDatabases.written, reader.wanted, snapshot);
     return router;
+  }
+
+  #askHook(hook: ReadRouteHook, { names }: Reader, { nodes }: TopologySnapshot): RouteHint | undefined {
+    try {
+      const hint = hook({ ...names, nodes });
+      this.#hookFails = false;
+      return hint;
+    } catch (error) {
+      // Not once for each read.
+      if (!this.#hookFails) this.#owner.logger.warn({ err: error }, "routeRead has failed");
+      this.#hookFails = true;
+      return undefined;
+    }
   }
 
   loadOf(pool: Pool): ReadLoad {

@@ -66,7 +66,7 @@ export class Pooled implements AsyncDisposable {
   static async start(
     lab: Upstream,
     options: PooledOptions = {},
-    own: Pick<PoolerOptions, "lookUp" | "onNodeEvent"> = {},
+    own: Pick<PoolerOptions, "lookUp" | "onNodeEvent" | "routeRead"> = {},
   ): Promise<Pooled> {
     const log: LogLine[] = [];
     const pooler = await Pooler.start(configOf(lab, options), { ...own, logger: loggerInto(log) });

@@ -1,5 +1,6 @@
-/** Functions that an administrator lists as reading or as writing: the nodes tell by their own ports where a call ran. */
+/** Functions that an administrator lists as reading or as writing, and the function that says where a read goes: the nodes tell by their own ports where a call ran. */
 import { expect, test } from "vitest";
+import type { ReadRouteHook } from "../../src/index.ts";
 import type { LabNode } from "../../src/lab/index.ts";
 import { waitUntil } from "../kit/wait.ts";
 import type { ReadsKit } from "./reads-transactions.ts";
@@ -42,5 +43,43 @@ export function listsOfFunctions(kit: ReadsKit): void {
     await expect(refused).rejects.toThrow('pgsluice.write_function_list: "a(": Invalid regular expression');
     await primary.query("drop function where_it_runs()");
     await kit.reload({});
+  });
+}
+
+/** What the program that embeds the pooler says now. */
+export const routed: { hook: ReadRouteHook | undefined } = { hook: undefined };
+
+export function routeHook(kit: ReadsKit): void {
+  test("routeRead: a function of the program says where reads go, and is passed over when it throws", async () => {
+    await kit.reload({ read_your_writes: "none" });
+    using client = await kit.pooled().connect({ parameters: [["application_name", "reports"]] });
+    await kit.untilOnStandby(client);
+    const asked = async (hint = ""): Promise<LabNode | undefined> => {
+      const port = Number(await client.value(`${hint}select current_setting('port')`));
+      return kit.lab().nodes.find((node) => node.port === port);
+    };
+    try {
+      const seen = new Set<string>();
+      for (const { name, role } of kit.lab().nodes) {
+        routed.hook = ({ applicationName, database, user, nodes }) => {
+          seen.add([applicationName, database, user, nodes.length].join());
+          return { kind: "node", name };
+        };
+        for (let i = 0; i < 5; i++) expect((await asked())?.name).toBe(name);
+        expect((await asked("/* pgsluice: primary */ "))?.role).toBe("primary");
+        await client.run("begin read only");
+        expect((await asked())?.role).toBe(role);
+        await client.run("commit");
+      }
+      expect([...seen]).toEqual([`reports,postgres,postgres,${kit.lab().nodes.length}`]);
+      routed.hook = () => {
+        throw new Error("no idea");
+      };
+      for (let i = 0; i < 5; i++) expect((await asked())?.role).toBe("standby");
+      const told = kit.pooled().log.filter(({ message }) => message === "routeRead has failed");
+      expect(told).toHaveLength(1);
+    } finally {
+      routed.hook = undefined;
+    }
   });
 }

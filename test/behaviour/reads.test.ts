@@ -9,7 +9,7 @@ import { waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
-import { listsOfFunctions } from "./reads-functions.ts";
+import { listsOfFunctions, routed, routeHook } from "./reads-functions.ts";
 import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
 
 const place = useLab({ standbys: 2 });
@@ -20,7 +20,7 @@ function options(settings: Readonly<Record<string, unknown>>): PooledOptions {
 }
 
 beforeAll(async () => {
-  pooled = await startPooled(place.lab, options({}));
+  pooled = await startPooled(place.lab, options({}), { routeRead: (read) => routed.hook?.(read) });
 });
 
 afterAll(() => pooled[Symbol.asyncDispose]());
@@ -408,6 +408,7 @@ describe("SHOW pgsluice.lsn", () => {
 
 describe("read_only_function_list and write_function_list", () => {
   listsOfFunctions(readsKit);
+  routeHook(readsKit);
 });
 
 describe("read_your_writes", () => {
