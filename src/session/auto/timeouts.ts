@@ -97,17 +97,26 @@ export class ClientTimeouts {
 const isOver = (elapsedMs: number, limitMs: number): boolean => limitMs > 0 && elapsedMs >= limitMs;
 
 const idleSession = (): OperationError =>
-  timedOut("idle-session", { code: "session.idle_session_timeout", sqlstate: "57P05" });
+  timedOut("terminating connection due to idle-session timeout", {
+    code: "session.idle_session_timeout",
+    sqlstate: "57P05",
+  });
 
 const idleInTransaction = (): OperationError =>
-  timedOut("idle-in-transaction", {
+  timedOut("terminating connection due to idle-in-transaction timeout", {
     code: "session.idle_in_transaction_session_timeout",
     sqlstate: "25P03",
   });
 
 const transaction = (): OperationError =>
-  timedOut("transaction", { code: "session.transaction_timeout", sqlstate: "25P04" });
+  timedOut("terminating connection due to transaction timeout", {
+    code: "session.transaction_timeout",
+    sqlstate: "25P04",
+  });
 
-function timedOut(what: string, codes: { readonly code: string; readonly sqlstate: string }): OperationError {
-  return new OperationError(`terminating connection due to ${what} timeout`, { ...codes, source: "client" });
+function timedOut(
+  message: string,
+  codes: { readonly code: string; readonly sqlstate: string },
+): OperationError {
+  return new OperationError(message, { ...codes, source: "client" });
 }
