@@ -51,7 +51,7 @@ export class Transcript {
   /** As text, a line for each message, without what `rewrites` take out. */
   lines(rewrites: readonly Rewrite[]): string[] {
     const tracer = new Tracer();
-    return this.#entries.flatMap(({ client, message, columns, text }) => {
+    return withSortedReports(this.#entries).flatMap(({ client, message, columns, text }) => {
       if (message === undefined) return [text];
       let shown: BackendMessage | undefined = message;
       for (const rewrite of rewrites) {
@@ -60,6 +60,28 @@ export class Transcript {
       return shown === undefined ? [] : [`${client}\t${tracer.backend(encodeBackend(shown)).trimEnd()}`];
     });
   }
+}
+
+/**
+ * Reports of parameters that come one behind the other, by name: the server reports them in the order in which they were last
+ * changed there, be it by others (guc.c ReportChangedGUCOptions), and the protocol promises none.
+ */
+function withSortedReports(entries: readonly Entry[]): Entry[] {
+  const sorted = [...entries];
+  for (let start = 0; start < sorted.length; start++) {
+    let end = start;
+    while (reportOf(sorted[end]) !== undefined && sorted[end]?.client === sorted[start]?.client) end++;
+    if (end - start < 2) continue;
+    const reports = sorted.slice(start, end);
+    reports.sort((one, other) => ((reportOf(one) ?? "") < (reportOf(other) ?? "") ? -1 : 1));
+    sorted.splice(start, reports.length, ...reports);
+    start = end - 1;
+  }
+  return sorted;
+}
+
+function reportOf(entry: Entry | undefined): string | undefined {
+  return entry?.message?.kind === "ParameterStatus" ? entry.message.name : undefined;
 }
 
 /** The lines that differ, with those around them; empty if none does. `-` is direct, `+` pooled. */
