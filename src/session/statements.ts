@@ -292,6 +292,7 @@ export class ClientStatements implements NameNotes {
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
+    if (!this.raw) return;
     const names = new Set([...this.#named.keys(), ...this.#sql.names]);
     this.#rawNames.leave(server, known ? names : undefined);
   }
