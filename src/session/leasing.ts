@@ -15,7 +15,7 @@ import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
 import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
 import { type Rest, StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
-import type { SessionContext, WaitingRead } from "./context.ts";
+import type { Reading, SessionContext, WaitingRead } from "./context.ts";
 import { LostUnits } from "./lost-units.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 
@@ -149,20 +149,29 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   #start(): void {
     this.#reads = 0;
-    if (!this.#readOnStandby() && !this.#awaitsStandby()) this.#startHere();
+    const auto = this.#auto;
+    if (auto === undefined || !this.#goesElsewhere(auto)) this.#startHere();
+  }
+
+  /** Whether the unit goes to a standby, now or when one has what it has to show. */
+  #goesElsewhere(auto: AutoSession): boolean {
+    const reading = this.#readingOf(auto);
+    return reading !== undefined && (this.#readBy(auto, reading) || this.#awaitsStandby(auto, reading));
   }
 
   #startHere(): void {
     if (this.#sharing?.start() !== true) this.#lease();
   }
 
-  /** Whether the unit only reads, and waits for a standby that has what it has to show. */
-  #awaitsStandby(): boolean {
-    const auto = this.#auto;
-    const reading = auto === undefined ? undefined : this.#context.reading();
+  /** Who finds a standby for the unit; undefined: it does more than read, or reads are not spread. */
+  #readingOf(auto: AutoSession): Reading | undefined {
+    const reading = this.#context.reading();
     const { unit } = this.#parts.gathering;
-    if (auto === undefined || reading === undefined || unit === undefined) return false;
-    if (!auto.readsAnywhere(unit)) return false;
+    return reading !== undefined && unit !== undefined && auto.readsAnywhere(unit) ? reading : undefined;
+  }
+
+  /** Whether the unit waits for a standby that has what it has to show. */
+  #awaitsStandby(auto: AutoSession, reading: Reading): boolean {
     this.#leaveStandbys = reading.awaitStandby(auto.route, this);
     return this.#leaveStandbys !== undefined;
   }
@@ -184,10 +193,12 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   /** Whether the unit only reads, and has gone to a standby for that; to another one than `besides`. */
   #readOnStandby(besides?: Pool): boolean {
     const auto = this.#auto;
-    const reading = auto === undefined ? undefined : this.#context.reading();
-    const { unit } = this.#parts.gathering;
-    if (auto === undefined || reading === undefined || unit === undefined) return false;
-    if (this.#reads >= readsMax || !auto.readsAnywhere(unit)) return false;
+    if (auto === undefined || this.#reads >= readsMax) return false;
+    const reading = this.#readingOf(auto);
+    return reading !== undefined && this.#readBy(auto, reading, besides);
+  }
+
+  #readBy(auto: AutoSession, reading: Reading, besides?: Pool): boolean {
     const pool = reading.poolFor(this.#pool, auto.route, besides);
     if (pool === undefined) return false;
     this.#reads++;

@@ -124,14 +124,13 @@ export class AutoSession {
 
   /** The gathered unit does nothing but read. */
   reads(unit: Unit): boolean {
-    if (this.route.exclusive || this.route.pace === undefined) return false;
-    return this.heldBegin.status === TransactionStatus.idle && isShareable(unit);
+    return this.route.plain && this.heldBegin.status === TransactionStatus.idle && isShareable(unit);
   }
 
   /** The gathered unit may run on any node, as a transaction of its own or as the beginning of one that only reads. */
   readsAnywhere(unit: Unit): boolean {
     const { route, heldBegin } = this;
-    if (!route.reads || route.exclusive || route.pace === undefined || !isShareable(unit)) return false;
+    if (!route.reads || !route.plain || !isShareable(unit)) return false;
     if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
     if (heldBegin.status === TransactionStatus.idle) return true;
     return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);

@@ -96,6 +96,11 @@ export class UnitRoute implements Reader {
     if (pace !== undefined && (this.pace === undefined || pace.fastMs > this.pace.fastMs)) this.pace = pace;
   }
 
+  /** All of its statements may run between those of others. */
+  get plain(): boolean {
+    return !this.exclusive && this.pace !== undefined;
+  }
+
   /** Something that may write was seen and is not answered. */
   get writes(): boolean {
     return this.#wrote;
