@@ -4,33 +4,18 @@
  * transaction has failed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { Crowd } from "../kit/crowd.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { type Client, type Outcome, outcomeOf, type Pooled } from "./pooled.ts";
+import { type Client, type Outcome, outcomeOf } from "./pooled.ts";
 
 const readerPauseMs = 100;
 const numbersPerWriter = 1_000_000;
 
-export class Writers implements AsyncDisposable {
+export class Writers extends Crowd {
   readonly acknowledged: number[] = [];
   readonly unknown: number[] = [];
   /** Of the errors that writers met, by the statement that met them. */
   readonly errors: { readonly sqlstate: string; readonly commits: boolean }[] = [];
-  readonly #pooled: Pooled;
-  readonly #table: string;
-  readonly #running: Promise<void>[] = [];
-  #stopped = false;
-
-  constructor(pooled: Pooled, table: string) {
-    this.#pooled = pooled;
-    this.#table = table;
-  }
-
-  async start(count: number): Promise<void> {
-    const clients = await Promise.all(Array.from({ length: count }, () => this.#pooled.connect()));
-    for (const [index, client] of clients.entries()) this.#running.push(this.#write(client, index));
-    // Whoever waits for them hears of it.
-    for (const running of this.#running) running.catch(() => undefined);
-  }
 
   /** Resolves when `count` further writes have been acknowledged. */
   async untilAcknowledged(count: number, timeoutMs?: number): Promise<void> {
@@ -42,21 +27,11 @@ export class Writers implements AsyncDisposable {
     );
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await Promise.all(this.#running);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped = true;
-    await Promise.allSettled(this.#running);
-  }
-
-  async #write(first: Client, index: number): Promise<void> {
+  protected override async work(first: Client, index: number): Promise<void> {
     let client = first;
-    for (let i = 0; !this.#stopped; i++) {
+    for (let i = 0; !this.stopped; i++) {
       const id = index * numbersPerWriter + i;
-      const insert = `insert into ${this.#table} values (${id})`;
+      const insert = `insert into ${this.table} values (${id})`;
       const statements = index % 2 === 0 ? [insert] : ["begin", insert, "commit"];
       const { sqlstate, commits, ended } = await runAll(client, statements);
       if (sqlstate === undefined) {
@@ -68,34 +43,19 @@ export class Writers implements AsyncDisposable {
       if (commits && sqlstate !== "08006") this.unknown.push(id);
       if (!ended && statements.length === 1) continue;
       client.destroy();
-      client = await this.#pooled.connect();
+      client = await this.pooled.connect();
     }
     client.destroy();
   }
 }
 
 /** Clients that each count the rows of a table, over and over; each expects never to see fewer than before. */
-export class Readers implements AsyncDisposable {
+export class Readers extends Crowd {
   /** SQLSTATEs of the errors that readers met. */
   readonly errors: string[] = [];
   answered = 0;
   /** How often a reader saw fewer rows than before. */
   wentBack = 0;
-  readonly #pooled: Pooled;
-  readonly #table: string;
-  readonly #running: Promise<void>[] = [];
-  #stopped = false;
-
-  constructor(pooled: Pooled, table: string) {
-    this.#pooled = pooled;
-    this.#table = table;
-  }
-
-  async start(count: number): Promise<void> {
-    const clients = await Promise.all(Array.from({ length: count }, () => this.#pooled.connect()));
-    for (const client of clients) this.#running.push(this.#read(client));
-    for (const running of this.#running) running.catch(() => undefined);
-  }
 
   /** Resolves when `count` further reads have been answered. */
   async untilAnswered(count: number): Promise<void> {
@@ -103,26 +63,16 @@ export class Readers implements AsyncDisposable {
     await waitUntil(() => this.answered >= goal, `${count} further reads are answered`, 20_000);
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await Promise.all(this.#running);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped = true;
-    await Promise.allSettled(this.#running);
-  }
-
-  async #read(first: Client): Promise<void> {
+  protected override async work(first: Client): Promise<void> {
     let client = first;
     let seen = 0;
-    while (!this.#stopped) {
-      client.send({ kind: "Query", sql: `select count(*) from ${this.#table}` });
+    while (!this.stopped) {
+      client.send({ kind: "Query", sql: `select count(*) from ${this.table}` });
       const { error, rows } = await outcomeOrEnd(client);
       if (error !== undefined) {
         this.errors.push(error === "closed" ? error : error.code);
         client.destroy();
-        client = await this.#pooled.connect();
+        client = await this.pooled.connect();
         continue;
       }
       const count = Number(rows?.[0]?.[0]);

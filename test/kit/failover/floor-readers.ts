@@ -3,8 +3,9 @@
  * fewer of these, whichever node answers. Keeps what they met and how long they waited.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Client, Pooled } from "../../behaviour/pooled.ts";
+import type { Client } from "../../behaviour/pooled.ts";
 import { outcomeOrEnd } from "../../behaviour/writers.ts";
+import { Crowd } from "../crowd.ts";
 import { waitUntil } from "../wait.ts";
 
 /** All of them at full speed would leave the writers no time. */
@@ -12,7 +13,7 @@ const pauseMs = 100;
 const readsPerWrite = 20;
 const rowsMax = 100_000;
 
-export class FloorReaders implements AsyncDisposable {
+export class FloorReaders extends Crowd {
   /** Of the errors that reads met, and of those that writes met. */
   readonly readErrors: string[] = [];
   readonly writeErrors: string[] = [];
@@ -20,48 +21,23 @@ export class FloorReaders implements AsyncDisposable {
   /** Reads that did not show a row that their client was told is written. */
   belowFloor = 0;
   longestReadMs = 0;
-  readonly #pooled: Pooled;
-  readonly #table: string;
-  readonly #running: Promise<void>[] = [];
-  #stopped = false;
-
-  constructor(pooled: Pooled, table: string) {
-    this.#pooled = pooled;
-    this.#table = table;
-  }
-
-  async start(count: number): Promise<void> {
-    const clients = await Promise.all(Array.from({ length: count }, () => this.#pooled.connect()));
-    for (const [index, client] of clients.entries()) this.#running.push(this.#work(client, index));
-    for (const running of this.#running) running.catch(() => undefined);
-  }
 
   async untilAnswered(count: number, timeoutMs?: number): Promise<void> {
     const goal = this.answered + count;
     await waitUntil(() => this.answered >= goal, `${count} further reads are answered`, timeoutMs);
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await Promise.all(this.#running);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped = true;
-    await Promise.allSettled(this.#running);
-  }
-
-  async #work(first: Client, index: number): Promise<void> {
+  protected override async work(first: Client, index: number): Promise<void> {
     let client = first;
     // Rows of writers are not negative.
     const highest = -1 - index * rowsMax;
     let next = highest;
     let written = 0;
-    for (let turn = index; !this.#stopped; turn++) {
+    for (let turn = index; !this.stopped; turn++) {
       const writes = turn % readsPerWrite === 0;
       const sql = writes
-        ? `insert into ${this.#table} values (${next--})`
-        : `select count(*) from ${this.#table} where id between ${highest - rowsMax + 1} and ${highest}`;
+        ? `insert into ${this.table} values (${next--})`
+        : `select count(*) from ${this.table} where id between ${highest - rowsMax + 1} and ${highest}`;
       const sentMs = performance.now();
       client.send({ kind: "Query", sql });
       const { error, rows, ended } = await outcomeOrEnd(client);
@@ -76,7 +52,7 @@ export class FloorReaders implements AsyncDisposable {
       }
       if (ended) {
         client.destroy();
-        client = await this.#pooled.connect();
+        client = await this.pooled.connect();
       }
       await sleep(pauseMs);
     }
