@@ -171,7 +171,7 @@ export class Transport implements TurnWriter, DirectWriter {
     const transport = new Transport(stream, reads);
     stream.once("connect", () => {
       connected = true;
-      transport.#handle = directHandle(handleOf(stream));
+      transport.#handle = directHandle(holderOf(stream)._handle);
       onConnect();
     });
     transport.#listenTo(stream);
@@ -436,16 +436,17 @@ export class Transport implements TurnWriter, DirectWriter {
  * offers `onread` for connecting sockets only. Undefined where the runtime keeps no such handle.
  */
 export function takeHandle(socket: net.Socket): object | undefined {
-  const handle = handleOf(socket);
+  const holder = holderOf(socket);
+  const handle = holder._handle;
   if (handle === undefined || handle === null) return undefined;
-  (socket as unknown as { _handle: null })._handle = null;
+  holder._handle = null;
   // The emptied socket leaves its server's count; the server no longer knows of the connection.
   socket.destroy();
   return handle;
 }
 
-function handleOf(socket: net.Socket): object | null | undefined {
-  return (socket as unknown as { _handle?: object | null })._handle;
+function holderOf(socket: net.Socket): { _handle?: object | null } {
+  return socket as unknown as { _handle?: object | null };
 }
 
 /** What tls.Server does for its sockets, and nobody for one that was made by hand. */
