@@ -18,3 +18,4 @@ export { type ProbeReport, type ProbeResult, probeQuery, probeReport } from "./p
 export { type Redirect, redirectFor, type SessionNames } from "./redirects.ts";
 export { type Decision, type RouteError, type RouteRequest, Router, type RouteSettings } from "./route.ts";
 export type * from "./topology.ts";
+export { nodeNamed } from "./topology.ts";

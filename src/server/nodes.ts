@@ -18,6 +18,7 @@ import {
   memoryToText,
   type NodeCommand,
   type NodeSettings,
+  nodeNamed,
   type TopologyNode,
   type TopologySnapshot,
 } from "../cluster/index.ts";
@@ -171,7 +172,7 @@ export class Nodes {
     const down: string[] = [];
     const names = required.includes(everyNode) ? snapshot.nodes.map(({ name }) => name) : required;
     for (const name of names) {
-      const node = snapshot.nodes.find((one) => one.name === name);
+      const node = nodeNamed(snapshot, name);
       if (node === undefined) down.push(`node "${name}" is not there`);
       else if (node.state !== "up") {
         down.push(`node "${name}" is ${node.state}${node.reason === "" ? "" : `: ${node.reason}`}`);

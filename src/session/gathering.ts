@@ -7,9 +7,12 @@ import { Frontend, TransactionStatus } from "../wire/constants.ts";
 import { encodeReadyForQuery } from "../wire/encode-backend.ts";
 import { Frame, type Framer } from "../wire/framer.ts";
 import type { AutoSession } from "./auto/auto.ts";
-import { completesUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
+import { completesUnit, endsUnit, giveUnit, takeUnit, type Unit } from "./unit.ts";
 
 const readyIdle = encodeReadyForQuery(TransactionStatus.idle);
+
+/** What a client has not sent yet of a batch. */
+export type Rest = "nothing" | "messages" | "message";
 
 /** What became of a message. */
 export const Gathered = {
@@ -108,7 +111,7 @@ export class Gathering {
   }
 
   /** What was sent has no answer any more, and what belongs to it is dropped. Returns ReadyForQuery, if it is due. */
-  skipRest(rest: "nothing" | "messages" | "message"): Buffer | undefined {
+  skipRest(rest: Rest): Buffer | undefined {
     this.batchOpen = false;
     this.dropping = rest === "message";
     this.#skippingToSync = rest !== "nothing";
@@ -121,10 +124,8 @@ export class Gathering {
     const { unit } = this;
     assert(unit !== undefined && !unit.empty, "a client waits because of a unit");
     const last = unit.length - 1;
-    const type = unit.type(last);
     this.dropping = unit.kind(last) === Frame.head;
-    this.#skippingToSync =
-      type !== Frontend.query && type !== Frontend.sync && type !== Frontend.functionCall;
+    this.#skippingToSync = !endsUnit(unit.type(last));
     this.forget();
     this.#auto?.onCancelled();
     return this.#skippingToSync ? undefined : this.ready;

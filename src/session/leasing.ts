@@ -14,8 +14,9 @@ import type { AutoSession } from "./auto/auto.ts";
 import { entryFailed } from "./auto/listening/failures.ts";
 import { SharedUnit, type SharingClient, type SharingParts } from "./auto/shared-unit.ts";
 import { type ReadingClient, StandbyRead } from "./auto/standby-read.ts";
-import { type Rest, StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
+import { StandbyTransaction, type TransactionClient } from "./auto/standby-transaction.ts";
 import type { Reading, SessionContext, WaitingRead } from "./context.ts";
+import type { Rest } from "./gathering.ts";
 import { LostUnits } from "./lost-units.ts";
 import { errorReply, longWaitNotice } from "./replies.ts";
 

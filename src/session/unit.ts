@@ -39,6 +39,11 @@ export function completesUnit(type: number): boolean {
   }
 }
 
+/** Whether ReadyForQuery follows the message: behind any other more of its batch has to come. */
+export function endsUnit(type: number): boolean {
+  return type === Frontend.query || type === Frontend.sync || type === Frontend.functionCall;
+}
+
 /** Longer units are not put between those of others. */
 const shareableBytesMax = 16 * 1024;
 

@@ -18,19 +18,17 @@ import { assert } from "../../base/assert.ts";
 import { type Failure, OperationError } from "../../base/errors.ts";
 import type { Pool } from "../../pool/pool.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../../pool/server.ts";
-import { Frontend, TransactionStatus } from "../../wire/constants.ts";
+import { TransactionStatus } from "../../wire/constants.ts";
 import { sqlstateOf } from "../../wire/fields.ts";
 import { Frame } from "../../wire/framer.ts";
+import type { Rest } from "../gathering.ts";
 import { flushSynthesised, leaveServer, rollBack } from "../handover.ts";
-import { leavesPortal, type Unit } from "../unit.ts";
+import { endsUnit, leavesPortal, type Unit } from "../unit.ts";
 import { seesAnew } from "./read-only.ts";
 import type { SharingParts } from "./shared-unit.ts";
 
 /** Last words about limits that the client has set itself (25P03, 25P04): they end its session, as everywhere. */
 const limitsOfClient = /^25P/;
-
-/** What a client has not sent yet of a batch. */
-export type Rest = "nothing" | "messages" | "message";
 
 /** What the session does. */
 export interface TransactionClient {
@@ -111,10 +109,9 @@ export class StandbyTransaction implements ServerOwner {
     const { auto, gathering, output, sender } = this.#parts;
     const { route } = auto;
     const last = unit.length - 1;
-    const type = unit.type(last);
     this.#running = true;
     this.#streams = unit.kind(last) === Frame.head;
-    this.#open = type !== Frontend.query && type !== Frontend.sync && type !== Frontend.functionCall;
+    this.#open = !endsUnit(unit.type(last));
     gathering.batchOpen = this.#open;
     this.#hasRead = !route.chains;
     this.#leaves = !route.chains && (this.#leaves || route.leaves || leavesPortal(unit));
