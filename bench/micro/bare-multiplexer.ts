@@ -8,6 +8,8 @@
  *   node --import tsx bench/micro/bare-multiplexer.ts '{"port":5432,"listen":6543,"user":"postgres","database":"bench","servers":4,"depth":16}'
  */
 import net from "node:net";
+import { protocolVersion30 } from "../../src/wire/constants.ts";
+import { encodeStartup } from "../../src/wire/index.ts";
 import { readAccepted, reader } from "./read-modes.ts";
 
 interface Options {
@@ -129,14 +131,11 @@ async function openServer(): Promise<Buffer> {
     }),
   });
   const server: Server = { socket, waiting: [], rest: undefined };
-  socket.write(startup());
+  socket.write(
+    encodeStartup(protocolVersion30, [
+      ["user", options.user],
+      ["database", options.database],
+    ]),
+  );
   return promise;
-}
-
-function startup(): Buffer {
-  const body = Buffer.from(`user\0${options.user}\0database\0${options.database}\0\0`);
-  const head = Buffer.alloc(8);
-  head.writeUInt32BE(8 + body.length);
-  head.writeUInt32BE(196_608, 4);
-  return Buffer.concat([head, body]);
 }

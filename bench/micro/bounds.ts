@@ -18,6 +18,7 @@ import { measure, type Sample } from "../../src/lab/bench/measure.ts";
 import { type BenchMode, benchDefaults, type ScenarioName } from "../../src/lab/bench/options.ts";
 import { directPeer, type Peer, startPgbouncer, startPgsluice } from "../../src/lab/bench/peers.ts";
 import { RunningProcess } from "../../src/lab/bench/processes.ts";
+import { median } from "../../src/lab/bench/results.ts";
 import { findTool } from "../../src/lab/bench/tools.ts";
 import { freePort } from "../../src/lab/ports.ts";
 
@@ -137,18 +138,13 @@ async function runCell(scenario: ScenarioName, clients: number): Promise<void> {
     }
   }
   const tps = (name: string): number =>
-    median((samples.get(name) ?? []).map((sample) => sample.tps ?? Number.NaN));
+    median((samples.get(name) ?? []).flatMap((sample) => sample.tps ?? [])) ?? Number.NaN;
   console.log(`\n${scenario}, ${clients} clients            tps  of PgBouncer   µs of CPU`);
   for (const [name, list] of samples) {
-    const cpu = median(list.map((sample) => sample.cpuMicrosPerTx ?? Number.NaN));
+    const cpu = median(list.flatMap((sample) => sample.cpuMicrosPerTx ?? [])) ?? Number.NaN;
     const ratio = tps(name) / tps("PgBouncer");
     console.log(
       `${name.padEnd(22)}${tps(name).toFixed(0).padStart(12)}${ratio.toFixed(2).padStart(14)}${cpu.toFixed(1).padStart(12)}`,
     );
   }
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((one, other) => one - other);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
