@@ -52,7 +52,7 @@ export const nodes = {
     type: "boolean",
     default: false,
     reloadable: true,
-    doc: "In the mode `auto`, reads outside of transactions go to standbys, spread by `weight`, for databases that follow the primary. Everything else goes to the primary, and so does every read while no standby may be read.",
+    doc: "In the mode `auto`, reads outside of transactions and read-only transactions go to standbys, spread by `weight`, for databases that follow the primary. Everything else goes to the primary, and so does every read while no standby may be read.",
   },
   load_balance_policy: {
     type: "choice",
