@@ -69,7 +69,7 @@ const merges: ReadonlyMap<string, Merge> = new Map<string, Merge>([
   ["SHOW LISTS", { merge: lists }],
   ["SHOW STATE", { merge: state }],
   ["SHOW POOL_NODES", { merge: poolNodes }],
-  ["SHOW NODES", grouped(1, byColumn({ 14: sum }))],
+  ["SHOW NODES", grouped(1, byColumn({ 16: sum }))],
   ...["ATTACH", "DETACH", "DRAIN", "FENCE", "UNFENCE", "ACCEPT"].map((name): [string, Merge] => [
     name,
     { merge: allOf },

@@ -367,6 +367,7 @@ export class Cluster {
 }
 
 const fine: readonly [NodeState, string] = ["up", ""];
+const behind: readonly [NodeState, string] = ["up", "is too far behind the primary for reads"];
 
 function judge(node: Node, detection: Detection): readonly [NodeState, string] {
   const { name, health, shown, lagging } = node;
@@ -393,8 +394,8 @@ function judge(node: Node, detection: Detection): readonly [NodeState, string] {
     if (detection.noPrimary === "conflict") return ["quarantined", detection.detail];
     return ["recovering", "its claim to be the primary is being checked"];
   }
-  if (lagging && shown?.state !== "up") return ["recovering", "is catching up with the primary"];
-  return fine;
+  if (!lagging) return fine;
+  return shown?.state === "up" ? behind : ["recovering", "is catching up with the primary"];
 }
 
 function heldBack(state: NodeState): NoPrimaryReason {

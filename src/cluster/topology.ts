@@ -36,7 +36,7 @@ export interface TopologyNode {
   readonly name: string;
   readonly role: NodeRole;
   readonly state: NodeState;
-  /** Why it is in this state, for people; empty if it is simply up. */
+  /** Why it is in this state, or why it gets no reads although it is up, for people; empty if it is simply up. */
   readonly reason: string;
   /** When it came into this state. */
   readonly since: number;

@@ -43,6 +43,18 @@ export function watchesNodes({ nodes, pgsluice }: Pick<Config, "nodes" | "pgslui
   return all.length > 1 && all.some(({ role }) => role === "auto");
 }
 
+/** Over these a standby gets no reads: its own thresholds, or those for all; 0: no limit. */
+export function lagLimits(
+  node: NodeConfig,
+  settings: Settings,
+): { readonly lagBytesMax: number; readonly lagMsMax: number } {
+  const { delay_threshold: bytes, delay_threshold_by_time: seconds } = node;
+  return {
+    lagBytesMax: bytes ?? settings.delay_threshold,
+    lagMsMax: (seconds ?? settings.delay_threshold_by_time) * 1000,
+  };
+}
+
 /** In `required_nodes`: all of them. */
 export const everyNode = "*";
 

@@ -35,6 +35,20 @@ export const nodeSettings = {
     reloadable: true,
     doc: "Where it stands, in a word of your choice: see `zone` of [pgsluice]. Shown in SHOW NODES.",
   },
+  delay_threshold: {
+    type: "integer",
+    minimum: 0,
+    maximum: 2_147_483_647,
+    unit: "bytes",
+    reloadable: true,
+    doc: "How far behind the primary it may be and get reads, instead of the setting of this name in [pgsluice]; 0: as far as it likes.",
+  },
+  delay_threshold_by_time: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "The same by time, instead of the setting of this name in [pgsluice].",
+  },
   max_connections: {
     type: "integer",
     minimum: 0,

@@ -22,7 +22,7 @@ import {
   type TopologyNode,
   type TopologySnapshot,
 } from "../cluster/index.ts";
-import { type Config, everyNode, watchesNodes } from "../config/schema.ts";
+import { type Config, everyNode, lagLimits, type NodeConfig, watchesNodes } from "../config/schema.ts";
 import { isNoPrimary, noNode, noPrimary, primaryChanged, requiredNodeDown } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
 import { type NodeEventListener, NodeEvents, type NodeEventsOwner } from "./node-events.ts";
@@ -362,13 +362,9 @@ function clusterSettings({ pgsluice }: Config): ClusterSettings {
   };
 }
 
-function nodeSettings(
-  name: string,
-  { role, weight, zone }: Config["nodes"][string],
-  { pgsluice }: Config,
-): NodeSettings {
-  const lagMsMax = pgsluice.delay_threshold_by_time * 1000;
-  return { name, role, weight: weight ?? 1, zone, lagBytesMax: pgsluice.delay_threshold, lagMsMax };
+function nodeSettings(name: string, node: NodeConfig, { pgsluice }: Config): NodeSettings {
+  const { role, weight, zone } = node;
+  return { name, role, weight: weight ?? 1, zone, ...lagLimits(node, pgsluice) };
 }
 
 /** Whether nobody has to leave a node, as far as reads go. */

@@ -2,14 +2,17 @@
 import { expect, test } from "vitest";
 import type { Lab, LabNode } from "../../src/lab/index.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { nodesThatRan } from "./node-kit.ts";
+import { type nodesOf, nodesThatRan } from "./node-kit.ts";
 import { type Client, execute, type Outcome, type Pooled, parse, query, sync } from "./pooled.ts";
 
 export interface ReadsKit {
   readonly lab: () => Lab;
   readonly pooled: () => Pooled;
-  /** With reads on standbys and these settings. */
-  readonly reload: (settings: Readonly<Record<string, unknown>>) => Promise<void>;
+  /** With reads on standbys, these settings, and [nodes.NAME] if they are not the lab's as they are. */
+  readonly reload: (
+    settings: Readonly<Record<string, unknown>>,
+    nodes?: ReturnType<typeof nodesOf>,
+  ) => Promise<void>;
   readonly untilOnStandby: (client: Client) => Promise<void>;
   /** Replay of all standbys, paused or not. */
   readonly replay: (paused: boolean) => Promise<void>;

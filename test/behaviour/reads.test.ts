@@ -10,13 +10,14 @@ import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
 import { listsOfFunctions, routed, routeHook } from "./reads-functions.ts";
+import { lagOfStandbys } from "./reads-lag.ts";
 import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
 
 const place = useLab({ standbys: 2 });
 let pooled: Pooled;
 
-function options(settings: Readonly<Record<string, unknown>>): PooledOptions {
-  return watched(place.lab, { settings: { pool_mode: "auto", load_balance_mode: true, ...settings } });
+function options(settings: Readonly<Record<string, unknown>>, nodes = nodesOf(place.lab)): PooledOptions {
+  return watched(place.lab, { nodes, settings: { pool_mode: "auto", load_balance_mode: true, ...settings } });
 }
 
 beforeAll(async () => {
@@ -61,7 +62,7 @@ const count = "select count(*) from things";
 const readsKit: ReadsKit = {
   lab: () => place.lab,
   pooled: () => pooled,
-  reload: (settings) => pooled.reload(options(settings)),
+  reload: (settings, nodes) => pooled.reload(options(settings, nodes)),
   untilOnStandby,
   replay,
 };
@@ -482,19 +483,6 @@ describe("read-only transactions", () => {
   readOnlyTransactions(readsKit);
 });
 
-describe("lag", () => {
-  test.each([
-    ["delay_threshold", { delay_threshold: 100 }],
-    ["delay_threshold_by_time", { delay_threshold_by_time: 0.5 }],
-  ])("%s: a standby over it gets no reads until it is well below", async (_, settings) => {
-    await pooled.reload(options({ read_your_writes: "none", ...settings }));
-    using client = await pooled.connect();
-    await untilOnStandby(client);
-    await replay(true);
-    await place.lab.primary.query("insert into things select generate_series(1, 1000)");
-    await waitUntil(async () => (await client.value(count)) === "1000", "the primary is read instead");
-    await replay(false);
-    await untilOnStandby(client);
-    expect(await client.value(count)).toBe("1000");
-  });
+describe("lag: delay_threshold and delay_threshold_by_time, of all and of a node", () => {
+  lagOfStandbys(readsKit);
 });

@@ -1,5 +1,6 @@
 /** SHOW NODES: every node of the configuration, what it was found to be, and why it is in the state it is in. */
 import { formatLsn } from "../../cluster/index.ts";
+import { lagLimits } from "../../config/schema.ts";
 import { type Command, showCommand } from "../command.ts";
 import type { AdminContext } from "../context.ts";
 import { columnsOf, type Row } from "../result.ts";
@@ -12,7 +13,7 @@ const columns = columnsOf(
   ["text", "zone"],
   ["int8", "timeline"],
   ["text", "lsn"],
-  ["int8", "lag_bytes", "lag_ms", "latency_us"],
+  ["int8", "lag_bytes", "lag_ms", "lag_bytes_max", "lag_ms_max", "latency_us"],
   ["int4", "connections", "max_connections"],
   ["int8", "since_s"],
   ["text", "reason"],
@@ -35,14 +36,31 @@ function rowOf(context: AdminContext, name: string): Row {
   const { max_connections: connectionsMax = 0 } = configured ?? {};
   const given = [name, configured?.hostaddr ?? host, port, role];
   const use = [connections, connectionsMax];
+  const { lagBytesMax = null, lagMsMax = null } =
+    configured === undefined ? {} : lagLimits(configured, context.config().pgsluice);
   if (found === undefined) {
-    return [...given, ...unwatched, weight, zone, null, null, null, null, null, ...use, null, ""];
+    return [
+      ...given,
+      ...unwatched,
+      weight,
+      zone,
+      null,
+      null,
+      null,
+      null,
+      lagBytesMax,
+      lagMsMax,
+      null,
+      ...use,
+      null,
+      "",
+    ];
   }
   const primary = topology?.primary?.name === name ? 1 : 0;
   return [
     ...[...given, found.role, found.state, primary, weight, zone],
     ...[found.timeline ?? null, found.lsn === undefined ? null : formatLsn(found.lsn)],
-    ...[rounded(found.lagBytes), rounded(found.lagMs)],
+    ...[rounded(found.lagBytes), rounded(found.lagMs), lagBytesMax, lagMsMax],
     ...[rounded(found.latencyMs === undefined ? undefined : found.latencyMs * 1000), ...use],
     ...[rounded((context.clock.now() - found.since) / 1000), found.reason],
   ];

@@ -134,14 +134,14 @@ export const nodes = {
     maximum: 2_147_483_647,
     unit: "bytes",
     reloadable: true,
-    doc: "A standby that is this far behind the primary gets no reads until it is less than half of it behind; 0: no limit.",
+    doc: "A standby that is this far behind the primary gets no reads until it is less than half of it behind; 0: no limit. A node may have its own in [nodes.NAME].",
   },
   delay_threshold_by_time: {
     type: "seconds",
     default: 0,
     minimum: 0,
     reloadable: true,
-    doc: "The same by time: how long ago the primary was where the standby is, by the clock of the pooler.",
+    doc: "The same by time: how long ago the primary was where the standby is, by the clock of the pooler. A node may have its own in [nodes.NAME].",
   },
   failover_command: {
     type: "list",

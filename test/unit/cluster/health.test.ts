@@ -164,9 +164,13 @@ describe("lag", () => {
     probed.rounds(1, ["a", primary(1, 1200n)], ["b", standby(1, 1099n)]);
     expect(probed.node("b")).toMatchObject({ lagBytes: 101, lagging: true, readable: false, state: "up" });
     probed.rounds(1, ["b", standby(1, 1149n)]);
-    expect(probed.node("b")).toMatchObject({ lagBytes: 51, readable: false });
+    expect(probed.node("b")).toMatchObject({
+      lagBytes: 51,
+      readable: false,
+      reason: "is too far behind the primary for reads",
+    });
     probed.rounds(1, ["b", standby(1, 1150n)]);
-    expect(probed.node("b")).toMatchObject({ lagBytes: 50, readable: true });
+    expect(probed.node("b")).toMatchObject({ lagBytes: 50, readable: true, reason: "" });
   });
 
   test("in time is measured by what the primary had written when", () => {

@@ -1,7 +1,8 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ConfigError } from "../../../src/config/errors.ts";
 import {
   checkConfig,
@@ -12,7 +13,7 @@ import {
   parseConfig,
 } from "../../../src/config/load.ts";
 import { exposureOf } from "../../../src/config/permissions.ts";
-import { defaultSettings } from "../../../src/config/schema.ts";
+import { defaultSettings, lagLimits } from "../../../src/config/schema.ts";
 import { exposedFiles } from "../../../src/config/secrets.ts";
 
 const patroni = 'discovery = "patroni"\nhealth_check_user = "m"';
@@ -250,6 +251,42 @@ describe("a mistake is named with file, key and a hint", () => {
   test("nodes that are found need not be in the file, and every database follows the primary", () => {
     const config = parseConfig(`[pgsluice]\n${answered}\n[nodes.a]\nweight = 2`, "/");
     expect(config.databases["*"]?.node).toBe("");
+  });
+
+  test("limits of lag are a node's own, or those for all", () => {
+    const { nodes, pgsluice } = parseConfig(
+      `[pgsluice]
+      delay_threshold = 1000
+      delay_threshold_by_time = 2
+      [nodes.a]
+      [nodes.b]
+      role = "standby"
+      delay_threshold = 0
+      [nodes.c]
+      role = "standby"
+      delay_threshold_by_time = 0.25`,
+      "/",
+    );
+    expect(Object.values(nodes).map((node) => Object.values(lagLimits(node, pgsluice)))).toEqual([
+      [1000, 2000],
+      [0, 2000],
+      [1000, 250],
+    ]);
+    expect(problemsOf('[nodes.a]\ndelay_threshold = "1 MB"\ndelay_threshold_by_time = -1')).toEqual([
+      "pgsluice.toml: nodes.a.delay_threshold: must be an integer from 0 to 2147483647 (bytes)",
+      "pgsluice.toml: nodes.a.delay_threshold_by_time: must be seconds from 0 to 2147483, decimals allowed",
+    ]);
+  });
+
+  test("the example of several nodes is one", async () => {
+    vi.stubEnv("MONITOR_PASSWORD", "secret");
+    const file = fileURLToPath(new URL("../../../examples/cluster.toml", import.meta.url));
+    const { nodes, pgsluice, databases } = await loadConfig(file);
+    vi.unstubAllEnvs();
+    expect(Object.values(nodes).map((node) => lagLimits(node, pgsluice).lagMsMax)).toEqual([
+      5000, 5000, 600_000,
+    ]);
+    expect(databases["*"]?.node).toBe("");
   });
 
   test("nodes that are watched need a user who asks, and one host each", () => {
