@@ -32,6 +32,11 @@ export class RawNames {
   readonly #owner: object;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
+  /**
+   * SQL may have dropped some of them since, or does it before anything else is sent that names one: what is missing then was made
+   * and is gone, as far as anybody can tell.
+   */
+  mayBeDropped = false;
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
   #entry: RawEntry | undefined;
   readonly #onAnswered: (entry: RequestOutcome) => void;
@@ -82,14 +87,20 @@ export class RawNames {
       close(foreignNames.names);
     }
     const bodies = [...own.bodies];
-    for (const [index, [name, body]] of bodies.entries()) {
-      const last = within !== undefined && index === bodies.length - 1;
-      const outcome = last ? this.#entering(server, names, within) : { ...unheard, ...this.#proving(name) };
-      send(Request.parse, parseMessage(name, body), outcome);
-      // One that cannot be made any more must not keep the others from being made.
-      if (within === undefined) send(Request.sync, syncMessage);
+    if (within !== undefined) {
+      // If one of them cannot be made any more, the client is told so, and what is behind it in the batch is skipped.
+      for (const [index, [name, body]] of bodies.entries()) {
+        const last = index === bodies.length - 1;
+        const outcome = last ? this.#entering(server, names, within) : undefined;
+        send(Request.parse, parseMessage(name, body), outcome);
+      }
+      return;
     }
-    if (within !== undefined) return;
+    for (const [name, body] of bodies) {
+      send(Request.parse, parseMessage(name, body), { ...unheard, ...this.#proving(name) });
+      // One that cannot be made any more must not keep the others from being made.
+      send(Request.sync, syncMessage);
+    }
     for (const query of own.queries) {
       send(Request.query, query, unheard);
       server.unnamed = undefined;
@@ -110,9 +121,14 @@ export class RawNames {
     };
   }
 
+  /** Whether a Parse of the name has to be told that it is taken, although the server may lack it. */
+  saysTaken(name: string): boolean {
+    return this.#unproven.has(name) && !this.mayBeDropped;
+  }
+
   /** A Bind or Describe is about to use the name: if it could not be made, the client is told why. */
   prove(server: Server, output: Output, name: string, body: Buffer): void {
-    if (!this.#unproven.has(name)) return;
+    if (!this.saysTaken(name)) return;
     server.replies.push(Request.close, Handling.swallow);
     appendWhole(output, server, encodeClose("statement", name));
     server.replies.push(Request.parse, Handling.swallow, this.#proving(name));
@@ -136,6 +152,7 @@ export class RawNames {
 
   /** The client gives its server back. `names`: which are there, if that is certain. */
   leave(server: Server, names: ReadonlySet<string> | undefined): void {
+    this.mayBeDropped = false;
     if (!this.active) return;
     this.active = false;
     this.#entry = undefined;

@@ -105,8 +105,9 @@ export function nameStartOf(type: number, buffer: Buffer, start: number, end: nu
   }
 }
 
-/** SQL that may name prepared statements, or drop them. A false alarm costs one wait. */
+/** SQL that may name prepared statements, or drop them; and that may drop all. A false alarm costs one wait. */
 const namingSql = /execute|prepare|deallocate/i;
+const droppingSql = /deallocate|discard/i;
 /** Longer texts are not searched for it to their end. */
 const searchedBytesMax = 4096;
 
@@ -115,6 +116,12 @@ export function namesInSql(type: number, buffer: Buffer, start: number, end: num
   if (type !== Frontend.query && type !== Frontend.parse) return false;
   const textStart = start + headerBytes;
   return namingSql.test(buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax)));
+}
+
+/** Whether a Query may drop all prepared statements. */
+export function mayDropStatements(buffer: Buffer, start: number, end: number): boolean {
+  const textStart = start + headerBytes;
+  return droppingSql.test(buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax)));
 }
 
 /** More of a name is not repeated in errors. */

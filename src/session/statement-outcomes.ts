@@ -49,6 +49,29 @@ export class NameChange implements RequestOutcome {
   }
 }
 
+/** The client's Query that may drop all prepared statements. */
+export class DroppingQuery implements RequestOutcome {
+  readonly errorReply: undefined;
+  /** What it makes of the unnamed one, if that is not certain. */
+  readonly #unnamed: RequestOutcome | undefined;
+  readonly #onAnswered: (query: RequestOutcome) => void;
+
+  constructor(unnamed: RequestOutcome | undefined, onAnswered: (query: RequestOutcome) => void) {
+    this.#unnamed = unnamed;
+    this.#onAnswered = onAnswered;
+  }
+
+  onDone(): void {
+    this.#unnamed?.onDone();
+    this.#onAnswered(this);
+  }
+
+  onFailed(refused: boolean): void {
+    this.#unnamed?.onFailed(refused);
+    this.#onAnswered(this);
+  }
+}
+
 /**
  * A message that changes what a server holds: the Parse of a statement that it lacks, the client's (with a
  * change of names) or our own, or the Close of one that has to go.

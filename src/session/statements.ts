@@ -31,6 +31,7 @@ import {
   appendWhole,
   endOfName,
   inNamesOfClient,
+  mayDropStatements,
   nameAt,
   nameOf,
   nameStartOf,
@@ -40,13 +41,8 @@ import {
   saysPlanIsStale,
   spelledAt,
 } from "./statement-messages.ts";
-import { NameChange, type NameNotes } from "./statement-outcomes.ts";
+import { DroppingQuery, NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
-
-/** SQL that may drop all prepared statements. A false alarm costs one wait. */
-const droppingSql = /deallocate|discard/i;
-/** Longer queries are not searched for it to their end. */
-const searchedBytesMax = 4096;
 
 /** What is sent in the batch of this number, and not answered yet. */
 type Uncertain = (RequestOutcome & { readonly batch: number }) | undefined;
@@ -89,19 +85,13 @@ export class ClientStatements implements NameNotes {
 
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
   onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
-    this.dropUnnamedStatement();
+    const drop = this.#unnamed.query(server, this.#batch);
     server.unnamed = unnamedUnknown;
     this.#batch++;
-    if (this.#named.size === 0 && this.#pending.size === 0) return undefined;
-    const searchedEnd = Math.min(end, start + headerBytes + searchedBytesMax);
-    if (!droppingSql.test(buffer.toString("latin1", start + headerBytes, searchedEnd))) return undefined;
-    const outcome: RequestOutcome = {
-      errorReply: undefined,
-      onDone: () => this.#answered(outcome),
-      onFailed: () => this.#answered(outcome),
-    };
-    this.#dropping = outcome;
-    return outcome;
+    const named = this.#named.size > 0 || this.#pending.size > 0;
+    if (!named || !mayDropStatements(buffer, start, end)) return drop;
+    this.#dropping = new DroppingQuery(drop, (query) => this.#answered(query));
+    return this.#dropping;
   }
 
   /** The client ended a batch: Sync, or a FunctionCall. */
@@ -271,6 +261,11 @@ export class ClientStatements implements NameNotes {
     return this.#rawNames.changes;
   }
 
+  /** SQL that is seen may drop some of the client's statements. */
+  mayBeDropped(): void {
+    this.#rawNames.mayBeDropped = true;
+  }
+
   /** SQL has prepared something. */
   preparedBySql(): boolean {
     return this.#sql.size > 0;
@@ -292,8 +287,7 @@ export class ClientStatements implements NameNotes {
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
-    if (!this.raw) return;
-    const names = new Set([...this.#named.keys(), ...this.#sql.names]);
+    const names = this.raw ? new Set([...this.#named.keys(), ...this.#sql.names]) : undefined;
     this.#rawNames.leave(server, known ? names : undefined);
   }
 
@@ -340,7 +334,7 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.raw && (existing === undefined || !this.#rawNames.mayLack(name))) {
+    } else if (this.raw && (existing === undefined || !this.#rawNames.saysTaken(name))) {
       this.#parseRaw(server, output, buffer, start, end, name, body);
     } else if (existing !== undefined) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);

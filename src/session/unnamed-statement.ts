@@ -29,7 +29,7 @@ export class UnnamedStatement {
 
   /**
    * A change that is not answered yet, if until then nobody knows what the server would say to who asks: a Close, of which no
-   * server hears; or a Parse, be it ours, on a server that has not what was there before, and will have neither if it skips that Parse;
+   * server hears; a Query within a batch; or a Parse, be it ours, on a server that has not what was there before, and will have neither if it skips that Parse;
    * or a Parse behind such a change, with which it may be skipped.
    */
   get uncertain(): UncertainChange | undefined {
@@ -58,10 +58,17 @@ export class UnnamedStatement {
 
   /** The client's Close; no server hears of it. */
   close(batch: number): RequestOutcome {
-    return this.#changing(undefined, new UnnamedClose(this, batch));
+    return this.#changing(undefined, new UnnamedDrop(this, batch));
   }
 
-  #changing(body: string | undefined, change: UnnamedParse | UnnamedClose): RequestOutcome {
+  /** The client's Query is being sent. Within a batch that has failed, or may still fail, it is skipped. */
+  query(server: Server, batch: number): RequestOutcome | undefined {
+    if (!server.replies.betweenUnits) return this.#changing(undefined, new UnnamedDrop(this, batch));
+    this.set(undefined);
+    return undefined;
+  }
+
+  #changing(body: string | undefined, change: UnnamedParse | UnnamedDrop): RequestOutcome {
     this.body = body;
     this.#change = change;
     return change;
@@ -107,8 +114,8 @@ interface UncertainChange extends RequestOutcome {
   readonly uncertain: boolean;
 }
 
-/** The client's Close of the unnamed statement, of which the server never hears. */
-class UnnamedClose implements UncertainChange {
+/** The client's Close of the unnamed statement, of which the server never hears; or a Query, which drops it. */
+class UnnamedDrop implements UncertainChange {
   readonly errorReply: undefined;
   readonly batch: number;
   readonly uncertain = true;

@@ -49,6 +49,8 @@ export interface Knowledge {
   readonly namesPrepared: boolean;
   /** Asks which there are. */
   readonly listsPrepared: boolean;
+  /** DEALLOCATE, or code that may contain it. */
+  readonly dropsPrepared: boolean;
   /** COPY FROM STDIN: the server answers although nothing ends the batch. */
   readonly copiesIn: boolean;
   /** Its answer tells of processes of the server. */
@@ -88,6 +90,7 @@ const nothing: Knowledge = {
   altersDefaults: false,
   namesPrepared: false,
   listsPrepared: false,
+  dropsPrepared: false,
   copiesIn: false,
   asksPids: false,
   signals: false,
@@ -157,6 +160,7 @@ function derive(statement: StatementClass): Knowledge {
   if (statement.opaque !== false) {
     draft.touches = touchesAll;
     draft.opaque = true;
+    draft.dropsPrepared = true;
     draft.usesSequence = true;
     draft.settingNames = undefined;
   }
@@ -297,7 +301,10 @@ const simpleEffects: { readonly [kind in SessionEffect["kind"]]?: (draft: Draft)
     touchSetting(draft, undefined);
   },
   prepare: touchPrepared,
-  deallocate: touchPrepared,
+  deallocate: (draft) => {
+    touchPrepared(draft);
+    draft.dropsPrepared = true;
+  },
   execute: (draft) => {
     draft.namesPrepared = true;
   },
