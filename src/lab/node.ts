@@ -194,10 +194,11 @@ export class LabNode {
   }
 
   /**
-   * Makes it a standby of `upstream`: a running standby changes over at once, a stopped node at its next start.
-   * A node that was a primary must hold nothing that `upstream` lacks; else use Lab.rejoin.
+   * Makes it a standby of `upstream`: a running standby changes over at once, a stopped node at its next start. It must
+   * hold nothing that `upstream` lacks; else use Lab.rejoin. Of `undefined`: a standby that receives nothing, so that
+   * what it has can be compared with others'.
    */
-  async follow(upstream: LabNode): Promise<void> {
+  async follow(upstream: LabNode | undefined): Promise<void> {
     if (this.isRunning && this.role === "primary") {
       throw labError("lab.start_failed", `${this.name} is a running primary: stop it first`);
     }

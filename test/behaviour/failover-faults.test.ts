@@ -3,13 +3,13 @@
  * clients whose ledger is complete afterwards. The tests follow each other on the same nodes; how long clients waited is printed.
  */
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
-import { ledgerOf, promoteBest, watched } from "./node-kit.ts";
+import { ledgerOf, mend, promoteBest, watched } from "./node-kit.ts";
 import type { Client, Pooled, PooledOptions } from "./pooled.ts";
 import { Writers } from "./writers.ts";
 
@@ -25,6 +25,11 @@ let folder: TempFolder;
 beforeAll(async () => {
   folder = await tempFolder();
   for (const { name, port } of place.lab.nodes) proxies.set(name, await FaultProxy.start({ port }));
+});
+afterEach(async ({ task }) => {
+  if (task.result?.state !== "fail") return;
+  for (const proxy of proxies.values()) await proxy.heal();
+  await mend(place.lab);
 });
 afterAll(async () => {
   for (const proxy of proxies.values()) await proxy.stop();

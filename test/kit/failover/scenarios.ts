@@ -1,5 +1,6 @@
 /** The faults of `npm run failover`: each strikes under writing and reading clients, and ends. */
 import type { LabNode } from "../../../src/lab/index.ts";
+import { receiveBy } from "../../behaviour/node-kit.ts";
 import type { Stage } from "./stage.ts";
 
 export interface Scenario {
@@ -78,11 +79,8 @@ const planned: Scenario = {
   async strike(stage) {
     const [next] = stage.lab.standbys;
     if (next === undefined) throw new Error("no standby is left");
-    const promoting = stage.command(`promote ${next.name}`);
-    while (next.role !== "primary") await new Promise((resolve) => setTimeout(resolve, 5));
-    // It waits for a second node to confirm what is written, as the old primary did.
-    for (const standby of stage.lab.standbys) if (standby !== next) await standby.follow(next);
-    await promoting;
+    await receiveBy(stage.lab, next);
+    await stage.command(`promote ${next.name}`);
   },
   end: () => Promise.resolve(),
 };
