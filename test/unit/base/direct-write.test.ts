@@ -9,7 +9,10 @@ import { Transport } from "../../../src/base/transport.ts";
 import { authority, serverCertificate, serverKey } from "./certificates.ts";
 import { listen, pair, portOf, Recorder, servers, until } from "./pairs.ts";
 
-/** A transport and the plain socket of its peer, which keeps its side open and reads nothing until it is told to. */
+/**
+ * A transport and the plain socket of its peer, which keeps its side open and reads nothing until it is told to. A transport
+ * that closes with bytes unread resets the connection.
+ */
 async function withPeer(accepts: boolean): Promise<{ recorder: Recorder; peer: net.Socket }> {
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
   servers.push(server);
@@ -24,9 +27,10 @@ async function withPeer(accepts: boolean): Promise<{ recorder: Recorder; peer: n
     const recorder = new Recorder(transport);
     await until(() => opened, "it is open");
     const [peer] = await accepted;
-    return { recorder, peer };
+    return { recorder, peer: peer.on("error", () => undefined) };
   }
   const peer = net.connect({ host: "127.0.0.1", port: portOf(server), allowHalfOpen: true });
+  peer.on("error", () => undefined);
   const [socket] = await accepted;
   return { recorder: new Recorder(Transport.accept(socket)), peer };
 }
