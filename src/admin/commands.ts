@@ -47,7 +47,7 @@ import { showVersion } from "./commands/show-version.ts";
 import { showWorkers } from "./commands/show-workers.ts";
 import { shutdown } from "./commands/shutdown.ts";
 import { waitClose } from "./commands/wait-close.ts";
-import type { Statement } from "./grammar.ts";
+import { type Statement, shows } from "./grammar.ts";
 
 const commands = new Map<string, Command>();
 for (const command of [
@@ -93,11 +93,10 @@ export function commandNames(): readonly string[] {
 }
 
 /** The command that a statement names. Throws OperationError `console.refused` 42601 if there is none. */
-export function commandFor({ verb, argument, value, text }: Statement): Command {
+export function commandFor(statement: Statement): Command {
+  const { verb, argument, value, text } = statement;
   if (verb === "set" && value === undefined) throw invalidCommand(text);
-  // Programs that only know SELECT look, too.
-  const shows = verb === "show" || verb === "select";
-  const name = (shows ? `show ${argument}` : verb).toUpperCase();
+  const name = (shows(statement) ? `show ${argument}` : verb).toUpperCase();
   const command = commands.get(name);
   if (command === undefined) throw invalidCommand(text);
   return command;

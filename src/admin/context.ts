@@ -120,7 +120,8 @@ export interface WorkerView {
   /** From 1. */
   readonly worker: number;
   readonly pid: number;
-  readonly state: "starting" | "active";
+  /** `silent`: it has not answered for a while. */
+  readonly state: "starting" | "active" | "silent";
   readonly connections: number;
   readonly clients: number;
   readonly servers: number;

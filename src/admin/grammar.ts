@@ -67,6 +67,11 @@ export function readStatement(part: string, whole: string): Statement {
   return { text: whole, verb: "set", argument, value: unquote(value, valueLengthMax) };
 }
 
+/** Whether a statement only looks. Programs that only know SELECT do, too. */
+export function shows({ verb }: Pick<Statement, "verb">): boolean {
+  return verb === "show" || verb === "select";
+}
+
 function unquote(text: string, lengthMax: number): string {
   const quote = text.charAt(0);
   const quoted = quote === '"' || quote === "'";

@@ -1,6 +1,6 @@
 /**
- * Who gets the next connection: the worker that has the fewest. Connections live long, so what counts is how many a worker has, not whose turn it is. A
- * connection that a worker has not confirmed when it dies goes to another one; while there is none it waits.
+ * Who gets the next connection: the worker that has the fewest, of those that answer. Connections live long, so what counts is how many a worker has, not whose turn it is. A
+ * connection that a worker has not confirmed when it dies goes to another one; while there is none that could take it, it waits.
  */
 
 import type net from "node:net";
@@ -54,8 +54,7 @@ export class Dispatch {
       this.#wait(connection);
       return;
     }
-    member.connections++;
-    member.link.call("connection", { local: connection.local }, { handle: connection.handle }).then(
+    member.hand(connection.local, connection.handle).then(
       () => connection.handle.close(),
       // The worker is gone, and has not confirmed it.
       () => this.#assign(connection),
@@ -75,8 +74,12 @@ export class Dispatch {
   #next(): Member | undefined {
     let next: Member | undefined;
     for (const member of this.#members()) {
-      if (member.ready && (next === undefined || member.connections < next.connections)) next = member;
+      if (member.answers && (next === undefined || isBetter(member, next))) next = member;
     }
     return next;
   }
+}
+
+function isBetter(one: Member, other: Member): boolean {
+  return one.slow === other.slow ? one.connections < other.connections : other.slow;
 }

@@ -82,7 +82,7 @@ export class Link<Out extends Protocol, In extends Protocol> {
     ask: Out[K]["ask"],
     { signal, handle }: { readonly signal?: AbortSignal; readonly handle?: object } = {},
   ): Promise<Out[K]["answer"]> {
-    if (this.#gone) return Promise.reject(linkGone());
+    if (this.#gone) return Promise.reject(otherSideGone());
     const id = ++this.#lastId;
     const onAbort = (): void => {
       this.#send({ kind: "abort", id, failure: packFailure(signal?.reason) });
@@ -98,9 +98,9 @@ export class Link<Out extends Protocol, In extends Protocol> {
   /** The other side is gone. */
   close(): void {
     this.#gone = true;
-    for (const { reject } of this.#waiting.values()) reject(linkGone());
+    for (const { reject } of this.#waiting.values()) reject(otherSideGone());
     this.#waiting.clear();
-    for (const running of this.#answering.values()) running.abort(linkGone());
+    for (const running of this.#answering.values()) running.abort(otherSideGone());
     this.#answering.clear();
   }
 
@@ -168,7 +168,7 @@ export function unpackFailure({ message, code, sqlstate, source, detail, hint }:
 }
 
 /** The other process has ended. */
-function linkGone(): OperationError {
+export function otherSideGone(): OperationError {
   return new OperationError("the process that was asked has ended", {
     code: "server.worker_gone",
     sqlstate: "57P01",

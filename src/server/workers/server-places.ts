@@ -178,7 +178,7 @@ export class ServerPlaces {
   #tellOfHunger(excess: readonly HungryPool[], starving: readonly RemotePool[], nowMs: number): void {
     this.#toldOfHunger = excess.length + starving.length > 0;
     for (const member of this.#members()) {
-      if (!member.ready) continue;
+      if (!member.answers) continue;
       member.link.tell("hungry", [...excess, ...starving.map((pool) => hungerOf(pool, member, nowMs))]);
     }
   }
@@ -196,10 +196,10 @@ export class ServerPlaces {
         if (limits.some(({ key }) => pool.keys.includes(key))) count += pool.size;
       return count;
     };
-    const members = [...this.#members()].filter((member) => member.ready && held(member) > 0);
+    const members = [...this.#members()].filter((member) => member.answers && held(member) > 0);
     for (const member of members.sort((a, b) => held(b) - held(a))) {
       const except = wanted?.member === member ? wanted.id : undefined;
-      const closed = await member.link.call("evict", { limits, urgent, except }).catch(() => 0);
+      const closed = await member.ask("evict", { limits, urgent, except }).catch(() => 0);
       if (closed > 0) return true;
     }
     return false;

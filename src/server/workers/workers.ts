@@ -9,7 +9,8 @@
  */
 import { randomBytes } from "node:crypto";
 import type net from "node:net";
-import type { ShutdownWait, WorkerView } from "../../admin/context.ts";
+import type { ConsoleStatement, ShutdownWait, WorkerView } from "../../admin/context.ts";
+import { readStatement, shows } from "../../admin/grammar.ts";
 import { Failure, OperationError } from "../../base/errors.ts";
 import type { Logger } from "../../base/log.ts";
 import { withSetting } from "../../config/changes.ts";
@@ -23,7 +24,8 @@ import { ClientPlaces } from "./client-places.ts";
 import { Dispatch } from "./dispatch.ts";
 import { type Handlers, packFailure } from "./link.ts";
 import { Member } from "./member.ts";
-import type { CancelAsk, PlainAnswer, PoolerState, ToPrimary, WorkerStatus } from "./protocol.ts";
+import type { CancelAsk, PlainAnswer, PoolerState, ToPrimary } from "./protocol.ts";
+import { Pulse } from "./pulse.ts";
 import { Replacement } from "./replacement.ts";
 import { ServerPlaces } from "./server-places.ts";
 
@@ -41,8 +43,6 @@ export interface WorkersOptions {
   readonly onShutdown: () => void;
 }
 
-/** How often the title of the process learns how many clients there are. */
-const statusIntervalMs = 1000;
 /** A shutdown that waits for nobody takes workers no longer; then they are killed. */
 const shutdownMs = 10_000;
 
@@ -67,7 +67,7 @@ export class Workers implements SocketsListener {
   #changing: Promise<void> = Promise.resolve();
   #stopping = false;
   #onEnded: () => void = () => undefined;
-  readonly #statusTimer: NodeJS.Timeout;
+  readonly #pulse: Pulse;
   #killTimer: NodeJS.Timeout | undefined;
 
   private constructor(config: Config, options: WorkersOptions) {
@@ -78,6 +78,11 @@ export class Workers implements SocketsListener {
     this.#dispatch = new Dispatch(() => this.#members.values(), this.#logger);
     this.#clientPlaces = new ClientPlaces(config);
     this.#serverPlaces = new ServerPlaces(config, () => this.#members.values(), this.#logger);
+    this.#pulse = new Pulse(
+      () => this.#members.values(),
+      this.#logger,
+      () => this.#dispatch.goOn(),
+    );
     this.#replacement = new Replacement({
       logger: this.#logger,
       begin: (slot) => void this.#begin(slot),
@@ -86,8 +91,6 @@ export class Workers implements SocketsListener {
     this.ended = new Promise((resolve) => {
       this.#onEnded = resolve;
     });
-    this.#statusTimer = setInterval(() => void this.#askStatus(), statusIntervalMs);
-    this.#statusTimer.unref();
   }
 
   /** Starts the workers, and then listens. Rejects with the reason of the worker that could not be started, or the system's error for an address. */
@@ -252,7 +255,7 @@ export class Workers implements SocketsListener {
 
   async #finish(): Promise<void> {
     clearTimeout(this.#killTimer);
-    clearInterval(this.#statusTimer);
+    this.#pulse.stop();
     this.#serverPlaces.close();
     this.#dispatch.close();
     await this.#sockets.close();
@@ -272,15 +275,7 @@ export class Workers implements SocketsListener {
   #handlers(member: Member): Handlers<ToPrimary> {
     return {
       everywhere: (statement, { signal }) =>
-        Promise.all(
-          this.#ready().map(({ slot, link }): Promise<PlainAnswer> => {
-            const answered = link.call("command", statement, { signal });
-            return answered.then(
-              (answer) => ({ worker: slot + 1, answer }),
-              (error: unknown) => ({ worker: slot + 1, ...failureOf(error) }),
-            );
-          }),
-        ),
+        Promise.all(this.#ready().map((one) => commanded(one, statement, signal))),
       workers: () => this.#views(),
       cancel: (ask) => this.#cancel(ask),
       want: (ask) => this.#serverPlaces.want(member, ask),
@@ -303,30 +298,25 @@ export class Workers implements SocketsListener {
 
   async #cancel(ask: CancelAsk): Promise<boolean> {
     const member = this.#members.get(slotOfKey(Buffer.from(ask.key, "hex"), this.#options.count));
-    return member?.ready === true ? member.link.call("cancel", ask).catch(() => false) : false;
+    return member?.ready === true ? member.ask("cancel", ask).catch(() => false) : false;
   }
 
   #ready(): Member[] {
     return [...this.#members.values()].filter(({ ready }) => ready).sort((a, b) => a.slot - b.slot);
   }
 
-  async #askStatus(): Promise<void> {
+  async #views(): Promise<WorkerView[]> {
     await Promise.all(
       this.#ready().map(async (member) => {
-        const status: WorkerStatus | undefined = await member.link.call("status", null).catch(ignore);
-        if (status !== undefined) member.status = status;
+        member.status = await member.ask("status", null).catch(() => member.status);
       }),
     );
-  }
-
-  async #views(): Promise<WorkerView[]> {
-    await this.#askStatus();
     return [...this.#members.values()]
       .sort((a, b) => a.slot - b.slot)
-      .map(({ slot, pid, ready, status, startedAtEpochMs }) => ({
+      .map(({ slot, pid, ready, silent, status, startedAtEpochMs }) => ({
         worker: slot + 1,
         pid,
-        state: ready ? "active" : "starting",
+        state: ready ? (silent ? "silent" : "active") : "starting",
         ...status,
         startedAtEpochMs,
         restarts: this.#replacement.countOf(slot),
@@ -370,6 +360,18 @@ async function unlessGone(done: Promise<void>): Promise<void> {
   } catch (error) {
     if (!(error instanceof OperationError && error.code === "server.worker_gone")) throw error;
   }
+}
+
+/** What one worker makes of a statement. One that does not answer is waited for only where something is to be done: it will be, or the worker is killed. */
+function commanded(member: Member, statement: ConsoleStatement, signal: AbortSignal): Promise<PlainAnswer> {
+  const worker = member.slot + 1;
+  const answered = shows(readStatement(statement.part, statement.whole))
+    ? member.ask("command", statement, { signal })
+    : member.link.call("command", statement, { signal });
+  return answered.then(
+    (answer) => ({ worker, answer }),
+    (error: unknown) => ({ worker, ...failureOf(error) }),
+  );
 }
 
 /** A worker that died has nothing to say. */
