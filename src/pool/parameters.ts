@@ -134,6 +134,11 @@ export class ParameterVector {
     return this.#values.map.entries();
   }
 
+  /** All values are those of `other`. */
+  become(other: ParameterVector): void {
+    this.#values = other.#values;
+  }
+
   /** The same object as long as nothing changes: what was found out about the values still holds. */
   get version(): object {
     return this.#values;

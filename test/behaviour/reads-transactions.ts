@@ -19,15 +19,18 @@ export interface ReadsKit {
 }
 
 const count = "select count(*) from things";
-const port = "select current_setting('port')";
+export const port = "select current_setting('port')";
 
 /** Of an answer that tells a port. */
-function roleOf({ lab }: ReadsKit, { rows, error }: Pick<Outcome, "rows" | "error">): string | undefined {
+export function roleOf(
+  { lab }: ReadsKit,
+  { rows, error }: Pick<Outcome, "rows" | "error">,
+): string | undefined {
   return error?.code ?? lab().nodes.find((node) => node.port === Number(rows[0]?.[0]))?.role;
 }
 
 /** Runs texts, and tells of each the role of the node that has answered, or the SQLSTATE, or the command tag. */
-async function outcomes(kit: ReadsKit, client: Client, texts: readonly string[]): Promise<string[]> {
+export async function outcomes(kit: ReadsKit, client: Client, texts: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   for (const text of texts) {
     const outcome = await client.run(text);
@@ -47,14 +50,14 @@ async function roleBehind(
   return role;
 }
 
-async function kill(node: LabNode, where: string): Promise<void> {
+export async function kill(node: LabNode, where: string): Promise<void> {
   await node.query(
     `select pg_terminate_backend(pid, 10000) from pg_stat_activity where pid <> pg_backend_pid() and ${where}`,
   );
 }
 
 /** A client of a pooler that reads on standbys whatever was written. */
-async function reader(kit: ReadsKit): Promise<Client> {
+export async function reader(kit: ReadsKit): Promise<Client> {
   await kit.reload({ read_your_writes: "none" });
   const client = await kit.pooled().connect();
   await kit.untilOnStandby(client);
@@ -196,10 +199,11 @@ function onPrimary(kit: ReadsKit): void {
       ["begin isolation level serializable, read only", port],
       [`${hint}begin read only`, port],
       ["begin read only", hint + port],
-      ["begin read only", "set local statement_timeout = 10000"],
       ["begin read only", "select pg_advisory_xact_lock(1)"],
       ["begin read only", "select pg_current_wal_lsn()"],
-      ["begin read only", "savepoint a"],
+      ["begin read only", "set local transaction_read_only = on"],
+      ["begin read only", "set local pgsluice.route = 'primary'"],
+      ["begin read only", "select set_config('a.b', (select count(*)::text from things), true)"],
       ["begin read only", "declare c cursor with hold for select 1"],
     ] as const) {
       expect([begin, first, await roleBehind(kit, client, begin, first)]).toEqual([begin, first, "primary"]);
@@ -291,8 +295,7 @@ function notMoved(kit: ReadsKit): void {
   test("where it cannot be moved it fails with 40001, and runs on the primary when it is tried again", async () => {
     for (const [begin, between] of [
       ["begin isolation level repeatable read, read only", "select 1"],
-      ["begin read only", "savepoint a"],
-      ["begin read only", "set local statement_timeout = 10000"],
+      ["begin isolation level repeatable read, read only", "set local timezone to 'Asia/Tokyo'"],
       ["begin read only", "declare c cursor for select 1"],
     ] as const) {
       using client = await reader(kit);
@@ -305,6 +308,7 @@ function notMoved(kit: ReadsKit): void {
         "SELECT 1",
         "COMMIT",
       ]);
+      expect(await client.value("show timezone")).not.toBe("Asia/Tokyo");
     }
   });
 }

@@ -11,6 +11,7 @@ import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
 import { listsOfFunctions, routed, routeHook } from "./reads-functions.ts";
 import { lagOfStandbys } from "./reads-lag.ts";
+import { openedTransactions } from "./reads-openings.ts";
 import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
 
 const place = useLab({ standbys: 2 });
@@ -481,6 +482,7 @@ describe("read_your_writes", () => {
 
 describe("read-only transactions", () => {
   readOnlyTransactions(readsKit);
+  openedTransactions(readsKit);
 });
 
 describe("lag: delay_threshold and delay_threshold_by_time, of all and of a node", () => {

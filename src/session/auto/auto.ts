@@ -130,9 +130,11 @@ export class AutoSession {
   /** The gathered unit may run on any node, as a transaction of its own or as the beginning of one that only reads. */
   readsAnywhere(unit: Unit): boolean {
     const { route, heldBegin } = this;
-    if (!route.reads || !route.plain || !isShareable(unit)) return false;
+    const idle = heldBegin.status === TransactionStatus.idle;
+    const opens = !idle && route.opens && heldBegin.repeatable(unit) !== undefined;
+    if (!(opens || (route.reads && route.plain)) || !isShareable(unit)) return false;
     if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
-    if (heldBegin.status === TransactionStatus.idle) return true;
+    if (idle) return true;
     return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);
   }
 
@@ -325,7 +327,7 @@ export class AutoSession {
     const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
     const replies = this.heldBegin.answer(unit, standby);
     if (replies !== undefined) this.route.keepHint();
-    return replies;
+    return replies && this.reports.before(replies);
   }
 
   /** The unit that waits for a server is cancelled. */

@@ -20,10 +20,15 @@ import {
   parseComplete,
 } from "../../wire/encode-backend.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
+import { Frame } from "../../wire/framer.ts";
 import type { Output } from "../output.ts";
 import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { Unit } from "../unit.ts";
+
+/** How many statements of a transaction are done again where it begins again, and how long each may be. */
+const repeatedMax = 32;
+const repeatedBytesMax = 2048;
 
 const noMessages: readonly Buffer[] = [];
 
@@ -91,6 +96,33 @@ export class HeldBegin {
 
   // ---- on a standby ----
 
+  /**
+   * A unit of one statement as a message that can be sent again where the transaction begins again. Undefined if it cannot, or there
+   * are too many already.
+   */
+  repeatable(unit: Unit): Buffer | undefined {
+    if (unit.bytes > repeatedBytesMax || this.#sent.length > repeatedMax) return undefined;
+    if (unit.kind(unit.length - 1) !== Frame.whole) return undefined;
+    const lone = loneOf(unit);
+    const text = lone?.text ?? (lone?.bound === undefined ? undefined : this.#textOf(lone.bound));
+    // What is not UTF-8 would not be the same.
+    return text === undefined || text.includes("\uFFFD") ? undefined : encodeQuery(text);
+  }
+
+  /** What a server has answered belongs to the beginning of the transaction. */
+  repeat(message: Buffer): void {
+    this.#sent = [...this.#sent, message];
+  }
+
+  /** The next transaction has begun by the end of this one. */
+  chain(): void {
+    this.#sent = this.#sent.slice(0, 1);
+  }
+
+  get isElsewhere(): boolean {
+    return this.#elsewhere !== undefined;
+  }
+
   /** The transaction goes on there; undefined: it is over. */
   runElsewhere(status: TransactionStatus | undefined): void {
     this.#elsewhere = status;
@@ -126,6 +158,7 @@ export class HeldBegin {
     if (lone.bound === undefined) this.#statements.dropUnnamedStatement();
     const tag = begun ? (control.kind === "commit" && !this.#failed ? "COMMIT" : "ROLLBACK") : beginTag(text);
     this.#messages = begun ? noMessages : [encodeQuery(text)];
+    this.#sent = noMessages;
     this.#failed = false;
     this.#loss = undefined;
     return Buffer.concat([...repliesTo(unit, tag), encodeReadyForQuery(this.status)]);
@@ -140,6 +173,7 @@ export class HeldBegin {
     }
     this.#statements.dropUnnamedStatement();
     this.#messages = lastBegin.messages;
+    this.#sent = noMessages;
     this.#failed = false;
     return lastBegin.replies;
   }

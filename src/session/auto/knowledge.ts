@@ -9,7 +9,7 @@ import { Pace } from "../../pool/pace.ts";
 import type { SessionEffect, StatementClass, TransactionControl } from "../../sql/statement-class.ts";
 import { asksPids, signals } from "./pid-statements.ts";
 import { Reservation, Touch, touchesAll } from "./reservations.ts";
-import { leavesSomething, staysOnStandby } from "./standby-statements.ts";
+import { leavesSomething, opensOnStandby, staysOnStandby } from "./standby-statements.ts";
 
 /** A setting goes back to what a new session has. */
 export interface Reset {
@@ -66,6 +66,8 @@ export interface Knowledge {
   /** The same in a read-only transaction that is open there; whether it leaves something in that. */
   readonly stays: boolean;
   readonly leaves: boolean;
+  /** It may begin such a transaction, although it reads nothing. */
+  readonly opens: boolean;
   /** May change what others read. */
   readonly writes: boolean;
   /** SHOW pgsluice.lsn, alone or among others. */
@@ -100,6 +102,7 @@ const nothing: Knowledge = {
   reads: false,
   stays: false,
   leaves: false,
+  opens: false,
   writes: false,
   showsLsn: undefined,
   routeHint: undefined,
@@ -188,6 +191,7 @@ function derive(statement: StatementClass): Knowledge {
   draft.reads = needOf(statement, ownTransaction, draft.routeHint) === "read";
   draft.stays = staysOnStandby(statement) && staysInTransaction(draft);
   draft.leaves = leavesSomething(statement);
+  draft.opens = draft.stays && draft.resets.length === 0 && opensOnStandby(statement);
   draft.writes = mayWrite(statement);
   return draft;
 }

@@ -1,5 +1,5 @@
 /** What one client in auto mode has yet to be told of its settings: reports wait for the end of its statement. */
-import { type ParameterVector, trackedName } from "../../pool/parameters.ts";
+import { ParameterVector, trackedName } from "../../pool/parameters.ts";
 import type { Server } from "../../pool/server.ts";
 import { encodeParameterStatus } from "../../wire/encode-backend.ts";
 
@@ -7,6 +7,10 @@ export class ParameterReports {
   readonly #parameters: ParameterVector;
   /** Of parameters that are not tracked, by name. */
   #untracked: Map<string, Buffer> | undefined;
+  /** As the settings were before the transaction made some for itself. */
+  #before: ParameterVector | undefined;
+  /** What the client has been told and is over, without a server that says so. */
+  #over: Buffer[] = [];
 
   constructor(parameters: ParameterVector) {
     this.#parameters = parameters;
@@ -22,7 +26,8 @@ export class ParameterReports {
   take(server: Server, names: readonly string[]): Buffer | undefined {
     const untracked = this.#untracked;
     this.#untracked = undefined;
-    const reports: Buffer[] = [];
+    const reports = this.#over;
+    this.#over = [];
     const parameters = this.#parameters;
     for (const name of new Set(names)) {
       const tracked = trackedName(name);
@@ -34,6 +39,37 @@ export class ParameterReports {
       reports.push(encodeParameterStatus(tracked, value));
     }
     return reports.length === 0 ? undefined : Buffer.concat(reports);
+  }
+
+  /** The transaction makes settings for itself. */
+  keep(): void {
+    this.#before ??= ParameterVector.copyOf(this.#parameters);
+  }
+
+  /** The transaction is over, and its server has said what that means for the settings. */
+  settle(): void {
+    this.#before = undefined;
+  }
+
+  /** The transaction is gone, and with it what was set in it, but no server says so. */
+  restore(): void {
+    const before = this.#before;
+    this.#before = undefined;
+    if (before === undefined) return;
+    const parameters = this.#parameters;
+    for (const [name, value] of before.entries()) {
+      if (trackedName(name) !== undefined && parameters.get(name) !== value)
+        this.#over.push(encodeParameterStatus(name, value));
+    }
+    parameters.become(before);
+  }
+
+  /** What comes before a reply that no server gives. */
+  before(reply: Buffer): Buffer {
+    if (this.#over.length === 0) return reply;
+    const over = this.#over;
+    this.#over = [];
+    return Buffer.concat([...over, reply]);
   }
 
   forget(): void {

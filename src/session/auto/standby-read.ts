@@ -69,6 +69,9 @@ export class StandbyRead implements Waiter, ServerOwner {
   #settingsPending = false;
   /** The unit begins a transaction. */
   #begins = false;
+  /** It does so without reading anything; as a message that may be sent again. */
+  #opens = false;
+  #repeats: Buffer | undefined;
   /** The client has asked for an end: errors are its own. */
   #canceled = false;
   /** The standby has refused: what it still says is dropped, then the unit runs on the primary. */
@@ -155,11 +158,21 @@ export class StandbyRead implements Waiter, ServerOwner {
     activity.assigned(clock, server);
     this.#settingsPending = auto.prepare(server, output);
     this.#begins = auto.begins;
+    this.#opens = auto.begins && auto.route.opens;
+    this.#repeats = undefined;
+    if (this.#opens) this.#openTransaction();
     sender.sendShared(server);
     output.flush(server.transport);
     const { replies } = server;
     // Replies that no server sends, and that nothing is before.
     if (replies.hasSynthesised && !server.midReply) this.onReplies(replies.takeSynthesised());
+  }
+
+  #openTransaction(): void {
+    const { auto, gathering } = this.#parts;
+    assert(gathering.unit !== undefined, "a unit was gathered");
+    auto.reports.keep();
+    this.#repeats = auto.heldBegin.repeatable(gathering.unit);
   }
 
   /** The standby has no server to give: others may. */
@@ -234,11 +247,15 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   /** What a standby reports is about itself. */
-  readonly reportsDue = (): undefined => undefined;
+  readonly reportsDue = (names: readonly string[]): Buffer | undefined =>
+    this.#opens && this.#server !== undefined
+      ? this.#parts.auto.reports.take(this.#server, names)
+      : undefined;
   readonly onNotification = (): undefined => undefined;
 
-  onParameter(): void {
+  onParameter(name: string, value: string): void {
     // A read sets nothing.
+    if (this.#opens) this.#parts.auto.reports.add(name, value);
   }
 
   onDropped(): void {
@@ -255,6 +272,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     const nowMs = this.#parts.clock.now();
     this.#load?.latency.note(nowMs - this.#startedMs, nowMs);
     if (this.#begins && !refused && server.replies.status !== TransactionStatus.idle) {
+      this.#keepOpening(server.replies.status === TransactionStatus.inTransaction);
       this.#close(nowMs, server.replies.status as TransactionStatus);
       this.#client.onTransactionBegun(pool, server);
       return;
@@ -272,6 +290,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     const relayed = this.#relayed;
     const [pool] = this.#end();
     if (answered) {
+      this.#keepOpening(true);
       if (this.#begins) this.#client.onTransactionLost(failure);
       this.#finish(this.#parts.clock.now());
     } else if (relayed) {
@@ -282,6 +301,12 @@ export class StandbyRead implements Waiter, ServerOwner {
       this.#runsAgain();
       this.#client.readElsewhere(pool);
     }
+  }
+
+  /** What has opened the transaction is done again where that begins again. */
+  #keepOpening(done: boolean): void {
+    if (done && this.#repeats !== undefined) this.#parts.auto.heldBegin.repeat(this.#repeats);
+    this.#repeats = undefined;
   }
 
   /** The standby does not take the client's settings. */
@@ -298,14 +323,19 @@ export class StandbyRead implements Waiter, ServerOwner {
 
   #runsAgain(): void {
     this.#parts.sender.reset();
-    if (this.#begins) this.#parts.auto.heldBegin.restore();
+    if (this.#begins) {
+      const { heldBegin, reports } = this.#parts.auto;
+      reports.restore();
+      heldBegin.restore();
+    }
     this.#begins = false;
   }
 
   /** What was begun is gone with the server. */
   #failTransaction(): void {
     if (!this.#begins) return;
-    const { heldBegin } = this.#parts.auto;
+    const { heldBegin, reports } = this.#parts.auto;
+    reports.restore();
     heldBegin.restore();
     heldBegin.fail();
   }

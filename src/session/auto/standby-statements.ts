@@ -24,6 +24,42 @@ export function staysOnStandby(statement: StatementClass): boolean {
   return statements.every((one) => controls(one) ?? staysKind(one));
 }
 
+/**
+ * May come before the first read of a transaction on a standby: it reads no data, so that all of it can be done again on the primary.
+ * PostgreSQL still takes SET TRANSACTION READ WRITE behind it, which a standby refuses.
+ */
+export function opensOnStandby({ statements, effects, relations, functions }: StatementClass): boolean {
+  const [one] = statements;
+  if (one === undefined || statements.length > 1) return false;
+  if (one.transaction !== undefined) return savepointKinds.has(one.transaction.kind);
+  if (one.tag === "VariableShowStmt") return true;
+  if (relations.length > 0 || functions.some(({ name }) => name !== "set_config")) return false;
+  return effects.length > 0 && effects.every(setsLocally);
+}
+
+const savepointKinds: ReadonlySet<string> = new Set(["savepoint", "release", "rollback_to"]);
+
+/** The same value wherever it is done, and nothing that says where the transaction runs or what it may do. */
+function setsLocally(effect: SessionEffect): boolean {
+  switch (effect.kind) {
+    case "set_parameter":
+      return effect.scope === "local" && effect.values !== null && !decidesNode(effect.name);
+    case "set_config":
+      return (
+        effect.scope === "local" && effect.name !== null && effect.value !== null && !decidesNode(effect.name)
+      );
+    case "set_role":
+    case "set_session_authorization":
+      return effect.scope === "local";
+    default:
+      return false;
+  }
+}
+
+function decidesNode(setting: string): boolean {
+  return /^(?:transaction_|pgsluice\.)/i.test(setting);
+}
+
 /** Something of it is there until the transaction ends. */
 export function leavesSomething({ statements, effects }: StatementClass): boolean {
   return (

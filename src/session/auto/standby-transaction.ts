@@ -11,8 +11,9 @@
  *                ▼
  *     an ERROR (40001), and the client's next transactions begin on the primary
  *
- * Another snapshot contradicts nothing in READ COMMITTED, where each statement has its own, as long as nothing was left in
- * the transaction: savepoints, cursors, local settings. Nothing that is sent here can leave something beyond the transaction's end.
+ * Another snapshot contradicts nothing in READ COMMITTED, where each statement has its own, nor before anything was read. What was
+ * done besides (local settings, savepoints) is done again there, behind the BEGIN; but cursors cannot be taken along. Nothing
+ * that is sent here can leave something beyond the transaction's end.
  */
 import { assert } from "../../base/assert.ts";
 import { type Failure, OperationError } from "../../base/errors.ts";
@@ -52,6 +53,10 @@ export class StandbyTransaction implements ServerOwner {
   #hasRead = false;
   /** Something was done that ends with the transaction. */
   #leaves = false;
+  /** The unit that runs ends the transaction, and the next one begins with that. */
+  #chains = false;
+  /** The unit that runs, to be done again where the transaction begins again. */
+  #repeats: Buffer | undefined;
   /** A unit is not answered; its batch has not ended; its last message is not complete. */
   #running = false;
   #open = false;
@@ -86,7 +91,7 @@ export class StandbyTransaction implements ServerOwner {
   #start(): void {
     const { auto } = this.#parts;
     this.#seesAnew = seesAnew(auto.heldBegin.modes, auto.client);
-    this.#hasRead = true;
+    this.#hasRead = !auto.route.opens;
     this.#leaves = false;
     this.#running = false;
     this.#open = false;
@@ -98,7 +103,7 @@ export class StandbyTransaction implements ServerOwner {
     const { route } = this.#parts.auto;
     // All it says then is that the transaction has failed, or that it is over.
     if (replies.status === TransactionStatus.failed) return "here";
-    if (route.stays && (this.#hasRead || !route.exclusive || route.ends)) return "here";
+    if (route.stays && (this.#hasRead || route.opens || !route.exclusive || route.ends)) return "here";
     if (this.#open || this.#leaves || (this.#hasRead && !this.#seesAnew)) return "nowhere";
     return "elsewhere";
   }
@@ -110,11 +115,15 @@ export class StandbyTransaction implements ServerOwner {
     const { route } = auto;
     const last = unit.length - 1;
     this.#running = true;
+    if (route.leaves) auto.reports.keep();
     this.#streams = unit.kind(last) === Frame.head;
     this.#open = !endsUnit(unit.type(last));
+    this.#chains = route.chains;
     gathering.batchOpen = this.#open;
-    this.#hasRead = !route.chains;
-    this.#leaves = !route.chains && (this.#leaves || route.leaves || leavesPortal(unit));
+    this.#repeats = route.opens && !this.#open ? auto.heldBegin.repeatable(unit) : undefined;
+    const leaves = (route.leaves || route.opens) && this.#repeats === undefined;
+    this.#hasRead = !route.chains && (this.#hasRead || !route.opens);
+    this.#leaves = !route.chains && (this.#leaves || leaves || leavesPortal(unit));
     sender.send(server);
     output.flush(server.transport);
     flushSynthesised(server, this.#parts.transport);
@@ -127,6 +136,7 @@ export class StandbyTransaction implements ServerOwner {
     if (this.#open) pool.discard(server, "a transaction has ended in the middle of a batch");
     else rollBack(pool, server);
     this.#parts.gathering.batchOpen = false;
+    this.#parts.auto.reports.restore();
     this.#parts.auto.heldBegin.restore();
   }
 
@@ -200,9 +210,16 @@ export class StandbyTransaction implements ServerOwner {
     this.#running = false;
     this.#streams = false;
     if (status !== TransactionStatus.idle) {
+      if (this.#chains) {
+        auto.reports.settle();
+        auto.heldBegin.chain();
+      } else if (this.#repeats !== undefined && status === TransactionStatus.inTransaction) {
+        auto.heldBegin.repeat(this.#repeats);
+      }
       auto.heldBegin.runElsewhere(status as TransactionStatus);
     } else {
       const [pool] = this.#end();
+      auto.reports.settle();
       auto.heldBegin.runElsewhere(undefined);
       pool.release(server, false, nowMs);
     }
@@ -218,6 +235,8 @@ export class StandbyTransaction implements ServerOwner {
 
   #lose(failure: Failure, torn: boolean): void {
     const { activity, auto, clock } = this.#parts;
+    const failed = auto.heldBegin.status === TransactionStatus.failed;
+    auto.reports.restore();
     auto.heldBegin.restore();
     if (this.#running) {
       this.#running = false;
@@ -226,6 +245,8 @@ export class StandbyTransaction implements ServerOwner {
       // A Query of which not all has come has no end that could be answered.
       const cut = torn || (this.#streams && !this.#open);
       this.#client.onReadLost(failure, cut, this.#streams ? "message" : this.#open ? "messages" : "nothing");
+    } else if (failed) {
+      auto.heldBegin.fail();
     } else if (!this.#seesAnew || this.#leaves) {
       auto.heldBegin.fail(failure);
     }

@@ -25,6 +25,12 @@ export class TimedClients {
   }
 }
 
+interface HeldTransaction {
+  readonly status: TransactionStatus;
+  /** A standby's server has it, and sees to its limits. */
+  readonly isElsewhere: boolean;
+}
+
 interface TimedClient {
   readonly parameters: ParameterVector;
   readonly defaults: LoginDefaults;
@@ -34,7 +40,7 @@ interface TimedClient {
 
 export class ClientTimeouts {
   readonly #client: TimedClient;
-  readonly #begin: { readonly status: TransactionStatus };
+  readonly #begin: HeldTransaction;
   readonly #timed: TimedClients;
   /** The parameters of which the limits are. */
   #version: object | undefined;
@@ -44,7 +50,7 @@ export class ClientTimeouts {
   #transaction = 0;
 
   /** `begin`: the status of the client's transaction while it has no server. */
-  constructor(client: TimedClient, begin: { readonly status: TransactionStatus }, timed: TimedClients) {
+  constructor(client: TimedClient, begin: HeldTransaction, timed: TimedClients) {
     this.#client = client;
     this.#begin = begin;
     this.#timed = timed;
@@ -59,7 +65,7 @@ export class ClientTimeouts {
 
   tick(nowMs: number): void {
     const { activity, target } = this.#client;
-    if (target.ownServer !== undefined || activity.queryStartMs !== 0) return;
+    if (target.ownServer !== undefined || this.#begin.isElsewhere || activity.queryStartMs !== 0) return;
     const failure = this.#exceeded(activity, nowMs);
     if (failure !== undefined) target.fail(failure);
   }

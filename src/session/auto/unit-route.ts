@@ -27,6 +27,8 @@ export class UnitRoute implements Reader {
   /** The same where a read-only transaction is open there, and whether something is left in that. */
   stays = true;
   leaves = false;
+  /** It may begin such a transaction, although it reads nothing. */
+  opens = true;
   /** It ends a transaction, and begins the next one with that. */
   ends = false;
   chains = false;
@@ -70,6 +72,7 @@ export class UnitRoute implements Reader {
     this.reads = true;
     this.stays = true;
     this.leaves = false;
+    this.opens = true;
     this.ends = false;
     this.chains = false;
     this.#hint = undefined;
@@ -85,6 +88,7 @@ export class UnitRoute implements Reader {
     this.reads &&= knowledge.reads;
     this.stays &&= knowledge.stays;
     this.leaves ||= knowledge.leaves;
+    this.opens &&= knowledge.opens;
     const { transaction } = knowledge;
     if (transaction?.kind === "commit" || transaction?.kind === "rollback") {
       this.ends = true;
