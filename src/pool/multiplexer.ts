@@ -52,6 +52,13 @@ export interface Candidate extends Sharer {
   onLongWait(): void;
 }
 
+/** Where the servers are. */
+export interface MultiplexerPlace {
+  readonly roundTrip: RoundTrip;
+  /** Units may run on another node instead: what is not sent goes there when this one may not be what it was. */
+  readonly onStandby: boolean;
+}
+
 /** What is ahead in a pipeline may take this long before another server is woken, or as long as our own turn took. */
 const joinMsMin = 0.3;
 /** Units in one pipeline. */
@@ -109,7 +116,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly roundTrip: RoundTrip;
   readonly #environment: SharedServerEnvironment;
 
-  constructor(pool: Pool, clock: Clock, roundTrip: RoundTrip) {
+  constructor(pool: Pool, clock: Clock, { roundTrip, onStandby }: MultiplexerPlace) {
     this.#pool = pool;
     this.#clock = clock;
     this.roundTrip = roundTrip;
@@ -117,7 +124,9 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
       cancel: (server) => pool.cancel(server),
       turnMs: () => this.#noteTurn(),
       roundTrip,
+      onStandby,
     };
+    pool.unsent = this;
   }
 
   /** The database's units may share (`multiplex`). */
@@ -205,14 +214,27 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     }
     // The pool's queue is full; what is shared already serves this one.
     if (failure.code === tooManyWaiting().code && this.#shared.length > 0) return;
-    const queued = [...this.#queue];
-    this.#queue.clear();
-    this.#leaders.clear();
-    for (const { candidate } of queued) candidate.onLeaseFailed(failure);
+    this.#failQueue(failure);
   }
 
   onLongWait(): void {
     for (const { candidate } of this.#queue) candidate.onLongWait();
+  }
+
+  /** What is not sent is not to be sent here. */
+  sendAway(failure: Failure): void {
+    const arrived = this.#arrived.slice(0, this.#arrivedCount);
+    this.#arrived.fill(undefined, 0, this.#arrivedCount);
+    this.#failQueue(failure);
+    for (const candidate of arrived) candidate?.onLeaseFailed(failure);
+  }
+
+  #failQueue(failure: Failure): void {
+    const queued = [...this.#queue];
+    this.#queue.clear();
+    this.#leaders.clear();
+    this.#stopWaiting();
+    for (const { candidate } of queued) candidate.onLeaseFailed(failure);
   }
 
   // ---- from shared servers ----
@@ -229,9 +251,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     else if (shared.depth === 0) this.#giveBack(shared);
   }
 
-  onGone(shared: SharedServer): void {
+  onGone(shared: SharedServer, failure: Failure): void {
     this.#forget(shared);
-    if (this.#queue.length > 0) this.#wait();
+    // A standby that has been started again may show less than it did.
+    if (this.#environment.onStandby) this.sendAway(failure);
+    else if (this.#queue.length > 0) this.#wait();
   }
 
   // ---- at the end of a turn ----

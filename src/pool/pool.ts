@@ -44,6 +44,8 @@ export class Pool implements BudgetMember {
   welcome: ReadonlyMap<string, string> | undefined;
   /** Clients that use this pool. */
   clients = 0;
+  /** Units that share servers and are not sent (multiplexer.ts). */
+  unsent: { sendAway(failure: Failure): void } | undefined;
   /** A change of them takes effect for servers that are handed out or opened from then on. */
   settings: PoolSettings;
 
@@ -304,6 +306,7 @@ export class Pool implements BudgetMember {
 
   /** Its node is not to be read from: who waits goes elsewhere; if `cuts`, so does who has a server. */
   sendAway(failure: Failure, cuts: boolean): void {
+    this.unsent?.sendAway(failure);
     this.#waiting.failAll(failure);
     if (cuts) this.follow(true, failure);
   }

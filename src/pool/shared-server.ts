@@ -19,6 +19,13 @@ import { sqlstateOf } from "../wire/fields.ts";
 import { briefMsMax, type Pace } from "./pace.ts";
 import type { RoundTrip } from "./round-trip.ts";
 import type { Server, ServerOwner } from "./server.ts";
+import { isStandbysOwnError, onlyAnnounces } from "./standby-replies.ts";
+
+/**
+ * Why a unit comes back: it is to be sent again, its server is lost, or what the server said will not do (`partly`: and the client has got
+ * what came before).
+ */
+export type Returned = "again" | "lost" | "refused" | "partly";
 
 /** A client with one unit. */
 export interface Sharer {
@@ -34,8 +41,8 @@ export interface Sharer {
   readonly congested: boolean;
   /** All is answered. */
   onUnitDone(): void;
-  /** Nothing has been answered and nothing will be here: it may be run again. */
-  onUnitReturned(): void;
+  /** It has to run again: nothing more of it will be answered here. */
+  onUnitReturned(why: Returned): void;
   /** The server is gone in the middle of the replies. */
   onUnitLost(failure: Failure): void;
 }
@@ -55,7 +62,7 @@ interface Place {
   endangered: boolean;
   /** It has to run again, and what is still to come is for nobody. */
   refused: boolean;
-  /** Replies of an endangered unit, until it is known whether it was hit. */
+  /** Replies of an endangered unit, until it is known whether it was hit, or on a standby, until it is known whether they will do. */
   held: Buffer[] | undefined;
   heldBytes: number;
 }
@@ -74,21 +81,27 @@ export interface SharedServerEnvironment {
   /** When this turn of the event loop began: what is read in it had come by then. */
   readonly turnMs: () => number;
   readonly roundTrip: RoundTrip;
+  /** Units may run on another node instead, and have to where an error may be the server's own. */
+  readonly onStandby: boolean;
 }
 
 export interface SharedServerListener {
   /** A unit is done, or returned: there may be room, or nothing left to do. */
   onRoom(shared: SharedServer): void;
   /** The connection is gone. */
-  onGone(shared: SharedServer): void;
+  onGone(shared: SharedServer, failure: Failure): void;
 }
 
 export class SharedServer implements ServerOwner {
   readonly server: Server;
+  /** What a standby reports is about itself, and for no client. */
+  readonly reportsDue: ServerOwner["reportsDue"];
+  readonly onNotification: ServerOwner["onNotification"];
   readonly #listener: SharedServerListener;
   readonly #cancel: (server: Server) => Promise<void>;
   readonly #turnMs: () => number;
   readonly #roundTrip: RoundTrip;
+  readonly #onStandby: boolean;
   readonly #places = new Deque<Place>();
   readonly #spare: Place[] = [];
   /** Expected time of everything in the pipeline. */
@@ -112,6 +125,11 @@ export class SharedServer implements ServerOwner {
     this.#cancel = environment.cancel;
     this.#turnMs = environment.turnMs;
     this.#roundTrip = environment.roundTrip;
+    this.#onStandby = environment.onStandby;
+    if (environment.onStandby) {
+      this.reportsDue = () => undefined;
+      this.onNotification = () => undefined;
+    }
   }
 
   /** The server is leased, and shared from now on. */
@@ -195,16 +213,24 @@ export class SharedServer implements ServerOwner {
     place.bytes += bytes.length;
     // Last words are for whoever finds out that the connection is gone.
     if (this.server.dying && !place.relayed) return true;
-    if (place.endangered && !place.cancelAsked && !place.relayed && this.#hold(place, bytes)) return true;
+    if (!place.relayed && this.#waits(place, bytes) && this.#hold(place, bytes)) return true;
     return this.#relay(place, sharer, bytes);
+  }
+
+  /** Whether nothing can be said yet of replies with which a unit begins. */
+  #waits(place: Place, bytes: Buffer): boolean {
+    if (place.cancelAsked) return false;
+    return place.endangered || (this.#onStandby && onlyAnnounces(bytes));
   }
 
   onWords(message: Buffer): Buffer | undefined {
     const place = this.#places.peekFirst();
     if (place?.sharer === undefined) return message;
+    // Its last words are about a connection that the client does not have.
+    if (this.#onStandby && this.server.dying) return undefined;
     const words = place.sharer.reword(message);
-    place.refused = words === undefined;
-    return words;
+    place.refused ||= words === undefined || (this.#onStandby && mayBeStandbysOwn(place, message));
+    return place.refused ? undefined : words;
   }
 
   /** A unit is answered, up to its ReadyForQuery. */
@@ -261,10 +287,10 @@ export class SharedServer implements ServerOwner {
     this.draining = true;
     const places = [...this.#places];
     this.#places.clear();
-    this.#listener.onGone(this);
+    this.#listener.onGone(this, failure);
     for (const { sharer, relayed } of places) {
       if (relayed) sharer?.onUnitLost(failure);
-      else sharer?.onUnitReturned();
+      else sharer?.onUnitReturned("lost");
     }
   }
 
@@ -282,6 +308,7 @@ export class SharedServer implements ServerOwner {
   }
 
   #relay(place: Place, sharer: Sharer, bytes: Buffer): boolean {
+    if (place.held !== undefined) this.#relayHeld(place);
     place.relayed = true;
     const flushed = sharer.onReplies(bytes);
     if (!flushed && sharer.congested) {
@@ -311,10 +338,14 @@ export class SharedServer implements ServerOwner {
   }
 
   #finish(place: Place, sharer: Sharer): void {
-    const canceled = place.held !== undefined && wasCanceled(place.held);
-    if (!canceled) this.#relayHeld(place);
-    if (canceled || place.refused) {
-      sharer.onUnitReturned();
+    if (place.endangered && place.held !== undefined && wasCanceled(place.held)) {
+      sharer.onUnitReturned("again");
+      return;
+    }
+    // Another node answers from the beginning on.
+    if (!place.refused || !this.#onStandby) this.#relayHeld(place);
+    if (place.refused) {
+      sharer.onUnitReturned(place.relayed ? "partly" : "refused");
       return;
     }
     if (this.#doneCount === 0) this.#doneSinceMs = this.#atWorkSinceMs(place);
@@ -342,7 +373,7 @@ export class SharedServer implements ServerOwner {
       first = false;
     }
     this.draining = true;
-    for (const sharer of returned) sharer.onUnitReturned();
+    for (const sharer of returned) sharer.onUnitReturned("again");
   }
 
   #placeOf(sharer: Sharer): Place | undefined {
@@ -378,6 +409,11 @@ function newPlace(): Place {
     held: undefined,
     heldBytes: 0,
   };
+}
+
+/** Whether another node may answer without this error, and the client has neither seen anything nor asked for it. */
+function mayBeStandbysOwn({ relayed, cancelAsked }: Place, message: Buffer): boolean {
+  return !relayed && !cancelAsked && isStandbysOwnError(message);
 }
 
 /** Whether among the messages is the error of a cancelled statement. */

@@ -4,7 +4,9 @@ import type { Logger } from "../base/log.ts";
 import { WriteFloor } from "../cluster/floor.ts";
 import { functionPatterns } from "../config/function-lists.ts";
 import type { Config, Settings } from "../config/schema.ts";
+import { Multiplexer } from "../pool/multiplexer.ts";
 import type { Pool } from "../pool/pool.ts";
+import { RoundTrip } from "../pool/round-trip.ts";
 import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
@@ -19,6 +21,8 @@ export class AutoDatabases {
   readonly #pools: Iterable<Pool>;
   readonly #settings: () => AutoSettings;
   readonly #databases = new Map<Pool, AutoDatabase>();
+  /** Of pools on standbys, which have no clients of their own: all that has to be known is known of the pools that read there. */
+  readonly #readers = new Map<Pool, Multiplexer>();
   readonly #pids = new Pids();
   /** What all clients have written. */
   readonly written: WriteFloor = new WriteFloor();
@@ -74,6 +78,21 @@ export class AutoDatabases {
     return database;
   }
 
+  /** Where units share servers of a standby. */
+  readerOf(pool: Pool): Multiplexer {
+    let multiplexer = this.#readers.get(pool);
+    if (multiplexer === undefined) {
+      multiplexer = new Multiplexer(pool, this.#clock, { roundTrip: new RoundTrip(), onStandby: true });
+      this.#readers.set(pool, multiplexer);
+    }
+    return multiplexer;
+  }
+
+  /** Undefined: nobody has shared servers of the pool. */
+  multiplexerOf(pool: Pool): Multiplexer | undefined {
+    return this.#readers.get(pool) ?? this.#databases.get(pool)?.multiplexer;
+  }
+
   #listsOfSettings(): FunctionLists {
     const settings = this.#settings();
     if (settings !== this.#listedBy) {
@@ -107,6 +126,10 @@ export class AutoDatabases {
     for (const [pool, database] of this.#databases) {
       if (known.has(pool)) database.tick();
       else this.#databases.delete(pool);
+    }
+    for (const [pool, multiplexer] of this.#readers) {
+      if (known.has(pool)) multiplexer.tick();
+      else this.#readers.delete(pool);
     }
   }
 }

@@ -176,7 +176,7 @@ export class Consoles implements ConsoleHost {
   }
 
   multiplexerOf(pool: Pool): Multiplexer | undefined {
-    return this.#owner.autoDatabases.find(pool)?.multiplexer;
+    return this.#owner.autoDatabases.multiplexerOf(pool);
   }
 
   listenersOf(pool: Pool): Listeners | undefined {

@@ -16,6 +16,7 @@ import {
 } from "../cluster/index.ts";
 import { type RedirectEntry, redirectEntry, redirectLists } from "../config/redirects.ts";
 import type { Config, Settings } from "../config/schema.ts";
+import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Reader, Reading, ReadLoad, WaitingRead } from "../session/context.ts";
 import type { Pools } from "./pools.ts";
@@ -39,7 +40,7 @@ interface ReadRoutingOwner {
   readonly config: Config;
   readonly pools: Pools;
   readonly nodes: { readonly snapshot: TopologySnapshot | undefined; onNews: () => void; hasten(): void };
-  readonly autoDatabases: { readonly written: WriteFloor };
+  readonly autoDatabases: { readonly written: WriteFloor; readerOf(pool: Pool): Multiplexer };
 }
 
 /** What the settings say, made anew with them. */
@@ -145,6 +146,10 @@ export class ReadRouting implements Reading {
 
   loadOf(pool: Pool): ReadLoad {
     return this.#loadOf(this.#owner.pools.readFrom(pool) ?? "");
+  }
+
+  multiplexerOf(pool: Pool): Multiplexer {
+    return this.#owner.autoDatabases.readerOf(pool);
   }
 
   #loadOf(node: string): ReadLoad {

@@ -12,6 +12,7 @@ import type { ScramKeys } from "../client/conninfo/options.ts";
 import type { WriteFloor } from "../cluster/floor.ts";
 import type { LatencyAverage, Redirect, RouteHint, SessionNames } from "../cluster/index.ts";
 import type { CancelKey, CancelRegistry, CancelTarget } from "../pool/cancel-registry.ts";
+import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Admission } from "./admission.ts";
 import type { AutoDatabase } from "./auto/database.ts";
@@ -74,6 +75,8 @@ export interface Reading {
   /** The pool of a standby, another one than `besides`; undefined: the client's own. */
   poolFor(home: Pool, reader: Reader, besides: Pool | undefined): Pool | undefined;
   loadOf(pool: Pool): ReadLoad;
+  /** Of the pool of a standby. */
+  multiplexerOf(pool: Pool): Multiplexer;
   /** Tells `read` when a standby may have what it has to show. Returns how to wait no more; undefined: it does not wait. */
   awaitStandby(reader: Reader, read: WaitingRead): (() => void) | undefined;
 }

@@ -1,6 +1,6 @@
 /**
  * How a client's gathered unit gets a server: for itself (pool/pool.ts), at once or after a wait, or in auto mode
- * between units of others (auto/shared-unit.ts), or on a standby if it only reads (auto/standby-read.ts), perhaps with the
+ * between units of others (auto/shared-unit.ts), or, in either way, on a standby if it only reads (auto/standby-read.ts), perhaps with the
  * transaction that it begins (auto/standby-transaction.ts). Until that is settled nothing more of the client is handled.
  */
 import { assert } from "../base/assert.ts";
@@ -204,7 +204,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     if (pool === undefined) return false;
     this.#reads++;
     this.#standby ??= new StandbyRead(this, { auto, ...this.#parts });
-    this.#standby.start(pool, reading.loadOf(pool));
+    this.#standby.start({ pool, load: reading.loadOf(pool), multiplexer: reading.multiplexerOf(pool) });
     return true;
   }
 
@@ -339,9 +339,9 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     this.onSharedDone();
   }
 
-  readElsewhere(pool: Pool): void {
+  readElsewhere(besides: Pool | undefined): void {
     this.guarded(() => {
-      if (!this.#readOnStandby(pool)) this.#lease();
+      if (!this.#readOnStandby(besides)) this.#startHere();
     });
   }
 
@@ -388,6 +388,15 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
       return;
     }
     this.guarded(() => this.#lease());
+  }
+
+  /** On its own node nothing can be found elsewhere. */
+  takesBack(): boolean {
+    return false;
+  }
+
+  onSharedLost(failure: Failure): void {
+    this.onServerLost(failure);
   }
 
   onMistake(error: unknown): void {

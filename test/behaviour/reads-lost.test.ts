@@ -54,7 +54,7 @@ describe("one standby is read from, over a network that fails", () => {
   let pooled: Pooled;
   let client: Client;
 
-  /** Verdicts about nodes take too long to help: all is found out from the connections alone. */
+  /** Verdicts about nodes take too long to help: all is found out from the connections alone. Each read has one for itself. */
   beforeAll(async () => {
     const { near, far } = nodes();
     proxy = await FaultProxy.start({ port: near.port });
@@ -71,6 +71,7 @@ describe("one standby is read from, over a network that fails", () => {
           pool_mode: "auto",
           load_balance_mode: true,
           read_your_writes: "none",
+          multiplex: false,
           default_pool_size: 2,
           health_check_timeout: 60,
           health_check_max_retries: 1000,

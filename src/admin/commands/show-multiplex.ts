@@ -3,13 +3,13 @@ import { type Command, showCommand } from "../command.ts";
 import { columnsOf } from "../result.ts";
 
 const columns = columnsOf(
-  ["text", "database", "user"],
+  ["text", "database", "user", "node"],
   ["int4", "servers", "depth", "queued"],
   ["int8", "units", "joined", "waited", "coalesced", "returned", "depth_max"],
 );
 
 export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", columns, (context) =>
-  context.pools().flatMap(({ pool, database, user }) => {
+  context.pools().flatMap(({ pool, database, user, node }) => {
     const multiplexer = context.multiplexerOf(pool);
     if (multiplexer === undefined) return [];
     const { servers, queueLength, counts } = multiplexer;
@@ -17,6 +17,6 @@ export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", column
     for (const server of servers) depth += server.depth;
     const { units, joined, queued, coalesced, returned, depthMax } = counts;
     const sizes = [servers.length, depth, queueLength];
-    return [[database, user, ...sizes, units, joined, queued, coalesced, returned, depthMax]];
+    return [[database, user, node, ...sizes, units, joined, queued, coalesced, returned, depthMax]];
   }),
 );

@@ -13,7 +13,7 @@ import type { Clock } from "../../base/clock.ts";
 import { fingerprintKind, fingerprintRow, userOf } from "../../pool/defaults.ts";
 import { ParameterVector, settingsQueries } from "../../pool/parameters.ts";
 import type { Pool } from "../../pool/pool.ts";
-import type { RoundTrip } from "../../pool/round-trip.ts";
+import { emptyQuery, type RoundTrip, roundTripProbes } from "../../pool/round-trip.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
 import { askUnseen, rowsOf } from "../../pool/unseen.ts";
 import type { Waiter } from "../../pool/waiters.ts";
@@ -40,10 +40,6 @@ const retryPauseMs = 5000;
 const idleWaitMs = 200;
 /** Who needs a server waits so long for the one on which the catalogs are read before another is opened. */
 const momentMs = 200;
-
-/** Queries that do nothing, one after the other. */
-const probes = 3;
-const emptyQuery = encodeQuery("");
 
 export class Classification implements Waiter, ServerOwner {
   /** Changes whenever the class of a text may be another one than before. */
@@ -261,7 +257,7 @@ export class Classification implements Waiter, ServerOwner {
 
   /** The server has nothing else to do: how long does it take to answer nothing? */
   #beginProbes(): void {
-    this.#probesLeft = probes;
+    this.#probesLeft = roundTripProbes;
     this.#shortestMs = Number.POSITIVE_INFINITY;
     this.#probe();
   }
@@ -276,7 +272,7 @@ export class Classification implements Waiter, ServerOwner {
     this.#shortestMs = Math.min(this.#shortestMs, this.#clock.now() - this.#probeSentMs);
     this.#probesLeft--;
     if (this.#probesLeft > 0) this.#probe();
-    else this.#roundTrip.measure(this.#shortestMs);
+    else this.#roundTrip.measure(this.#shortestMs, this.#clock.now());
     return this.#probesLeft > 0;
   }
 

@@ -82,7 +82,7 @@ export class AutoDatabase implements Informed {
         this.ledgerQueries.addName(name);
       },
     );
-    this.multiplexer = new Multiplexer(pool, clock, roundTrip);
+    this.multiplexer = new Multiplexer(pool, clock, { roundTrip, onStandby: false });
     this.homes = new Homes(pool, options.clock);
     this.listeners = new Listeners(pool, options.clock, options.serverOf);
     this.pids = options.pids;

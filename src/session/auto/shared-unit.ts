@@ -1,6 +1,7 @@
 /**
  * One client's unit while it shares a server with units of others (pool/multiplexer.ts). The client itself holds no
- * server meanwhile; its unit is kept until it is answered, because it may have to be run again.
+ * server meanwhile; its unit is kept until it is answered, because it may have to be run again: here, or on a standby wherever
+ * standby-read.ts finds.
  */
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -9,7 +10,7 @@ import type { Transport } from "../../base/transport.ts";
 import type { Candidate, Multiplexer } from "../../pool/multiplexer.ts";
 import { Pace } from "../../pool/pace.ts";
 import { mistake, repliesPendingBytesMax, type Server } from "../../pool/server.ts";
-import type { SharedServer } from "../../pool/shared-server.ts";
+import type { Returned, SharedServer } from "../../pool/shared-server.ts";
 import { Backend, TransactionStatus } from "../../wire/constants.ts";
 import type { Activity } from "../activity.ts";
 import type { Gathering } from "../gathering.ts";
@@ -32,18 +33,20 @@ export interface SharingParts {
   readonly queryWaitTimeoutMs: number | undefined;
 }
 
-/** What the session does when its unit has an end. */
+/** What is done when the unit has an end, by the session or by its read on a standby. */
 export interface SharingClient {
   /** All is answered. */
   onSharedDone(): void;
   /** The unit cannot share: it needs a server for itself, this one or another. */
   leaseAlone(server: Server | undefined): void;
+  /** Whether the client runs the unit elsewhere, which has to run again. */
+  takesBack(why: Returned): boolean;
   onLeaseFailed(failure: Failure): void;
   onLongWait(): void;
   /** The unit cannot be sent. */
   onMistake(error: unknown): void;
-  /** The server is gone after a part of the reply. */
-  onServerLost(failure: Failure): void;
+  /** The server is gone after a part of the reply; `torn`: in the middle of a message. */
+  onSharedLost(failure: Failure, torn: boolean): void;
 }
 
 /** A unit that was returned so often runs on a server of its own. */
@@ -58,7 +61,8 @@ export class SharedUnit implements Candidate {
   pace: Pace = none;
   readonly #client: SharingClient;
   readonly #parts: SharingParts;
-  readonly #multiplexer: Multiplexer;
+  /** Of the pool that the unit runs in. */
+  #multiplexer: Multiplexer;
   #shared: SharedServer | undefined;
   #queued = false;
   #returns = 0;
@@ -98,8 +102,10 @@ export class SharedUnit implements Candidate {
   }
 
   /** Runs the gathered unit, now or later. False: it cannot share, or not now. */
-  start(): boolean {
-    if (!this.#multiplexer.enabled) return false;
+  start(multiplexer: Multiplexer = this.#multiplexer): boolean {
+    this.#multiplexer = multiplexer;
+    this.#observes = false;
+    if (!multiplexer.enabled) return false;
     const { unit } = this.#parts.gathering;
     const pace = unit === undefined ? undefined : this.#parts.auto.shares(unit);
     if (pace === undefined) return false;
@@ -240,18 +246,20 @@ export class SharedUnit implements Candidate {
     this.#client.onSharedDone();
   }
 
-  onUnitReturned(): void {
+  onUnitReturned(why: Returned): void {
     this.#shared = undefined;
     this.#multiplexer.counts.returned++;
     this.#dismissFollowers();
+    if (this.#client.takesBack(why)) return;
     const shares = !this.#parts.sender.partlyAnswered && ++this.#returns <= returnsMax;
     if (!shares || !this.#submit()) this.#client.leaseAlone(undefined);
   }
 
   onUnitLost(failure: Failure): void {
+    const torn = this.#shared?.server.midReply === true;
     this.#shared = undefined;
     this.#dismissFollowers();
-    this.#client.onServerLost(failure);
+    this.#client.onSharedLost(failure, torn);
   }
 
   onRefused(): void {
@@ -316,7 +324,7 @@ export class SharedUnit implements Candidate {
   #runAlone(): void {
     this.#leader = undefined;
     this.#queued = false;
-    this.#client.leaseAlone(undefined);
+    if (!this.#client.takesBack("again")) this.#client.leaseAlone(undefined);
   }
 
   #forgetFollowers(): void {

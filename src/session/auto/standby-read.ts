@@ -1,6 +1,6 @@
 /**
- * One client's unit while it reads from a standby, on a server that it has for itself. The client holds no server
- * meanwhile, and nothing more of it is handled: whatever it sends next may have to go to the primary. The unit is kept
+ * One client's unit while it reads from a standby: between units of others if it may (shared-unit.ts), else on a server that it
+ * has for itself. The client holds no server meanwhile, and nothing more of it is handled: whatever it sends next may have to go to the primary. The unit is kept
  * until it is answered, because it may have to run again, unseen: elsewhere, if the standby is lost before it has told
  * anything or has no server to give; on the primary, if it refuses with an error that may be its own (a conflict with
  * recovery, a table that has not arrived yet).
@@ -8,42 +8,30 @@
  * The unit may begin a read-only transaction: then that is standby-transaction.ts's from the answer on, and begins again
  * with the unit, where that has to run again.
  *
- *     wait in the standby's pool ─▶ sent ─▶ replies, held while an error may follow ─▶ answered ─▶ given back
+ *     (share, or) wait in the standby's pool ─▶ sent ─▶ replies, held while an error may follow ─▶ answered ─▶ given back
  *          │ none to be had           │ lost      │ refused          │ lost: an ERROR, and the session goes on
  *          ▼                          ▼           ▼
  *       elsewhere                 elsewhere    the primary
  */
 import { assert } from "../../base/assert.ts";
 import type { Failure } from "../../base/errors.ts";
+import type { Multiplexer } from "../../pool/multiplexer.ts";
 import type { Pool } from "../../pool/pool.ts";
+import { measureRoundTrip } from "../../pool/round-trip.ts";
 import { repliesPendingBytesMax, type Server, type ServerOwner } from "../../pool/server.ts";
+import type { Returned } from "../../pool/shared-server.ts";
+import { isStandbysOwnError, onlyAnnounces } from "../../pool/standby-replies.ts";
 import type { Waiter } from "../../pool/waiters.ts";
-import { Backend, headerBytes, TransactionStatus } from "../../wire/constants.ts";
-import { sqlstateOf } from "../../wire/fields.ts";
+import { TransactionStatus } from "../../wire/constants.ts";
 import type { ReadLoad } from "../context.ts";
 import { leaveServer, rollBack } from "../handover.ts";
-import type { SharingParts } from "./shared-unit.ts";
-
-/**
- * Classes of errors that a primary may not have: cancelled for recovery (40001), refused during recovery (25006, 0A000),
- * names that replication has not brought yet (42, 3F), no resources, a broken node.
- */
-const standbysOwn = /^(?:40|25|0A|42|3F|53|58|XX)/;
-
-/** What may come before it is known whether a statement fails, with types of messages that are small. */
-const undecided: ReadonlySet<number> = new Set([
-  Backend.parseComplete,
-  Backend.bindComplete,
-  Backend.parameterDescription,
-  Backend.noData,
-  Backend.rowDescription,
-]);
+import { SharedUnit, type SharingClient, type SharingParts } from "./shared-unit.ts";
 
 /** What the session does when its read has an end. */
 export interface ReadingClient {
   onReadDone(): void;
-  /** The unit runs again: not on `pool`, which is of no use now. */
-  readElsewhere(pool: Pool): void;
+  /** The unit runs again, wherever it may now; not on `besides`, which is of no use. */
+  readElsewhere(besides: Pool | undefined): void;
   /** The unit runs again, and not on a standby. */
   readOnPrimary(): void;
   /** The server is gone after a part of the reply; `torn`: in the middle of a message. */
@@ -53,16 +41,30 @@ export interface ReadingClient {
   /** The same, but the server is gone. */
   onTransactionLost(failure: Failure): void;
   onLongWait(): void;
+  /** The unit cannot be sent. */
+  onMistake(error: unknown): void;
   /** Does what is the client's own business, and no fault of who calls. */
   guarded(act: () => void): void;
 }
 
-export class StandbyRead implements Waiter, ServerOwner {
+/** Where a unit reads. */
+export interface ReadPlace {
+  readonly pool: Pool;
+  readonly load: ReadLoad;
+  readonly multiplexer: Multiplexer;
+}
+
+export class StandbyRead implements Waiter, ServerOwner, SharingClient {
   readonly #client: ReadingClient;
   readonly #parts: SharingParts;
   #pool: Pool | undefined;
   #server: Server | undefined;
   #load: ReadLoad | undefined;
+  #multiplexer: Multiplexer | undefined;
+  /** Once a unit might share. */
+  #sharing: SharedUnit | undefined;
+  /** The server that answers this unit is then asked how far it is away. */
+  #measures = false;
   #startedMs = 0;
   /** The client has got a part of the reply. */
   #relayed = false;
@@ -92,31 +94,41 @@ export class StandbyRead implements Waiter, ServerOwner {
   }
 
   get server(): Server | undefined {
-    return this.#server;
+    return this.#server ?? this.#sharing?.server;
   }
 
   get queryWaitTimeoutMs(): number | undefined {
     return this.#parts.queryWaitTimeoutMs;
   }
 
-  /** Runs the gathered unit on a server of `pool`, now or later. */
-  start(pool: Pool, load: ReadLoad): void {
+  /** Runs the gathered unit in the pool of a standby, now or later. */
+  start({ pool, load, multiplexer }: ReadPlace): void {
     assert(this.#pool === undefined, "a client reads one unit at a time");
     this.#pool = pool;
     this.#load = load;
+    this.#multiplexer = multiplexer;
     load.outstanding++;
     this.#startedMs = this.#parts.clock.now();
-    this.#relayed = false;
-    this.#canceled = false;
-    this.#refused = false;
-    this.#answered = false;
-    this.#held = [];
+    const { roundTrip } = multiplexer;
+    this.#measures = multiplexer.enabled && roundTrip.claim(this.#startedMs);
+    // How long statements take cannot be told before it is known how far the standby is away.
+    if (!this.#measures && roundTrip.measured && this.#shares(multiplexer)) return;
+    this.#lease(pool);
+  }
+
+  #shares(multiplexer: Multiplexer): boolean {
+    this.#sharing ??= new SharedUnit(this, this.#parts, multiplexer);
+    return this.#sharing.start(multiplexer);
+  }
+
+  #lease(pool: Pool): void {
     const server = pool.lease(this);
     if (server !== undefined) this.#take(server);
     else if (this.active) this.#parts.activity.waitStartMs = this.#parts.clock.now();
   }
 
   async cancel(): Promise<void> {
+    if (this.#sharing?.active === true) return await this.#sharing.cancel();
     const server = this.#server;
     this.#canceled = true;
     if (server !== undefined && !server.replies.settled) await this.#pool?.cancel(server);
@@ -124,8 +136,8 @@ export class StandbyRead implements Waiter, ServerOwner {
 
   /** Takes the unit out of the queue. False: it is not there. */
   withdraw(): boolean {
-    if (this.#pool === undefined || this.#server !== undefined) return false;
-    this.#pool.cancelWait(this);
+    if (this.#pool === undefined || this.server !== undefined) return false;
+    if (this.#sharing?.withdraw() !== true) this.#pool.cancelWait(this);
     this.#leavePool();
     return true;
   }
@@ -133,6 +145,11 @@ export class StandbyRead implements Waiter, ServerOwner {
   /** The client is gone. `stops`: what runs is cancelled. */
   leave(stops: boolean): void {
     if (this.withdraw()) return;
+    if (this.#sharing?.active === true) {
+      this.#sharing.leave();
+      this.#leavePool();
+      return;
+    }
     const [pool, server] = this.#end();
     if (server.closed) return;
     leaveServer(pool, server, { reason: "client is gone", resets: false, unfinished: false, stops });
@@ -141,6 +158,7 @@ export class StandbyRead implements Waiter, ServerOwner {
   /** The client's socket takes bytes again. */
   onDrain(): void {
     if (this.#server?.transport.paused === true) this.#server.transport.resume();
+    this.#sharing?.onDrain();
   }
 
   // ---- from the pool ----
@@ -151,6 +169,11 @@ export class StandbyRead implements Waiter, ServerOwner {
 
   #take(server: Server): void {
     assert(server.owner === undefined, "a server has one owner at a time");
+    this.#relayed = false;
+    this.#canceled = false;
+    this.#refused = false;
+    this.#answered = false;
+    this.#held = [];
     this.#server = server;
     server.owner = this;
     server.used = true;
@@ -161,6 +184,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#opens = auto.begins && auto.route.opens;
     this.#repeats = undefined;
     if (this.#opens) this.#openTransaction();
+    this.#sharing?.beginAlone(clock);
     sender.sendShared(server);
     output.flush(server.transport);
     const { replies } = server;
@@ -175,7 +199,7 @@ export class StandbyRead implements Waiter, ServerOwner {
     this.#repeats = auto.heldBegin.repeatable(gathering.unit);
   }
 
-  /** The standby has no server to give: others may. */
+  /** The standby has no server to give, or is not to be read from any more: others may. */
   onLeaseFailed(): void {
     const pool = this.#pool;
     assert(pool !== undefined, "only who waits is told that it waits in vain");
@@ -185,6 +209,43 @@ export class StandbyRead implements Waiter, ServerOwner {
 
   onLongWait(): void {
     this.#client.onLongWait();
+  }
+
+  // ---- from the unit, while it shares ----
+
+  onSharedDone(): void {
+    this.#noteLatency(this.#parts.clock.now());
+    this.#leavePool();
+    this.#client.onReadDone();
+  }
+
+  leaseAlone(server: Server | undefined): void {
+    this.#client.guarded(() => {
+      const pool = this.#pool;
+      assert(pool !== undefined, "the unit is still to run here");
+      if (server === undefined) return this.#lease(pool);
+      this.#take(server);
+    });
+  }
+
+  takesBack(why: Returned): boolean {
+    const pool = this.#pool;
+    this.#leavePool();
+    if (why !== "partly") this.#parts.sender.reset();
+    if (why === "refused" || why === "partly") this.#client.readOnPrimary();
+    else this.#client.readElsewhere(why === "lost" ? pool : undefined);
+    return true;
+  }
+
+  onMistake(error: unknown): void {
+    this.#leavePool();
+    this.#client.onMistake(error);
+  }
+
+  onSharedLost(failure: Failure, torn: boolean): void {
+    this.#leavePool();
+    this.#close(this.#parts.clock.now());
+    this.#client.onReadLost(failure, torn, "nothing");
   }
 
   // ---- from the server ----
@@ -197,28 +258,11 @@ export class StandbyRead implements Waiter, ServerOwner {
       this.#again();
       return true;
     }
-    if (this.#refused || this.#answered || (!this.#relayed && this.#holds(bytes))) return true;
-    return this.#relay(bytes, server);
-  }
-
-  /** Whether it is not known yet if the standby's answer will do, or it will not. */
-  #holds(bytes: Buffer): boolean {
-    let at = 0;
-    for (; at + headerBytes <= bytes.length; at += 1 + bytes.readInt32BE(at + 1)) {
-      const type = bytes[at] as number;
-      if (undecided.has(type)) continue;
-      this.#refused = type === Backend.errorResponse && !this.#canceled && this.#isOwn(bytes, at);
-      return this.#refused;
-    }
-    // What comes behind the part of a message is no message.
-    if (at !== bytes.length) return false;
+    this.#sharing?.countAlone(bytes.length);
+    if (this.#refused || this.#answered) return true;
+    if (this.#relayed || !onlyAnnounces(bytes)) return this.#relay(bytes, server);
     this.#held.push(Buffer.from(bytes));
     return true;
-  }
-
-  #isOwn(bytes: Buffer, at: number): boolean {
-    const end = at + 1 + bytes.readInt32BE(at + 1);
-    return end <= bytes.length && standbysOwn.test(sqlstateOf(bytes, at, end));
   }
 
   #relay(bytes: Buffer, server: Server): boolean {
@@ -237,8 +281,9 @@ export class StandbyRead implements Waiter, ServerOwner {
     // Its last words are about a connection that the client does not have.
     if (server.dying) return undefined;
     const words = this.#parts.sender.rewordShared(server, message);
-    this.#refused ||= words === undefined;
-    return words;
+    const own = !this.#relayed && !this.#canceled && isStandbysOwnError(message);
+    this.#refused ||= words === undefined || own;
+    return this.#refused ? undefined : words;
   }
 
   /** Whatever follows in the same bytes is not for the client. */
@@ -270,14 +315,15 @@ export class StandbyRead implements Waiter, ServerOwner {
     const refused = this.#refused;
     const [pool, server] = this.#end();
     const nowMs = this.#parts.clock.now();
-    this.#load?.latency.note(nowMs - this.#startedMs, nowMs);
+    this.#noteLatency(nowMs);
+    if (!refused) this.#sharing?.endAlone(nowMs);
     if (this.#begins && !refused && server.replies.status !== TransactionStatus.idle) {
       this.#keepOpening(server.replies.status === TransactionStatus.inTransaction);
       this.#close(nowMs, server.replies.status as TransactionStatus);
       this.#client.onTransactionBegun(pool, server);
       return;
     }
-    if (server.clean) pool.release(server, false, nowMs);
+    if (server.clean) this.#release(pool, server, nowMs);
     else if (this.#begins) rollBack(pool, server);
     else pool.discard(server, "a read has left a transaction open");
     if (refused) this.#runOnPrimary();
@@ -307,6 +353,17 @@ export class StandbyRead implements Waiter, ServerOwner {
   #keepOpening(done: boolean): void {
     if (done && this.#repeats !== undefined) this.#parts.auto.heldBegin.repeat(this.#repeats);
     this.#repeats = undefined;
+  }
+
+  #release(pool: Pool, server: Server, nowMs: number): void {
+    const multiplexer = this.#multiplexer;
+    if (!this.#measures || multiplexer === undefined) pool.release(server, false, nowMs);
+    else
+      measureRoundTrip(server, multiplexer.roundTrip, this.#parts.clock, () => pool.release(server, false));
+  }
+
+  #noteLatency(nowMs: number): void {
+    this.#load?.latency.note(nowMs - this.#startedMs, nowMs);
   }
 
   /** The standby does not take the client's settings. */

@@ -50,6 +50,28 @@ test("every command has a rule, or is asked of one process on purpose", () => {
 });
 
 describe("rows", () => {
+  test("of shared servers are added up by node; the deepest pipeline is the deepest of all", async () => {
+    const near = ["postgres", "me", "near"];
+    const far = ["postgres", "me", "far"];
+    const mine = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    const theirs = [10, 20, 30, 40, 50, 60, 70, 80, 3];
+    expect(
+      await merged(
+        "SHOW MULTIPLEX",
+        answersOf(
+          [[...near, ...mine]],
+          [
+            [...near, ...theirs],
+            [...far, ...mine],
+          ],
+        ),
+      ),
+    ).toEqual([
+      [...far, ...mine],
+      [...near, 11, 22, 33, 44, 55, 66, 77, 88, 9],
+    ]);
+  });
+
   test("of connections are listed with their workers", async () => {
     expect(
       await merged(
