@@ -265,6 +265,7 @@ export class Cluster {
       position: this.#position(primary),
     });
     this.#noteWritten();
+    if (primary === undefined) for (const { health } of this.#all) health.search();
   }
 
   /** What the cluster manager decides in place of a person. */

@@ -78,6 +78,12 @@ export class NodeHealth {
     if (this.condition === "answering") this.nextProbeAt = Math.min(this.nextProbeAt, now);
   }
 
+  /** There is no primary: a node that answers may become it at any time, and is asked as often as one in doubt. */
+  search(): void {
+    if (this.condition !== "answering" || this.#backoffMs > 0) return;
+    this.nextProbeAt = Math.min(this.nextProbeAt, this.#resultAt + this.#settings.probeFastIntervalMs);
+  }
+
   configure(settings: HealthSettings): void {
     this.#settings = settings;
   }

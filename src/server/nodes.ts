@@ -53,7 +53,7 @@ const nobody: { readonly name: string | undefined; readonly generation: number }
   generation: 0,
 };
 /** Pauses between questions while a verdict is pending are at most this long. */
-const fastIntervalMsMax = 200;
+const fastIntervalMsMax = 100;
 /** A node that has no connection left is asked no more often than this, in the end. */
 const backoffMsMax = 30_000;
 const answersMin = 2;
@@ -80,7 +80,7 @@ export class Nodes {
 
   constructor(owner: NodesOwner, credentials: Credentials, onNodeEvent: NodeEventListener | undefined) {
     this.#owner = owner;
-    this.#events = new NodeEvents(owner, onNodeEvent, () => this.suspect());
+    this.#events = new NodeEvents(owner, onNodeEvent, () => this.#askNow());
     this.#credentials = credentials;
     owner.pools.onTrouble = () => this.suspect();
   }
@@ -144,6 +144,12 @@ export class Nodes {
     for (const name of this.#watched.keys()) this.#cluster?.suspect(name, now);
     this.#schedule();
     this.#owner.discovery.hasten();
+  }
+
+  /** A hook has ended, and may have promoted one. */
+  #askNow(): void {
+    this.suspect();
+    this.hasten();
   }
 
   /** Somebody waits for what the nodes say next. */

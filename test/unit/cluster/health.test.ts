@@ -38,6 +38,24 @@ describe("results in a row", () => {
   });
 });
 
+test("while there is no primary, nodes that answer are asked as often as those in doubt, but for full ones", () => {
+  const probed = new Probed(["a", "b", "c"]);
+  probed.probe(["a", primary(1)], ["b", standby(1)], ["c", standby(1)], ["c", said("53300")]);
+  const { probeIntervalMs, probeFastIntervalMs } = settings;
+  const askedIn = (name: string): number => probed.cluster.nextProbeAt(name) - probed.now;
+  probed.probe(["b", standby(1)]);
+  expect(askedIn("b")).toBe(probeIntervalMs);
+  probed.rounds(3, ["a", refused]);
+  expect(probed.cluster.snapshot.noPrimary).toBe("none_found");
+  probed.probe(["b", standby(1)]);
+  expect([askedIn("b"), askedIn("a")].map((ms) => ms <= probeFastIntervalMs)).toEqual([true, false]);
+  expect(askedIn("c")).toBeGreaterThan(probeFastIntervalMs);
+  probed.probe(["b", primary(2)]);
+  expect(probed.cluster.snapshot.primary?.name).toBe("b");
+  probed.probe(["b", primary(2)]);
+  expect(askedIn("b")).toBe(probeIntervalMs);
+});
+
 describe("what PostgreSQL says of itself (acceptance 97)", () => {
   test("acceptance 97: 53300 makes probes rarer and changes nothing else", () => {
     const full = healthAfter(up, said("53300"));
@@ -87,7 +105,7 @@ describe("what PostgreSQL says of itself (acceptance 97)", () => {
 describe("errors that clients meet", () => {
   test("acceptance 62: are no verdict, they only ask for a probe, and not for one per error", () => {
     const probed = new Probed(["a", "b"]);
-    probed.probe(["a", primary(1)], ["b", standby(1)]);
+    probed.probe(["a", primary(1)], ["b", standby(1)], ["a", primary(1)]);
     probed.now += 500;
     for (let error = 0; error < 100; error++) probed.cluster.suspect("b", probed.now);
     expect(probed.node("b").state).toBe("up");
