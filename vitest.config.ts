@@ -47,7 +47,7 @@ export default defineConfig({
           isolate: false,
         },
       },
-      { test: { ...behaviour, name: "alone", include: alone } },
+      { test: { ...behaviour, name: "alone", include: alone, testTimeout: 180_000 } },
       {
         test: {
           name: "fuzz",

@@ -150,6 +150,8 @@ const finishedIn = (server: Server, status: string, more = "", surroundings = {}
   async () => {
     const conn = start(ports[server], more, surroundings);
     while (libpq.status(conn) !== status) {
+      // An attempt that has failed is always ready: without this the loop would never let anything else run.
+      if (libpq.status(conn) === "BAD") throw new Error(libpq.errorMessage(conn));
       await libpq.ready(conn, { signal: patient.signal, endTimeMs: performance.now() + 60_000 });
       libpq.connectPoll(conn);
     }
