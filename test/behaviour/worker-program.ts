@@ -96,6 +96,22 @@ port = ${port}
     return byWorker;
   }
 
+  /**
+   * At least so many clients of each of two workers. They do not always come evenly: whoever has just left counts for a
+   * moment, and a worker that is slow on a busy machine is passed over.
+   */
+  async clientsOfEach(count: number, user = "postgres"): Promise<[readonly Client[], readonly Client[]]> {
+    let found: [readonly Client[], readonly Client[]] = [[], []];
+    await waitUntil(async () => {
+      const clients = await this.clients(4 * count, user);
+      found = [clients.get(1) ?? [], clients.get(2) ?? []];
+      const enough = found.every(({ length }) => length >= count);
+      if (!enough) for (const client of found.flat()) client.destroy();
+      return enough;
+    }, `each worker has ${count} clients`);
+    return found;
+  }
+
   /** Process ids of workers that can serve, by their numbers. */
   async pids(console: Client): Promise<Map<number, number>> {
     const rows = await table(console, "show workers");

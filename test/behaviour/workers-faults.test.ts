@@ -48,8 +48,8 @@ function untilState(console: Client, worker: number, state: string): Promise<voi
 
 test("a worker that is stopped holds up its own clients and nobody else, and goes on where it was", async () => {
   const { console, own, other, otherPid } = await consoleBeside();
-  const clients = await running.clients(4, "app");
-  const [near, far] = [clients.get(own)?.[0], clients.get(other)?.[0]] as [Client, Client];
+  const each = await running.clientsOfEach(1, "app");
+  const [near, far] = [each[own - 1]?.[0], each[other - 1]?.[0]] as [Client, Client];
   await far.run("begin; create temporary table kept (n int); insert into kept values (1)");
   process.kill(otherPid, "SIGSTOP");
   const answer = far.value("select count(*) from kept");

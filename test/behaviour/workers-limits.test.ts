@@ -72,11 +72,8 @@ describe("pool_size", () => {
   });
 
   test("idle servers of one worker make room for clients of the other", async () => {
-    const clients = await running.clients(16, "app");
-    const [first, second] = [1, 2].map((worker) => (clients.get(worker) ?? []).slice(0, 4)) as [
-      Client[],
-      Client[],
-    ];
+    const each = await running.clientsOfEach(4, "app");
+    const [first, second] = [each[0].slice(0, 4), each[1].slice(0, 4)];
     using console = await running.console();
     const servers = async (): Promise<unknown[]> =>
       (await table(console, "show workers")).map((row) => row["servers"]);
@@ -90,12 +87,12 @@ describe("pool_size", () => {
     for (const client of second)
       expect((await within(client.run("begin; select 1"), "the other worker gets servers")).status).toBe("T");
     expect(await excess(4)).toBe(0);
+    await waitUntil(async () => (await servers()).join() === "0,4", "all servers have changed hands");
     for (const client of second) await client.run("commit");
   });
 
   test("busy servers are shared out between workers: none has much less than the other", async () => {
-    const clients = await running.clients(16, "app");
-    const [first, second] = [clients.get(1) ?? [], clients.get(2) ?? []];
+    const [first, second] = await running.clientsOfEach(4, "app");
     const before = work(first);
     await waitUntil(() => before.answered.every((count) => count > 5), "one worker has all servers busy");
     const after = work(second);
