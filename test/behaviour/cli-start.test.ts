@@ -1,8 +1,9 @@
 /** `pgsluice start` in front of a PostgreSQL of one's own: signals, reload, exit codes. */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import net from "node:net";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
@@ -36,6 +37,21 @@ async function connect(port: number): Promise<{ client: pg.Client; lost: Promise
   });
   await client.connect();
   return { client, lost };
+}
+
+async function untilRefused(port: number): Promise<void> {
+  const refused = async (): Promise<boolean> => {
+    const socket = net.connect(port, "127.0.0.1");
+    try {
+      await once(socket, "connect");
+      return false;
+    } catch {
+      return true;
+    } finally {
+      socket.destroy();
+    }
+  };
+  await waitUntil(refused, "new connections are refused");
 }
 
 function upstream(): string {
@@ -76,8 +92,7 @@ describe("start --upstream", () => {
     const { client } = await connect(port);
     await client.query("select 1");
     program.signal("SIGTERM");
-    await sleep(300);
-    await expect(connect(port)).rejects.toThrow("ECONNREFUSED");
+    await untilRefused(port);
     expect((await client.query("select 2 as two")).rows).toEqual([{ two: 2 }]);
     await client.end();
     expect(await program.exit).toBe(0);
@@ -101,9 +116,10 @@ describe("start --upstream", () => {
 
   test("a shutdown becomes more urgent, never less", async () => {
     await using program = new CliProgram("start", "--upstream", upstream(), "--port", "0");
-    const { lost } = await connect(await started(program));
+    const port = await started(program);
+    const { lost } = await connect(port);
     program.signal("SIGTERM");
-    await sleep(200);
+    await untilRefused(port);
     program.signal("SIGINT");
     expect(await lost).toBe("57P01");
     expect(await program.exit).toBe(0);
@@ -120,12 +136,15 @@ describe("start --upstream", () => {
       "transaction",
     );
     const { client } = await connect(await started(program));
-    const serverPid = async (): Promise<unknown> =>
-      (await client.query("select pg_backend_pid() as pid")).rows[0];
+    const serverPid = async (): Promise<string> =>
+      String((await client.query("select pg_backend_pid() as pid")).rows[0]?.pid);
     const before = await serverPid();
     expect(await serverPid()).toEqual(before);
     program.signal("SIGUSR1");
-    await sleep(300);
+    await waitUntil(async () => {
+      const { rows } = await lab.primary.query(`select from pg_stat_activity where pid = ${before}`);
+      return rows.length === 0;
+    }, "its server is closed");
     program.signal("SIGUSR2");
     expect(await serverPid()).not.toEqual(before);
     await client.end();
