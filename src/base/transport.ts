@@ -19,16 +19,8 @@ import {
   writeError,
   writePending,
 } from "./direct-write.ts";
-import {
-  addToTurn,
-  keepTurn,
-  sendTurn,
-  type TurnWriter,
-  turnBytesMax,
-  turnEnd,
-  turnIsFull,
-  turnSpan,
-} from "./turn-writes.ts";
+import { ReadBuffer } from "./read-buffer.ts";
+import { fillPlace, keepTurn, placeBytes, type TurnWriter, takePlace, turnBytesMax } from "./turn-writes.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -70,16 +62,11 @@ function isUnixHost(host: string): boolean {
   return host.startsWith("/") || host.startsWith("@");
 }
 
-/** Whether bytes of the last chunk are still needed, so that the next read must not overwrite them. */
-interface ReadBuffer {
-  retained: boolean;
-}
-
 /** How long `end` waits for the peer to take the last bytes and to close its side. */
 const lingerMs = 5_000;
 
 /** Where accepted sockets read; what came is copied out at once. */
-const acceptedReadBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+const acceptedReads = new ReadBuffer(64 * 1024);
 
 /** A stream of ours knows its transport. */
 const ownerOf = Symbol("transport");
@@ -104,12 +91,12 @@ export class Transport implements TurnWriter, DirectWriter {
   /** Undefined: every chunk is a new one. */
   readonly #reads: ReadBuffer | undefined;
   #paused = false;
-  /** Where bytes of this turn lie in the arena; an end of 0: there are none. */
-  #turnStart = 0;
-  #turnEnd = 0;
+  /** Bytes of this turn, and where they wait for its end. */
+  #turnBytes = 0;
+  #turnPlace = 0;
   /** A write was told that it is pending, so `onDrain` is owed. */
   #drainOwed = false;
-  /** `end` or `destroy` was called: what comes from now on is nobody's. */
+  /** `end` or `destroy` was called, or the stream is gone: what comes from now on is nobody's, and nothing is written. */
   #ending = false;
   #closed = false;
   #error: Error | undefined;
@@ -136,7 +123,7 @@ export class Transport implements TurnWriter, DirectWriter {
     };
     onAcceptedRead = function (bytes) {
       const chunk = Buffer.allocUnsafe(bytes);
-      acceptedReadBuffer.copy(chunk, 0, 0, bytes);
+      chunk.set(acceptedReads.first(bytes));
       this[ownerOf].#deliver(chunk);
       return true;
     };
@@ -147,23 +134,20 @@ export class Transport implements TurnWriter, DirectWriter {
     const address = isUnixHost(endpoint.host)
       ? { path: unixSocketPath(endpoint.host, endpoint.port) }
       : { host: endpoint.host, port: endpoint.port, noDelay: true };
-    const reads: ReadBuffer = { retained: false };
+    const reads = new ReadBuffer(readBufferBytes);
     let connected = false;
-    let buffer = Buffer.allocUnsafeSlow(readBufferBytes);
     const stream = net.connect({
       ...address,
       onread: {
         // Node asks once for every address it tries, and after every read; then only another buffer than
         // the last is worth an answer.
         buffer: () => {
-          if (!connected) return buffer;
-          if (!reads.retained) return undefined as unknown as Uint8Array;
-          reads.retained = false;
-          buffer = Buffer.allocUnsafeSlow(readBufferBytes);
-          return buffer;
+          if (connected && !reads.retained) return undefined as unknown as Uint8Array;
+          if (reads.retained) reads.renew();
+          return reads.bytes;
         },
         callback: (bytes: number) => {
-          transport.#deliver(buffer.subarray(0, bytes));
+          transport.#deliver(reads.first(bytes));
           return true;
         },
       },
@@ -197,7 +181,7 @@ export class Transport implements TurnWriter, DirectWriter {
       handle,
       readable: true,
       writable: true,
-      onread: { buffer: acceptedReadBuffer, callback: onAcceptedRead },
+      onread: { buffer: acceptedReads.bytes, callback: onAcceptedRead },
     } as net.SocketConstructorOpts);
     const transport = new Transport(stream, undefined);
     transport.#handle = directHandle(handle);
@@ -222,6 +206,7 @@ export class Transport implements TurnWriter, DirectWriter {
 
   /** Bytes written and not yet taken by the kernel. */
   get pendingBytes(): number {
+    if (!this.#drainOwed && !this.#ending) return 0;
     return this.#stream.writableLength + this.#directBytes;
   }
 
@@ -251,7 +236,7 @@ export class Transport implements TurnWriter, DirectWriter {
    * again; if not, it is still being read from (keep it unchanged) and `onDrain` follows.
    */
   write(chunk: Buffer): boolean {
-    if (this.#closed || !this.#stream.writable) return true;
+    if (this.#ending) return true;
     if (this.#writesLater(chunk)) return true;
     this.sendTurn();
     return this.#writeNow(chunk);
@@ -259,28 +244,27 @@ export class Transport implements TurnWriter, DirectWriter {
 
   /** What was written in this turn goes to the kernel now. */
   sendTurn(): void {
-    const start = this.#turnStart;
-    const end = this.#turnEnd;
-    if (end === 0) return;
-    this.#turnEnd = 0;
-    if (this.#closed || !this.#stream.writable) return;
-    if (!this.#writeNow(turnSpan(start, end))) keepTurn();
+    const bytes = this.#turnBytes;
+    if (bytes === 0) return;
+    this.#turnBytes = 0;
+    if (!this.#ending && !this.#writeNow(placeBytes(this.#turnPlace, bytes))) keepTurn();
   }
 
   /** Small writes leave with those of other streams at the end of the turn; they are copied. */
   #writesLater(chunk: Buffer): boolean {
-    if (chunk.length > turnBytesMax || this.#drainOwed) return false;
-    if (turnIsFull(chunk.length)) sendTurn();
-    if (this.#turnEnd !== 0 && this.#turnEnd !== turnEnd()) this.sendTurn();
-    const first = this.#turnEnd === 0;
-    if (first) this.#turnStart = turnEnd();
-    this.#turnEnd = addToTurn(this, chunk, first);
+    const { length } = chunk;
+    if (length > turnBytesMax || this.#drainOwed) return false;
+    if (this.#turnBytes + length > turnBytesMax) this.sendTurn();
+    if (this.#turnBytes === 0) this.#turnPlace = takePlace(this);
+    fillPlace(this.#turnPlace, this.#turnBytes, chunk);
+    this.#turnBytes += length;
     return true;
   }
 
   #writeNow(chunk: Buffer): boolean {
     // What is pending at the handle comes before what the stream writes now, and the stream joins small chunks.
     if (this.#handle !== undefined && !this.#drainOwed) return this.#writeDirectly(this.#handle, chunk);
+    if (!this.#stream.writable) return true;
     this.#onStreamWritten ??= () => this.#onWritten();
     this.#stream.write(chunk, this.#onStreamWritten);
     if (this.#stream.writableLength === 0) return true;
@@ -296,7 +280,8 @@ export class Transport implements TurnWriter, DirectWriter {
       this.#drainOwed = true;
       return false;
     }
-    this.#stream.destroy(writeError(status));
+    // One that has ended takes nothing: that is no failure. It is asked only now, as that costs as much as a short write.
+    if (this.#stream.writable) this.#stream.destroy(writeError(status));
     return true;
   }
 
@@ -401,7 +386,7 @@ export class Transport implements TurnWriter, DirectWriter {
   }
 
   #deliver(chunk: Buffer): void {
-    if (!this.#ending && !this.#closed) this.#listener.onData(chunk);
+    if (!this.#ending) this.#listener.onData(chunk);
   }
 
   /** Puts the TLS socket in the place of the plain one, which it now owns. */
@@ -425,6 +410,7 @@ export class Transport implements TurnWriter, DirectWriter {
   #finish(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#ending = true;
     clearTimeout(this.#lingerTimer);
     this.#listener.onClose(this.#error);
     this.#watcher?.onGone(this);

@@ -4,7 +4,9 @@
  * once takes the processor away in the middle of a turn, and is woken again for the next reply that was about
  * to follow (a tenth of the throughput at 64 clients, bench/micro/README.md).
  *
- * Bytes are copied into one arena, so that whoever wrote them may use them again at once.
+ * Bytes are copied into places of one arena, so that whoever wrote them may use them again at once. A place belongs to one
+ * writer until the end of the turn. What is written to the handle is a view of its beginning; for short ones these views
+ * are made once and kept, as making one costs more than copying what it shows (bench/micro/README.md).
  */
 import { assert } from "./assert.ts";
 
@@ -20,16 +22,22 @@ export interface TurnEnding {
   onTurnEnd(): void;
 }
 
-const arenaBytes = 256 * 1024;
-/** Longer chunks gain nothing from waiting. */
+/** What fits in a place. Longer chunks gain nothing from waiting. */
 export const turnBytesMax = 2048;
+const placesMax = 128;
+/** Of so many places the views of so many bytes are kept: some 1.5 MB if all lengths occur in all of them. */
+const keptPlacesMax = 64;
+const keptBytesMax = 256;
 
-let arena = Buffer.allocUnsafeSlow(arenaBytes);
-let used = 0;
-let writers: TurnWriter[] = [];
-let spareWriters: TurnWriter[] = [];
-let endings: TurnEnding[] = [];
-let spareEndings: TurnEnding[] = [];
+let arena = Buffer.allocUnsafeSlow(placesMax * turnBytesMax);
+/** Views by place and length. */
+let views = emptyViews();
+const writers: (TurnWriter | undefined)[] = [];
+/** Places taken: as many as there are writers. */
+let taken = 0;
+let endings: (TurnEnding | undefined)[] = [];
+let spareEndings: (TurnEnding | undefined)[] = [];
+let endingCount = 0;
 let scheduled = false;
 let kept = false;
 /** Turns that had something to do at their end. */
@@ -40,28 +48,52 @@ export function turnNumber(): number {
   return turns;
 }
 
-/** Where the arena is filled to: a writer whose bytes end here can append. */
-export function turnEnd(): number {
-  return used;
+/** A place of {@link turnBytesMax} bytes for a writer that has none in this turn. */
+export function takePlace(writer: TurnWriter): number {
+  if (taken === placesMax) sendTurn();
+  writers[taken] = writer;
+  schedule();
+  return taken++;
 }
 
-/** Copies a chunk into the arena; returns where it ends. `first`: the writer has no bytes there yet. */
-export function addToTurn(writer: TurnWriter, chunk: Buffer, first: boolean): number {
-  assert(
-    chunk.length <= turnBytesMax && used + chunk.length <= arenaBytes,
-    "a turn's bytes fit in the arena",
-  );
-  chunk.copy(arena, used);
-  used += chunk.length;
-  if (first) writers.push(writer);
-  schedule();
-  return used;
+/** Copies a chunk into a place, behind what is there. */
+export function fillPlace(place: number, bytesBefore: number, chunk: Buffer): void {
+  assert(place < taken && bytesBefore + chunk.length <= turnBytesMax, "a turn's bytes fit in their place");
+  arena.set(chunk, place * turnBytesMax + bytesBefore);
+}
+
+/** The bytes in a place. */
+export function placeBytes(place: number, bytes: number): Buffer {
+  const start = place * turnBytesMax;
+  if (place >= keptPlacesMax || bytes > keptBytesMax) return arena.subarray(start, start + bytes);
+  const ofPlace = (views[place] ??= []);
+  return (ofPlace[bytes] ??= arena.subarray(start, start + bytes));
+}
+
+/** Bytes of the arena wait in a stream and are read from it later: it is not to be used again. */
+export function keepTurn(): void {
+  kept = true;
 }
 
 /** Calls `ending` once, before what was written in this turn is sent. */
 export function atTurnEnd(ending: TurnEnding): void {
-  endings.push(ending);
+  endings[endingCount++] = ending;
   schedule();
+}
+
+/** Sends what everybody has written. */
+export function sendTurn(): void {
+  // The array stays as long as it is: to cut it is a call into the runtime, and so is to let it grow again.
+  for (let i = 0; i < taken; i++) {
+    const writer = writers[i];
+    writers[i] = undefined;
+    writer?.sendTurn();
+  }
+  taken = 0;
+  if (!kept) return;
+  arena = Buffer.allocUnsafeSlow(placesMax * turnBytesMax);
+  views = emptyViews();
+  kept = false;
 }
 
 function schedule(): void {
@@ -72,38 +104,24 @@ function schedule(): void {
 
 function endTurn(): void {
   scheduled = false;
-  const ending = endings;
-  endings = spareEndings;
-  for (const one of ending) one.onTurnEnd();
-  ending.length = 0;
-  spareEndings = ending;
+  if (endingCount > 0) callEndings();
   sendTurn();
   turns++;
 }
 
-/** Whether the arena has no room for `bytes` more. */
-export function turnIsFull(bytes: number): boolean {
-  return used + bytes > arenaBytes;
+function callEndings(): void {
+  const calling = endings;
+  const count = endingCount;
+  endings = spareEndings;
+  endingCount = 0;
+  for (let i = 0; i < count; i++) {
+    const ending = calling[i];
+    calling[i] = undefined;
+    ending?.onTurnEnd();
+  }
+  spareEndings = calling;
 }
 
-/** The bytes between two places of the arena. */
-export function turnSpan(start: number, end: number): Buffer {
-  return arena.subarray(start, end);
-}
-
-/** Bytes of the arena wait in a stream and are read from it later: it is not to be used again. */
-export function keepTurn(): void {
-  kept = true;
-}
-
-/** Sends what everybody has written. */
-export function sendTurn(): void {
-  const sending = writers;
-  writers = spareWriters;
-  for (const writer of sending) writer.sendTurn();
-  sending.length = 0;
-  spareWriters = sending;
-  if (kept) arena = Buffer.allocUnsafeSlow(arenaBytes);
-  kept = false;
-  used = 0;
+function emptyViews(): Buffer[][] {
+  return Array.from({ length: keptPlacesMax }, () => []);
 }

@@ -52,6 +52,7 @@ export class LooseHolders {
 
   /** Who does not give back stands behind all others again. */
   askWhileWanted(): void {
+    if (this.#holders.size === 0) return;
     for (const holder of [...this.#holders]) {
       if (!this.#owner.inNeed) return;
       holder.giveBack();

@@ -108,7 +108,7 @@ export class Pool implements BudgetMember {
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */
   get waitingSinceMs(): number | undefined {
-    if (this.#stopped || !this.#opening.mayTry(this.#clock.now())) return undefined;
+    if (this.#stopped() || !this.#opening.mayTry(this.#clock.now())) return undefined;
     return this.#waiting.length > this.coming ? this.#waiting.firstSinceMs : undefined;
   }
 
@@ -141,7 +141,7 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(this.#closed ? poolerShutdown() : serverShuttingDown());
       return undefined;
     }
-    if (this.#stopped) {
+    if (this.#stopped()) {
       this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, this.coming);
       return undefined;
     }
@@ -171,10 +171,10 @@ export class Pool implements BudgetMember {
 
   /** Servers are given to whoever asks. */
   get handsOut(): boolean {
-    return !this.#closed && !this.#draining && !this.#stopped;
+    return !this.#closed && !this.#draining && !this.#stopped();
   }
 
-  get #stopped(): boolean {
+  #stopped(): boolean {
     return this.#paused || this.#held;
   }
 
@@ -357,7 +357,7 @@ export class Pool implements BudgetMember {
 
   #reasonToClose(server: Server, willReset: boolean, nowMs: number): string | undefined {
     const reason = reasonToClose(server, this.settings, this.#places.exceeded, willReset, nowMs);
-    return reason ?? (this.#stopped ? pauseMode : undefined);
+    return reason ?? (this.#stopped() ? pauseMode : undefined);
   }
 
   /** Gives a clean server to whoever waits longest, or puts it on the idle stack. */
@@ -409,7 +409,7 @@ export class Pool implements BudgetMember {
    * by the clock alone: servers that are lost as soon as they are there must not be opened without a pause.
    */
   openServers(andMinimum = false): void {
-    if (this.#closed || this.#stopped) return;
+    if (this.#closed || this.#stopped()) return;
     const forClients = this.#waiting.length - this.coming;
     const forMinimum = andMinimum ? this.sizeMin - this.size : 0;
     const nowMs = this.#clock.now();

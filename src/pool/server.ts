@@ -6,6 +6,7 @@
 import { assert } from "../base/assert.ts";
 import { type Failure, OperationError, PeerError } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
+import { span } from "../base/span.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
 import { Backend, TransactionStatus } from "../wire/constants.ts";
@@ -317,20 +318,20 @@ export class Server implements TransportListener {
           framer.takeAlike();
         }
         if (this.#reported !== undefined && framer.type === Backend.readyForQuery) {
-          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
           run = undefined;
           this.#report();
         }
         if (framer.buffer === run && framer.start === runEnd) {
           runEnd = framer.end;
         } else {
-          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
           run = framer.buffer;
           runStart = framer.start;
           runEnd = framer.end;
         }
       } else if (verdict === Verdict.replace) {
-        if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+        if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
         run = undefined;
         this.#forward(this.replies.replacement as Buffer);
       } else if (verdict === Verdict.take) {
@@ -343,17 +344,17 @@ export class Server implements TransportListener {
           this.endsTransaction = false;
         }
         if (verdict === Verdict.forward && this.owner?.onUnit !== undefined) {
-          if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+          if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
           run = undefined;
           this.owner.onUnit(this.replies.status);
         }
       }
       if (!this.replies.hasSynthesised) continue;
-      if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+      if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
       run = undefined;
       this.#forward(this.replies.takeSynthesised());
     }
-    if (run !== undefined && !this.#forward(run.subarray(runStart, runEnd))) flushed = false;
+    if (run !== undefined && !this.#forward(span(run, runStart, runEnd))) flushed = false;
     if (this.#settledDue) this.#tellSettled();
     this.owner?.onChunk?.();
     return flushed;

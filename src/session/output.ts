@@ -4,6 +4,7 @@
  * the next time once the kernel has taken it.
  */
 import { assert } from "../base/assert.ts";
+import { span } from "../base/span.ts";
 import type { Transport } from "../base/transport.ts";
 
 const scratchBytes = 64 * 1024;
@@ -41,7 +42,7 @@ export class Output {
       const run = this.#run;
       if (run === undefined) return true;
       this.#run = undefined;
-      return transport.write(run.subarray(this.#runStart, this.#runEnd));
+      return transport.write(span(run, this.#runStart, this.#runEnd));
     }
     this.#spill(transport);
     return this.#writeScratch(transport) && transport.pendingBytes === 0;

@@ -120,7 +120,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   /** Where its messages go: also while it reads in a transaction on a standby. */
-  get #target(): Server | undefined {
+  #target(): Server | undefined {
     return this.#server ?? this.#leasing.transactionServer;
   }
 
@@ -305,7 +305,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     }
     if (this.#ended) return;
     this.#releaseIfDone();
-    if (this.#flow.clears(this.#target)) this.#advanceSoon();
+    if (this.#flow.clears(this.#target())) this.#advanceSoon();
     this.#readOrPause();
   }
 
@@ -316,7 +316,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #loop(): void {
     const inbox = this.#inbox;
     while (!this.#ended && !this.#leasing.waiting) {
-      if (this.#flow.stalls(this.#target)) return;
+      if (this.#flow.stalls(this.#target())) return;
       const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
       const begins = kind === Frame.whole || kind === Frame.head;
@@ -357,7 +357,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   #handlePart(kind: Frame, framer: Framer): void {
     if (this.#gathering.dropsPart(kind)) return;
-    const server = this.#target;
+    const server = this.#target();
     assert(server !== undefined, "a streamed message has a server to go to");
     this.activity.countBytes(framer.end - framer.start);
     this.#output.append(framer.buffer, framer.start, framer.end, server.transport);
@@ -403,7 +403,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   #flush(): void {
-    const server = this.#target;
+    const server = this.#target();
     if (server === undefined) return;
     this.#flow.askForReplies(server, this.#output);
     if (!this.#output.empty) this.#output.flush(server.transport);
