@@ -82,7 +82,7 @@ export function atTurnEnd(ending: TurnEnding): void {
 }
 
 /** Sends what everybody has written. */
-export function sendTurn(): void {
+function sendTurn(): void {
   // The array stays as long as it is: to cut it is a call into the runtime, and so is to let it grow again.
   for (let i = 0; i < taken; i++) {
     const writer = writers[i];
