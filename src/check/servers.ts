@@ -8,9 +8,9 @@
 import { OperationError } from "../base/errors.ts";
 import { ConnectError } from "../client/errors.ts";
 import { SimpleClient } from "../client/simple.ts";
-import type { Config } from "../config/schema.ts";
+import { anyDatabase, type Config } from "../config/schema.ts";
 import type { Credentials } from "../server/credentials.ts";
-import { anyDatabase, connectOptionsOf, targetOf } from "../server/pool-config.ts";
+import { connectOptionsOf, targetOf } from "../server/pool-config.ts";
 import type { LoginRequest } from "../session/context.ts";
 import { type Finding, failed, type Report, warned } from "./finding.ts";
 import { checkRoom } from "./room.ts";

@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { connect, type Result } from "../client/index.ts";
 import { loadConfigFile } from "../config/file.ts";
-import { functionPatterns } from "../config/function-lists.ts";
+import { functionListsOf, functionPatterns } from "../config/function-lists.ts";
 import {
   Catalog,
   CatalogReading,
@@ -21,6 +21,7 @@ import {
 interface ExplainFlags {
   readonly json?: true;
   readonly config?: string;
+  readonly database?: string;
 }
 
 const explanations = `
@@ -53,6 +54,7 @@ export function registerExplain(program: Command): void {
       "--config <file>",
       "whose lists of functions count (read_only_function_list, write_function_list)",
     )
+    .option("--database <name>", "which of its databases, as clients call it, if that has lists of its own")
     .addHelpText("after", explanations)
     .action(run);
 }
@@ -66,7 +68,8 @@ async function run(
   const sql = second ?? first;
   if (sql === undefined) command.error("error: no SQL given");
   const found = second === undefined ? Catalog.assumed : await catalogOf(first ?? "");
-  const catalog = flags.config === undefined ? found : found.with(await listsOf(flags.config));
+  const catalog =
+    flags.config === undefined ? found : found.with(await listsOf(flags.config, flags.database));
   const classifier = new Classifier(await Parser.load(), { now: () => systemClock.now() });
   const explanation = explain(classifier.classify(sql, catalog));
   process.stdout.write(
@@ -74,9 +77,8 @@ async function run(
   );
 }
 
-async function listsOf(file: string): Promise<FunctionLists> {
-  const { pgsluice } = (await loadConfigFile(file)).config;
-  const { read_only_function_list: reads, write_function_list: writes } = pgsluice;
+async function listsOf(file: string, database: string | undefined): Promise<FunctionLists> {
+  const { reads, writes } = functionListsOf((await loadConfigFile(file)).config, database ?? "");
   return new FunctionLists(functionPatterns(reads), functionPatterns(writes));
 }
 

@@ -16,7 +16,7 @@ export function agreementProblems(config: Config): ConfigProblem[] {
     ...nodeProblems(config),
     ...peerProblems(config),
     ...redirectProblems(config),
-    ...functionProblems(config.pgsluice),
+    ...functionProblems(config),
     ...requiredNodeProblems(config),
   ];
 }
@@ -162,12 +162,17 @@ function redirectProblems({ pgsluice: settings, nodes }: Config): ConfigProblem[
   return problems;
 }
 
-function functionProblems(settings: Settings): ConfigProblem[] {
-  return functionLists.flatMap((list) =>
-    settings[list].flatMap((text) => {
-      const pattern = functionPattern(text);
-      return typeof pattern === "string" ? [{ key: `pgsluice.${list}`, problem: pattern }] : [];
-    }),
+function functionProblems({ pgsluice, databases }: Config): ConfigProblem[] {
+  const tables: [string, Pick<DatabaseConfig, (typeof functionLists)[number]>][] = [["pgsluice", pgsluice]];
+  for (const [name, database] of Object.entries(databases))
+    tables.push([`databases.${JSON.stringify(name)}`, database]);
+  return tables.flatMap(([table, settings]) =>
+    functionLists.flatMap((list) =>
+      (settings[list] ?? []).flatMap((text) => {
+        const pattern = functionPattern(text);
+        return typeof pattern === "string" ? [{ key: `${table}.${list}`, problem: pattern }] : [];
+      }),
+    ),
   );
 }
 

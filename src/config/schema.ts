@@ -55,6 +55,14 @@ export function lagLimits(
   };
 }
 
+/** Stands for every database that has no table of its own. */
+export const anyDatabase = "*";
+
+/** What is said of a database, or of all that nothing is said of. */
+export function databaseOf({ databases }: Config, name: string): DatabaseConfig | undefined {
+  return (Object.hasOwn(databases, name) ? databases[name] : undefined) ?? databases[anyDatabase];
+}
+
 /** In `required_nodes`: all of them. */
 export const everyNode = "*";
 

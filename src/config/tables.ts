@@ -207,6 +207,21 @@ export const databaseSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  load_balance_mode: {
+    type: "boolean",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice]: whether its reads go to standbys.",
+  },
+  read_only_function_list: {
+    type: "list",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
+  write_function_list: {
+    type: "list",
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   connect_query: {
     type: "text",
     reloadable: true,

@@ -51,6 +51,8 @@ export interface PoolSettings {
   readonly multiplex: boolean;
   /** Those that are the same and still wait run once. */
   readonly multiplexCoalesce: boolean;
+  /** In auto mode: reads may go to standbys, if nodes are watched. */
+  readonly readsOnStandbys: boolean;
   /** Close a server after each client instead of reusing it: replication, template databases. */
   readonly reuse: boolean;
 }

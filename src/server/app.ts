@@ -209,7 +209,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
-    this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config.pgsluice);
+    this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config);
     this.#reads = new ReadRouting(this, options.routeRead);
     this.consoles = new Consoles(this);
     if (seat !== undefined) this.consoles.assume(seat.state);
@@ -386,8 +386,8 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     return this.#config.pgsluice.cancel_on_client_disconnect;
   }
 
-  reading(): ReadRouting | undefined {
-    return this.#reads.active;
+  reading(pool: Pool): ReadRouting | undefined {
+    return this.#reads.of(pool);
   }
 
   autoDatabase(pool: Pool): AutoDatabase {

@@ -16,7 +16,7 @@ import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions, ScramKeys } from "../client/conninfo/options.ts";
-import type { Config, DatabaseConfig } from "../config/schema.ts";
+import { type Config, type DatabaseConfig, databaseOf } from "../config/schema.ts";
 import type { ClientAuthentication, KnownUser, LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
 import { HostNames } from "./host-names.ts";
@@ -60,7 +60,6 @@ const rolesQuery = `WITH RECURSIVE member AS (
 SELECT r.rolname FROM member JOIN pg_catalog.pg_roles r USING (oid)`;
 /** Beyond the time that connecting may take, an answer of PostgreSQL's that takes so long will not come. */
 const answerMs = 15_000;
-const anyDatabase = "*";
 
 export class Authentication implements ClientAuthentication {
   readonly mockKey: Buffer;
@@ -276,9 +275,7 @@ export class Authentication implements ClientAuthentication {
   }
 
   #databaseOf(name: string): DatabaseConfig | undefined {
-    const { databases } = this.#owner.config;
-    if (this.#owner.isConsole(name)) return undefined;
-    return Object.hasOwn(databases, name) ? databases[name] : databases[anyDatabase];
+    return this.#owner.isConsole(name) ? undefined : databaseOf(this.#owner.config, name);
   }
 
   /** The database that is asked in place of one that does not exist: the first. */

@@ -2,8 +2,8 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { WriteFloor } from "../cluster/floor.ts";
-import { functionPatterns } from "../config/function-lists.ts";
-import type { Config, Settings } from "../config/schema.ts";
+import { functionListsOf, functionPatterns } from "../config/function-lists.ts";
+import type { Config } from "../config/schema.ts";
 import { Multiplexer } from "../pool/multiplexer.ts";
 import type { Pool } from "../pool/pool.ts";
 import { RoundTrip } from "../pool/round-trip.ts";
@@ -13,13 +13,16 @@ import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Pids } from "../session/auto/pids.ts";
 import { Classifier, type ClassifierStatistics, FunctionLists, Parser } from "../sql/index.ts";
 
-type AutoSettings = Pick<Settings, "pin_notice" | "read_only_function_list" | "write_function_list">;
+/** The pools there are, and of which database each is. */
+interface KnownPools extends Iterable<Pool> {
+  databaseOf(pool: Pool): string | undefined;
+}
 
 export class AutoDatabases {
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #pools: Iterable<Pool>;
-  readonly #settings: () => AutoSettings;
+  readonly #pools: KnownPools;
+  readonly #config: () => Config;
   readonly #databases = new Map<Pool, AutoDatabase>();
   /** Of pools on standbys, which have no clients of their own: all that has to be known is known of the pools that read there. */
   readonly #readers = new Map<Pool, Multiplexer>();
@@ -28,15 +31,12 @@ export class AutoDatabases {
   readonly written: WriteFloor = new WriteFloor();
   #classifier: Classifier | undefined;
   #loading: Promise<void> | undefined;
-  /** As the settings say, and of which settings that is true. */
-  #functionLists = new FunctionLists([], []);
-  #listedBy: AutoSettings | undefined;
 
-  constructor(clock: Clock, logger: Logger, pools: Iterable<Pool>, settings: () => AutoSettings) {
+  constructor(clock: Clock, logger: Logger, pools: KnownPools, config: () => Config) {
     this.#clock = clock;
     this.#logger = logger;
     this.#pools = pools;
-    this.#settings = settings;
+    this.#config = config;
   }
 
   /** Resolves when texts can be classified; before that, every one is unknown. */
@@ -65,9 +65,9 @@ export class AutoDatabases {
         clock: this.#clock,
         written: this.written,
         classifier: () => this.#classifier,
-        functionLists: () => this.#listsOfSettings(),
+        functionLists: this.#listsOf(pool),
         pids: this.#pids,
-        wantsNotice: () => this.#settings().pin_notice,
+        wantsNotice: () => this.#config().pgsluice.pin_notice,
         onDefaultsAltered: () => {
           for (const one of this.#pools) one.defaults.renew();
         },
@@ -93,14 +93,19 @@ export class AutoDatabases {
     return this.#readers.get(pool) ?? this.#databases.get(pool)?.multiplexer;
   }
 
-  #listsOfSettings(): FunctionLists {
-    const settings = this.#settings();
-    if (settings !== this.#listedBy) {
-      this.#listedBy = settings;
-      const { read_only_function_list: reads, write_function_list: writes } = settings;
-      this.#functionLists = new FunctionLists(functionPatterns(reads), functionPatterns(writes));
-    }
-    return this.#functionLists;
+  /** What tells the lists of functions of a pool's database: the same object until they are others. */
+  #listsOf(pool: Pool): () => FunctionLists {
+    let reads: readonly string[] | undefined;
+    let writes: readonly string[] | undefined;
+    let lists = new FunctionLists([], []);
+    return () => {
+      const next = functionListsOf(this.#config(), this.#pools.databaseOf(pool) ?? "");
+      if (next.reads !== reads || next.writes !== writes) {
+        ({ reads, writes } = next);
+        lists = new FunctionLists(functionPatterns(reads), functionPatterns(writes));
+      }
+      return lists;
+    };
   }
 
   #serverOf(pid: number, besides: Server): Server | undefined {

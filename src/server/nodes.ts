@@ -22,12 +22,19 @@ import {
   type TopologyNode,
   type TopologySnapshot,
 } from "../cluster/index.ts";
-import { type Config, everyNode, lagLimits, type NodeConfig, watchesNodes } from "../config/schema.ts";
+import {
+  type Config,
+  databaseOf,
+  everyNode,
+  lagLimits,
+  type NodeConfig,
+  watchesNodes,
+} from "../config/schema.ts";
 import { isNoPrimary, noNode, noPrimary, primaryChanged, requiredNodeDown } from "../pool/failures.ts";
 import type { Credentials } from "./credentials.ts";
 import { type NodeEventListener, NodeEvents, type NodeEventsOwner } from "./node-events.ts";
 import { NodeProbe } from "./node-probe.ts";
-import { databaseOf, probeOptionsOf } from "./pool-config.ts";
+import { probeOptionsOf } from "./pool-config.ts";
 import type { Pools } from "./pools.ts";
 
 export interface NodesOwner extends NodeEventsOwner {

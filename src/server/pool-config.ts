@@ -4,7 +4,14 @@
  */
 import { OperationError } from "../base/errors.ts";
 import { type ConnectOptions, connectOptions } from "../client/conninfo/options.ts";
-import type { Config, DatabaseConfig, NodeConfig, Settings, UserConfig } from "../config/schema.ts";
+import {
+  type Config,
+  type DatabaseConfig,
+  databaseOf,
+  type NodeConfig,
+  type Settings,
+  type UserConfig,
+} from "../config/schema.ts";
 import { serverTlsLimits } from "../config/tls.ts";
 import { noPrimary } from "../pool/failures.ts";
 import type { PoolMode, PoolSettings } from "../pool/settings.ts";
@@ -30,8 +37,6 @@ export interface Target {
   readonly user: string;
 }
 
-/** The entry of the configuration that stands for every database without one. */
-export const anyDatabase = "*";
 /** Auto mode does not work without shared prepared statements: if they are off, this many. */
 const preparedMaxInAuto = 200;
 
@@ -57,11 +62,6 @@ export function targetOf(config: Config, request: LoginRequest): Target | undefi
 
 function userOf(config: Config, name: string): UserConfig | undefined {
   return Object.hasOwn(config.users, name) ? config.users[name] : undefined;
-}
-
-/** What is said of a database, or of all that nothing is said of. */
-export function databaseOf({ databases }: Config, name: string): DatabaseConfig | undefined {
-  return (Object.hasOwn(databases, name) ? databases[name] : undefined) ?? databases[anyDatabase];
 }
 
 /** `user` is the one on the server: in PgBouncer too, a pool is sized by its own user, not by its clients. */
@@ -133,6 +133,7 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
     packetBytesMax: settings.max_packet_size,
     multiplex: target?.database.multiplex ?? settings.multiplex,
     multiplexCoalesce: target?.database.multiplex_coalesce ?? settings.multiplex_coalesce,
+    readsOnStandbys: target?.database.load_balance_mode ?? settings.load_balance_mode,
     reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),
   };
 }

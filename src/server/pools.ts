@@ -10,7 +10,7 @@ import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { TopologyNode } from "../cluster/index.ts";
-import type { Config } from "../config/schema.ts";
+import { anyDatabase, type Config } from "../config/schema.ts";
 import { standbyLost } from "../pool/failures.ts";
 import { Pool } from "../pool/pool.ts";
 import type { PoolSettings } from "../pool/settings.ts";
@@ -19,7 +19,6 @@ import { Budgets } from "./budgets.ts";
 import type { Credentials } from "./credentials.ts";
 import { HostTurns } from "./host-turns.ts";
 import {
-  anyDatabase,
   connectOptionsOf,
   databaseClientsMax,
   databaseConnectionsMax,
@@ -140,6 +139,11 @@ export class Pools {
     const pool = this.poolFor({ ...entry.request, readsFrom: nodeName });
     if (pool !== undefined) entry.readers.set(nodeName, pool);
     return pool;
+  }
+
+  /** The database of a pool, as its clients call it. */
+  databaseOf(pool: Pool): string | undefined {
+    return this.#entryOf.get(pool)?.request.database;
   }
 
   /** The node that a pool of {@link readerOf} is on. */

@@ -75,10 +75,9 @@ export class ReadRouting implements Reading {
     this.#hook = hook;
   }
 
-  /** Undefined: every statement goes to the primary. */
-  get active(): ReadRouting | undefined {
-    const { config, nodes } = this.#owner;
-    return config.pgsluice.load_balance_mode && nodes.snapshot !== undefined ? this : undefined;
+  /** For clients of a pool; undefined: every statement of theirs goes to the primary. */
+  of({ settings }: Pool): ReadRouting | undefined {
+    return settings.readsOnStandbys && this.#owner.nodes.snapshot !== undefined ? this : undefined;
   }
 
   /** A hint to a node that takes no reads is passed over: the primary answers. */

@@ -97,7 +97,7 @@ export interface SessionContext {
   explained(failure: Failure, login: boolean): Failure;
   cancelsForLostClients(): boolean;
   /** Undefined: reads are not spread over standbys. */
-  reading(): Reading | undefined;
+  reading(pool: Pool): Reading | undefined;
   /** What the clients of a pool in auto mode know together. */
   autoDatabase(pool: Pool): AutoDatabase;
   onPoolerError(session: Session, failure: Failure): void;

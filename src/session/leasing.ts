@@ -166,7 +166,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   /** Who finds a standby for the unit; undefined: it does more than read, or reads are not spread. */
   #readingOf(auto: AutoSession): Reading | undefined {
-    const reading = this.#context.reading();
+    const reading = this.#context.reading(this.#pool);
     const { unit } = this.#parts.gathering;
     return reading !== undefined && unit !== undefined && auto.readsAnywhere(unit) ? reading : undefined;
   }

@@ -46,6 +46,50 @@ export function listsOfFunctions(kit: ReadsKit): void {
   });
 }
 
+export function ofDatabases(kit: ReadsKit): void {
+  test("load_balance_mode, read_only_function_list and write_function_list of a database count there instead", async () => {
+    const { primary } = kit.lab();
+    await primary.query(
+      "create function where_it_is() returns text language plpgsql as $$ begin return current_setting('port'); end $$",
+    );
+    await kit.lab().untilReplayed();
+    const list = ["where_.*"];
+    const databases = {
+      "*": {},
+      alone: { dbname: "postgres", load_balance_mode: false },
+      vouched: { dbname: "postgres", read_only_function_list: list },
+      doubted: { dbname: "postgres", write_function_list: ["current_setting"] },
+    };
+    await kit.pooled().reload({ ...kit.options({ read_your_writes: "none" }), databases });
+    const roles = async (database: string, texts: readonly string[]): Promise<unknown[]> => {
+      using client = await kit.pooled().connect({ database });
+      // The catalogs are known when a plain read goes where it belongs.
+      const plain = "select case when true then current_setting('port') end";
+      if (database === "postgres" || database === "vouched") await kit.untilOnStandby(client);
+      else await client.value(plain);
+      const found: unknown[] = [];
+      for (const text of texts) {
+        const port = Number(await client.value(`select ${text}`));
+        found.push(kit.lab().nodes.find((node) => node.port === port)?.role);
+      }
+      return found;
+    };
+    const calls = ["current_setting('port')", "where_it_is()"];
+    expect(await roles("postgres", calls)).toEqual(["standby", "primary"]);
+    expect(await roles("vouched", calls)).toEqual(["standby", "standby"]);
+    for (let turn = 0; turn < 3; turn++) {
+      expect(await roles("alone", calls)).toEqual(["primary", "primary"]);
+      expect(await roles("doubted", calls)).toEqual(["primary", "primary"]);
+    }
+    const wrong = { "*": { write_function_list: ["a("] } };
+    await expect(kit.pooled().reload({ ...kit.options({}), databases: wrong })).rejects.toThrow(
+      'databases."*".write_function_list: "a(": Invalid regular expression',
+    );
+    await primary.query("drop function where_it_is()");
+    await kit.reload({});
+  });
+}
+
 /** What the program that embeds the pooler says now. */
 export const routed: { hook: ReadRouteHook | undefined } = { hook: undefined };
 

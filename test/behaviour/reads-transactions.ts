@@ -3,7 +3,16 @@ import { expect, test } from "vitest";
 import type { Lab, LabNode } from "../../src/lab/index.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { type nodesOf, nodesThatRan } from "./node-kit.ts";
-import { type Client, execute, type Outcome, type Pooled, parse, query, sync } from "./pooled.ts";
+import {
+  type Client,
+  execute,
+  type Outcome,
+  type Pooled,
+  type PooledOptions,
+  parse,
+  query,
+  sync,
+} from "./pooled.ts";
 
 export interface ReadsKit {
   readonly lab: () => Lab;
@@ -13,6 +22,7 @@ export interface ReadsKit {
     settings: Readonly<Record<string, unknown>>,
     nodes?: ReturnType<typeof nodesOf>,
   ) => Promise<void>;
+  readonly options: (settings: Readonly<Record<string, unknown>>) => PooledOptions;
   readonly untilOnStandby: (client: Client) => Promise<void>;
   /** Replay of all standbys, paused or not. */
   readonly replay: (paused: boolean) => Promise<void>;

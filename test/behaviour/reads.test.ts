@@ -9,7 +9,7 @@ import { waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
-import { listsOfFunctions, routed, routeHook } from "./reads-functions.ts";
+import { listsOfFunctions, ofDatabases, routed, routeHook } from "./reads-functions.ts";
 import { lagOfStandbys } from "./reads-lag.ts";
 import { openedTransactions } from "./reads-openings.ts";
 import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
@@ -63,6 +63,7 @@ const count = "select count(*) from things";
 const readsKit: ReadsKit = {
   lab: () => place.lab,
   pooled: () => pooled,
+  options,
   reload: (settings, nodes) => pooled.reload(options(settings, nodes)),
   untilOnStandby,
   replay,
@@ -410,6 +411,7 @@ describe("SHOW pgsluice.lsn", () => {
 
 describe("read_only_function_list and write_function_list", () => {
   listsOfFunctions(readsKit);
+  ofDatabases(readsKit);
   routeHook(readsKit);
 });
 

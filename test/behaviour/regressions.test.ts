@@ -51,6 +51,7 @@ const settings: PoolSettings = {
   packetBytesMax: Number.POSITIVE_INFINITY,
   multiplex: false,
   multiplexCoalesce: false,
+  readsOnStandbys: false,
   reuse: true,
 };
 

@@ -37,6 +37,7 @@ const settings: PoolSettings = {
   packetBytesMax: 0x7fff_ffff,
   multiplex: false,
   multiplexCoalesce: false,
+  readsOnStandbys: false,
   reuse: true,
 };
 
