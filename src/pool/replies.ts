@@ -11,7 +11,8 @@
  * An error of the extended protocol makes the server skip to the next Sync (docs 54.2.3); that rule lives
  * here and nowhere else. So does COPY's rule that Flush and Sync are ignored while the server reads COPY data
  * (copyfromparse.c). If an error ends COPY, a Sync sent before may have been read after it, and is answered
- * then; nobody can tell but by the ReadyForQuery that comes before any reply to a later request.
+ * then; nobody can tell but by the ReadyForQuery that comes before any reply to a later request. What was sent behind it
+ * besides Syncs is taken for skipped; if it was not, its first reply explains nothing, and the server is not used any more.
  * Sans-IO: types and bytes in, verdicts out.
  */
 import { assert } from "../base/assert.ts";

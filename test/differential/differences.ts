@@ -102,6 +102,19 @@ const differences: readonly Difference[] = [
     },
   },
   {
+    name: "cancelled by the pooler",
+    reason:
+      "What waits behind others for a server, or for an answer that is shared, is cancelled by the pooler itself: in PostgreSQL's " +
+      "words, without the place in its source.",
+    modes: ["auto"],
+    scripts: /^random sessions in auto mode$/,
+    rewrite: (message) => {
+      if (message.kind !== "ErrorResponse" || message.fields.code !== "57014") return message;
+      const { severity, code, message: text } = message.fields;
+      return { kind: "ErrorResponse", fields: { severity, code, message: text } };
+    },
+  },
+  {
     name: "what is behind a RESET in its Query or batch",
     reason:
       "RESET goes to what the server was opened with, and only a startup packet can say what that is. A reported parameter with which " +

@@ -3,7 +3,8 @@
  * RESET, in the same Query or batch of a client that began with a value of its own for what is reset, if it is a reported parameter.
  */
 import type { FrontendMessage } from "../../src/wire/index.ts";
-import type { AutoPlan, Part } from "./auto-plans.ts";
+import type { AutoPlan, Part, Step } from "./auto-plans.ts";
+import type { Burst } from "./sessions-client.ts";
 
 export function withoutKnown(plan: AutoPlan): AutoPlan {
   const clients = plan.startups.map((startup) => {
@@ -20,7 +21,21 @@ export function withoutKnown(plan: AutoPlan): AutoPlan {
       bursts: part.bursts.map((burst) => ({ ...burst, messages: units.of(burst.messages) })),
     };
   };
-  return { ...plan, steps: plan.steps.map((parts) => parts.map(cut)) };
+  const cutBursts = (client: number, bursts: readonly Burst[]): Burst[] => [
+    ...cut({ client, bursts }).bursts,
+  ];
+  const steps = plan.steps.map((step): Step => {
+    switch (step.kind) {
+      case "parts":
+        return { ...step, parts: step.parts.map(cut) };
+      case "cancel":
+      case "vanish":
+        return { ...step, before: cutBursts(step.client, step.before) };
+      default:
+        return step;
+    }
+  });
+  return { ...plan, steps };
 }
 
 /** With which a client of a plan may begin, and which are reported. */

@@ -3,46 +3,15 @@ import type { BackendMessage } from "../../src/wire/index.ts";
 import type { RunOptions } from "../kit/differential/run.ts";
 import type { Transcript } from "../kit/differential/transcript.ts";
 import { waitUntil } from "../kit/wait.ts";
-import type { AutoPlan, Part } from "./auto-plans.ts";
-import { probe, setUp } from "./auto-statements.ts";
+import { type EventStage, performEvent } from "./auto-event-performance.ts";
+import type { EvolvingName, Startup } from "./auto-events.ts";
+import { Later } from "./auto-later.ts";
+import { probe, setUp } from "./auto-objects.ts";
+import type { AutoPlan, Part, Step } from "./auto-plans.ts";
 import { queryOf, sync } from "./sessions-arbitraries.ts";
-import { type Burst, SessionClient, type Witness } from "./sessions-client.ts";
+import { type Burst, SessionClient } from "./sessions-client.ts";
 
 const queryBurst = (sql: string): Burst => ({ messages: [queryOf(sql)], cuts: [] });
-
-/** Channels of which others notify: when such a notification comes between a client's statements is a matter of luck. */
-const commonChannels: ReadonlySet<string> = new Set(["news", "fence"]);
-
-/** Takes down what happens to one client of a step, to be told behind those before it. */
-class Later implements Witness {
-  stuck: string | undefined;
-  readonly #told: ((witness: Witness) => void)[] = [];
-  readonly #common: BackendMessage[];
-
-  /** `common`: notifications of common channels, in the order in which they come. */
-  constructor(common: BackendMessage[]) {
-    this.#common = common;
-  }
-
-  heading(client: string, source: string): void {
-    this.#told.push((witness) => witness.heading(client, source));
-  }
-
-  note(client: string, text: string): void {
-    this.#told.push((witness) => witness.note(client, text));
-  }
-
-  message(client: string, message: BackendMessage): void {
-    if (message.kind === "NotificationResponse" && commonChannels.has(message.channel))
-      this.#common.push(message);
-    else this.#told.push((witness) => witness.message(client, message));
-  }
-
-  tell(witness: Witness): void {
-    for (const each of this.#told) each(witness);
-    witness.stuck ??= this.stuck;
-  }
-}
 
 export async function performPlan(
   plan: AutoPlan,
@@ -62,44 +31,74 @@ export async function performPlan(
   await untilQuiet(options);
 }
 
-class Stage {
+class Stage implements EventStage {
+  readonly options: RunOptions;
+  readonly clients: SessionClient[] = [];
   readonly #plan: AutoPlan;
   readonly #transcript: Transcript;
-  readonly #options: RunOptions;
-  readonly #clients: SessionClient[] = [];
+  readonly #prepared = new Map<number, Set<EvolvingName>>();
   readonly #common: BackendMessage[][] = [];
   #fences = 0;
 
   private constructor(plan: AutoPlan, transcript: Transcript, options: RunOptions) {
     this.#plan = plan;
     this.#transcript = transcript;
-    this.#options = options;
+    this.options = options;
   }
 
   static async open(plan: AutoPlan, transcript: Transcript, options: RunOptions): Promise<Stage> {
     const stage = new Stage(plan, transcript, options);
     for (const [number, parameters] of plan.startups.entries()) {
-      transcript.heading(`c${number}`, `begins with ${JSON.stringify(parameters)}`);
-      const client = await SessionClient.connect(number, options, transcript, parameters);
-      stage.#clients.push(client);
       stage.#common.push([]);
-      if (plan.fenced) await client.perform(queryBurst("listen fence"), transcript);
+      await stage.#connect(number, parameters);
     }
     return stage;
   }
 
-  async perform(number: number, parts: readonly Part[]): Promise<void> {
+  async perform(number: number, step: Step): Promise<void> {
     if (this.#transcript.stuck !== undefined) return;
     this.#transcript.heading("*", `step ${number}`);
-    const ordered = parts.toSorted((one, other) => one.client - other.client);
+    if (step.kind !== "parts") {
+      await performEvent(step, this);
+      await this.#fence();
+      return;
+    }
+    const ordered = step.parts.toSorted((one, other) => one.client - other.client);
     const told = await Promise.all(ordered.map((part) => this.#performPart(part)));
     for (const later of told) later.tell(this.#transcript);
-    if (parts.length === 1) await this.#fence();
+    if (ordered.length === 1) await this.#fence();
+  }
+
+  witnessOf(client: number): Later {
+    return new Later(this.#common[client] ?? []);
+  }
+
+  tell(witness: Later): void {
+    witness.tell(this.#transcript);
+  }
+
+  prepared(client: number): Set<EvolvingName> {
+    const known = this.#prepared.get(client) ?? new Set();
+    this.#prepared.set(client, known);
+    return known;
+  }
+
+  async reconnect(client: number, startup: Startup): Promise<void> {
+    this.#common[client]?.splice(0);
+    this.#prepared.delete(client);
+    await this.#connect(client, startup);
+  }
+
+  async #connect(number: number, parameters: Startup): Promise<void> {
+    this.#transcript.heading(`c${number}`, `begins with ${JSON.stringify(parameters)}`);
+    const client = await SessionClient.connect(number, this.options, this.#transcript, parameters);
+    this.clients[number] = client;
+    if (this.#plan.fenced) await client.perform(queryBurst("listen fence"), this.#transcript);
   }
 
   async #performPart({ client, bursts }: Part): Promise<Later> {
-    const later = new Later(this.#common[client] ?? []);
-    for (const burst of bursts) await this.#clients[client]?.perform(burst, later);
+    const later = this.witnessOf(client);
+    for (const burst of bursts) await this.clients[client]?.perform(burst, later);
     return later;
   }
 
@@ -107,8 +106,8 @@ class Stage {
   async #fence(): Promise<void> {
     if (!this.#plan.fenced) return;
     const payload = String(++this.#fences);
-    await this.#options.direct.query(`notify fence, '${payload}'`);
-    for (const [number, client] of this.#clients.entries()) {
+    await this.options.direct.query(`notify fence, '${payload}'`);
+    for (const [number, client] of this.clients.entries()) {
       const common = this.#common[number] ?? [];
       const heard = (message: BackendMessage): boolean =>
         message.kind === "NotificationResponse" && message.payload === payload;
@@ -122,18 +121,18 @@ class Stage {
   /** Nobody is in a transaction, and then all leave. */
   async end(): Promise<void> {
     this.#transcript.heading("*", "the end");
-    for (const [number, client] of this.#clients.entries()) {
-      const later = new Later(this.#common[number] ?? []);
+    for (const [number, client] of this.clients.entries()) {
+      const later = this.witnessOf(number);
       await client.perform({ messages: [sync, queryOf("rollback")], cuts: [] }, later);
       later.tell(this.#transcript);
     }
     await this.#fence();
-    for (const [number, client] of this.#clients.entries())
+    for (const [number, client] of this.clients.entries())
       await client.leave(this.#plan.leaves[number] ?? "terminate", this.#transcript);
   }
 
   destroy(): void {
-    for (const client of this.#clients) client.destroy();
+    for (const client of this.clients) client.destroy();
   }
 }
 

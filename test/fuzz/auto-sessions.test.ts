@@ -1,6 +1,6 @@
 /**
  * Random sessions in auto mode: two to five clients do whatever a session can hold, in steps that follow each other or together where
- * that cannot matter, and each is answered through the pooler as directly; with one server for all of them, with a few, and with one
+ * that cannot matter, are cancelled, vanish and come again, and each is answered through the pooler as directly; with one server for all of them, with a few, and with one
  * for each; with reads that share servers, and with such that run once for several clients. Afterwards strangers on these servers see nothing of it.
  * FUZZ_SECONDS is the time for this file: each plan has a seed of its own, and what is found is told with it, made smaller for at most
  * FUZZ_SHRINK_SECONDS, before the next plan is performed. FUZZ_SEED is the first seed; with FUZZ_PLANS=1 that plan alone. Without

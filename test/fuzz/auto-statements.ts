@@ -30,6 +30,8 @@ const roomy = (sql: string, values?: readonly string[]): RandomStatement => ({
 const alone = (sql: string): RandomStatement => ({ sql, alone: true });
 const simple = (sql: string): RandomStatement => ({ sql, simple: true });
 
+const longText = "0123456789".repeat(30_000);
+
 const given = {
   reads: [
     "select 1",
@@ -256,6 +258,71 @@ const given = {
     simple("do $$ begin execute 'listen c$me'; end $$"),
     "show work_mem",
   ],
+  hostile: [
+    ...[
+      "deallocate all",
+      "prepare fp as select 'run $me'",
+      "deallocate fp",
+      "set work_mem = '14MB'",
+      "set local work_mem = '15MB'",
+      "set my.hidden = 'run $me'",
+      "set timezone = 'America/Lima'",
+      "set search_path = sp$me, public",
+      "set role fz_role",
+      "reset role",
+      "set session authorization fz_role",
+      "reset session authorization",
+      "reset work_mem",
+      "set default_transaction_read_only = on",
+      "set default_transaction_read_only = off",
+      "create temp table tt (a int)",
+      "insert into tt values (8)",
+      "drop table if exists tt",
+      "discard temp",
+      "discard plans",
+      "select pg_advisory_lock($me)",
+      "select pg_advisory_unlock($me)",
+      "select pg_advisory_unlock_all()",
+      "listen c$me",
+      "unlisten c$me",
+      "notify c$me, 'ran'",
+      "declare hc cursor with hold for select 'run'",
+      "close hc",
+      "select nextval('s$me')",
+      "set transaction read only",
+      "commit",
+    ].map((sql) => `select fz_run('${sql.replaceAll("'", "''")}')`),
+    simple("do $$ begin execute 'deallocate all'; end $$"),
+    simple(
+      "do $$ begin execute 'prepare fp as select 1'; raise 'undone'; exception when others then null; end $$",
+    ),
+    simple("do $$ begin set timezone = 'Asia/Tokyo'; raise 'failed'; end $$"),
+    simple("do $$ begin perform nextval('s$me'); set role fz_role; end $$"),
+    simple("call fz_halves($me)"),
+    "insert into late$me values ('16MB')",
+    "set constraints all deferred",
+    "select fz_defined('work_mem')",
+    "select fz_as_owner()",
+    "select current_user, current_setting('work_mem'), current_setting('TimeZone')",
+    "execute fp",
+    "select * from tt",
+    simple("fetch all from hc"),
+    "select name from pg_prepared_statements where from_sql order by 1",
+    "select current_schemas(false)",
+  ],
+  large: [
+    "select repeat('x', 200000)",
+    "select length(repeat('y', 3000000))",
+    "select g, repeat(md5(g::text), 20) from generate_series(1, 300) g",
+    { sql: "select length($1), md5($1)", values: [longText] },
+    { sql: "select $1::text", values: [longText.slice(0, 70_000)] },
+    `select length('${longText.slice(0, 90_000)}')`,
+    `select 1 /* ${longText.slice(0, 20_000)} */`,
+    `set my.custom = '${longText.slice(0, 5000)}'`,
+    "insert into t$me select generate_series(1, 3000) returning a",
+    "select sum(a) from t$me",
+    simple("copy (select g, repeat('c', 50) from generate_series(1, 2000) g) to stdout"),
+  ],
   discards: [{ sql: "discard all" }, "discard plans", "discard sequences", "discard temp", "unlisten *"],
   processes: [roomy("select pg_backend_pid()"), roomy("select setseed(0.$me); select random()")],
 } satisfies Readonly<Record<string, readonly Given[]>>;
@@ -270,6 +337,20 @@ export function statementsOf(area: Area): readonly RandomStatement[] {
   );
 }
 
+/** What all clients may say at once: reads in the same words. */
+export const chorus: readonly RandomStatement[] = [
+  { sql: "select 1" },
+  { sql: "select generate_series(1, 5)" },
+  { sql: "select repeat('x', 9000)" },
+  { sql: "select repeat('x', 100000)" },
+  { sql: "select $1::int + 1", values: ["41"] },
+  { sql: "select a from here where a = $1", values: ["public"] },
+  { sql: "select count(*) from here" },
+  { sql: "select 1/(a - 1) from generate_series(0, 3) a" },
+  { sql: "select pg_sleep(0.002)" },
+  { sql: "select * from gate order by a" },
+];
+
 /** Who listens in another encoding than UTF8 keeps its server. */
 export const setsEncoding = (sql: string): boolean => /client_encoding = /.test(sql);
 
@@ -281,63 +362,6 @@ export const cleanUp: readonly string[] = [
   "rollback",
   "close all; select pg_advisory_unlock_all(); discard temp; discard sequences",
 ];
-
-/** What a client of nobody's sees: nothing of those who were there before. */
-export const probe: readonly string[] = [
-  `select name, setting from pg_settings where name in ('work_mem', 'TimeZone', 'application_name', 'DateStyle',
-     'extra_float_digits', 'statement_timeout', 'standard_conforming_strings', 'client_encoding', 'search_path', 'default_transaction_read_only',
-     'default_transaction_isolation') order by 1`,
-  `select current_user, session_user, coalesce(nullif(current_setting('my.custom', true), ''), 'none'),
-     coalesce(nullif(current_setting('my.hidden', true), ''), 'none')`,
-  "select name from pg_prepared_statements",
-  "select name from pg_cursors where name <> ''",
-  "select pg_listening_channels()",
-  "select count(*) from pg_class where relnamespace = pg_my_temp_schema()",
-  "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())",
-  "select lastval()",
-];
-
-/** Made directly before the clients come. */
-export function setUp(clients: number): string {
-  const own = Array.from({ length: clients }, (_, me) => ownObjects.replaceAll("$me", String(me)));
-  return [shared, ...own].join("\n");
-}
-
-const shared = `
-create table everyones (a int);
-create table here (a text);
-insert into here values ('public');
-create table closed (a int);
-create function fz_pure(a int) returns int language sql immutable as 'select a + 1';
-create function fz_reads(t text) returns int language plpgsql stable as $$ declare n int; begin execute format('select count(*) from %I', t) into n; return n; end $$;
-create function fz_set(n text, v text) returns void language plpgsql as $$ begin perform set_config(n, v, false); end $$;
-create function fz_fail(n text, v text) returns void language plpgsql as $$ begin perform set_config(n, v, false); raise exception 'failed'; end $$;
-create function fz_caught(n text, v text) returns text language plpgsql as $$ begin begin perform set_config(n, v, false); raise exception 'x'; exception when others then null; end; return current_setting(n); end $$;
-create function fz_temp() returns void language plpgsql as $$ begin create temp table tt (a int); end $$;
-create function fz_lock(k int) returns void language plpgsql as $$ begin perform pg_advisory_lock(k); end $$;
-create function fz_cursor() returns void language plpgsql as $$ begin execute 'declare hc cursor with hold for select 1'; end $$;
-create function fz_listen(c text) returns void language plpgsql as $$ begin execute format('listen %I', c); end $$;
-create function fz_prepare(n text, q text) returns void language plpgsql as $$ begin execute format('prepare %I as %s', n, q); end $$;
-create function fz_next(s text) returns int language plpgsql as $$ begin return nextval(s); end $$;
-create function fz_all(k int) returns void language plpgsql as $$ begin perform fz_set('work_mem', '12MB'), fz_temp(), fz_lock(k), fz_cursor(), fz_listen('c' || k), fz_prepare('fp', 'select 42'); end $$;
-create procedure fz_commit(n text, v text, w text) language plpgsql as $$ begin perform set_config(n, v, false); commit; perform set_config(n, w, false); rollback; end $$;
-create function fz_trigger() returns trigger language plpgsql as $$ begin perform set_config('work_mem', new.v, false); return new; end $$;
-create view view_sets as select set_config('statement_timeout', '77s', false) as done;
-create function fz_checks(v text) returns bool language plpgsql as $$ begin perform set_config('my.custom', v, false); return true; end $$;
-create domain fz_domain as text check (fz_checks(value));
-grant usage, create on schema public to fz_role;
-grant select on here to fz_role;`;
-
-const ownObjects = `
-create table t$me (a int check (a > -1));
-create table d$me (a int unique deferrable initially deferred);
-create sequence s$me;
-create table q$me (a serial, b int default nextval('s$me'));
-create schema sp$me create table here (a text);
-insert into sp$me.here values ('sp$me');
-create table sets$me (v text);
-create trigger sets before insert on sets$me for each row execute function fz_trigger();
-grant select, insert on t$me to fz_role;`;
 
 /** Number of set_config(text, text, boolean) in pg_proc.dat. */
 export const setConfigOid = 2078;

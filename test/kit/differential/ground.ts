@@ -163,7 +163,8 @@ class Lane {
     const { host, port } = pooler?.address ?? this.#lab.primary;
     const address: Address = { host, port, database };
     try {
-      await performance.perform(transcript, { address, direct, stepMs: this.#options.stepMs ?? 15_000 });
+      const stepMs = this.#options.stepMs ?? 15_000;
+      await performance.perform(transcript, { address, direct, stepMs, pooled: pooler !== undefined });
       if (pooler !== undefined) await this.#untilLeft(pooler, transcript);
     } finally {
       if (performance.ownDatabase) {

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly direct: SimpleClient;
   /** How long a step may take before the script counts as stuck. */
   readonly stepMs: number;
+  /** `address` is a pooler's. */
+  readonly pooled: boolean;
 }
 
 /** A step did not come to its end. */
