@@ -128,7 +128,7 @@ async function vanish(event: Vanishing, stage: EventStage): Promise<void> {
 /** Locks that only this client has: on what is its own, or under its own number. */
 const tracesOf = (me: number): string => `
 select count(*) from pg_locks where pid <> pg_backend_pid() and database = (select oid from pg_database where datname = current_database())
-  and (locktype = 'advisory' and (classid = 0 and objid = ${me} or classid = ${me})
+  and (locktype = 'advisory' and (classid, objid, objsubid) in ((0, ${me}, 1), (${me}, 1, 2))
     or relation in (select oid from pg_class where relname ~ '^(t|d|s|q|u|sets|late)${me}$'))`;
 
 /** Nobody is in a transaction, so that nothing that is locked keeps the change from being made. */
