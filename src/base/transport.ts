@@ -20,7 +20,16 @@ import {
   writePending,
 } from "./direct-write.ts";
 import { ReadBuffer } from "./read-buffer.ts";
-import { fillPlace, keepTurn, placeBytes, type TurnWriter, takePlace, turnBytesMax } from "./turn-writes.ts";
+import {
+  beginChunk,
+  endChunk,
+  fillPlace,
+  keepTurn,
+  placeBytes,
+  type TurnWriter,
+  takePlace,
+  turnBytesMax,
+} from "./turn-writes.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -386,7 +395,13 @@ export class Transport implements TurnWriter, DirectWriter {
   }
 
   #deliver(chunk: Buffer): void {
-    if (!this.#ending) this.#listener.onData(chunk);
+    if (this.#ending) return;
+    beginChunk();
+    try {
+      this.#listener.onData(chunk);
+    } finally {
+      endChunk();
+    }
   }
 
   /** Puts the TLS socket in the place of the plain one, which it now owns. */

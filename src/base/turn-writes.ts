@@ -4,6 +4,10 @@
  * once takes the processor away in the middle of a turn, and is woken again for the next reply that was about
  * to follow (a tenth of the throughput at 64 clients, bench/micro/README.md).
  *
+ * Where turns are small there is nothing to gather, and the end of a turn costs more than what it saves: some microseconds
+ * of Node's own. So turns are counted now and then, and if few chunks come in each, what is written while a chunk is
+ * handled leaves as soon as it has been, for the next thousand chunks.
+ *
  * Bytes are copied into places of one arena, so that whoever wrote them may use them again at once. A place belongs to one
  * writer until the end of the turn. What is written to the handle is a view of its beginning; for short ones these views
  * are made once and kept, as making one costs more than copying what it shows (bench/micro/README.md).
@@ -25,6 +29,11 @@ export interface TurnEnding {
 /** What fits in a place. Longer chunks gain nothing from waiting. */
 export const turnBytesMax = 2048;
 const placesMax = 128;
+/** Turns that are counted, and how many chunks may come in one, on average, if writes are not to wait for its end. */
+const countedTurns = 32;
+const chunksPerTurnMax = 2;
+/** Chunks that are handled before turns are counted again. */
+const uncountedChunks = 1024;
 /** Of so many places the views of so many bytes are kept: some 1.5 MB if all lengths occur in all of them. */
 const keptPlacesMax = 64;
 const keptBytesMax = 256;
@@ -42,6 +51,12 @@ let scheduled = false;
 let kept = false;
 /** Turns that had something to do at their end. */
 let turns = 0;
+/** What is written while a chunk is handled leaves behind it, and not at the end of the turn. */
+let leavesAtOnce = false;
+let handlesChunk = false;
+/** Since turns are counted, or not counted. */
+let chunks = 0;
+let turnsSeen = 0;
 
 /** How many turns had something to do at their end: what was sent two turns ago has had time to be answered. */
 export function turnNumber(): number {
@@ -75,8 +90,32 @@ export function keepTurn(): void {
   kept = true;
 }
 
+/** A chunk has come, and is handled until {@link endChunk}. */
+export function beginChunk(): void {
+  handlesChunk = true;
+}
+
+export function endChunk(): void {
+  handlesChunk = false;
+  chunks++;
+  if (!leavesAtOnce) return;
+  if (taken > 0 && !scheduled) {
+    sendTurn();
+    turns++;
+  }
+  if (chunks >= uncountedChunks) countTurns();
+}
+
+function countTurns(): void {
+  leavesAtOnce = false;
+  chunks = 0;
+  turnsSeen = 0;
+}
+
 /** Calls `ending` once, before what was written in this turn is sent. */
 export function atTurnEnd(ending: TurnEnding): void {
+  // Who waits for the end of turns needs all of them.
+  countTurns();
   endings[endingCount++] = ending;
   schedule();
 }
@@ -97,7 +136,7 @@ function sendTurn(): void {
 }
 
 function schedule(): void {
-  if (scheduled) return;
+  if (scheduled || (leavesAtOnce && handlesChunk)) return;
   scheduled = true;
   setImmediate(endTurn);
 }
@@ -107,6 +146,10 @@ function endTurn(): void {
   if (endingCount > 0) callEndings();
   sendTurn();
   turns++;
+  if (leavesAtOnce || ++turnsSeen < countedTurns) return;
+  leavesAtOnce = chunks <= countedTurns * chunksPerTurnMax;
+  chunks = 0;
+  turnsSeen = 0;
 }
 
 function callEndings(): void {
