@@ -70,10 +70,9 @@ const merges: ReadonlyMap<string, Merge> = new Map<string, Merge>([
   ["SHOW STATE", { merge: state }],
   ["SHOW POOL_NODES", { merge: poolNodes }],
   ["SHOW NODES", grouped(1, byColumn({ 16: sum }))],
-  ...["ATTACH", "DETACH", "DRAIN", "FENCE", "UNFENCE", "ACCEPT"].map((name): [string, Merge] => [
-    name,
-    { merge: allOf },
-  ]),
+  ...["ATTACH", "DETACH", "DRAIN", "QUARANTINE", "FENCE", "UNFENCE", "ACCEPT"].map(
+    (name): [string, Merge] => [name, { merge: allOf }],
+  ),
   ["KILL", { merge: kill }],
   // The client is at one of them.
   ["KILL_CLIENT", { merge: anyOf }],

@@ -292,6 +292,7 @@ describe("several nodes", () => {
     for (const [command, state] of [
       ["drain", "draining"],
       ["detach", "down"],
+      ["quarantine", "quarantined"],
       ["attach", "up"],
     ]) {
       expect(await console.run(`${command} ${name}`)).toMatchObject({ error: undefined });

@@ -1,5 +1,6 @@
 /**
- * What a person says of a node. `DRAIN`: it gets nothing new. `DETACH`: it counts as down. `ATTACH` takes both back.
+ * What a person says of a node. `DRAIN`: it gets nothing new. `DETACH`: it counts as down. `QUARANTINE`: it answers and must not be
+ * used, nor has it a say in who is the primary. `ATTACH` takes these back.
  * `FENCE`: nothing is sent to it any more, and only `UNFENCE` ends that; so it does for an old primary, once that has been made a
  * standby. `ACCEPT`: of primaries that contradict each other, this is the one. All of this lasts beyond a restart where
  * there is a `cluster_state_file`. `PROMOTE` makes a standby the primary.
@@ -15,6 +16,7 @@ export const nodeCommands: readonly Command<string>[] = [
   nodeCommand("ATTACH", "attach"),
   nodeCommand("DETACH", "detach"),
   nodeCommand("DRAIN", "drain"),
+  nodeCommand("QUARANTINE", "quarantine"),
   nodeCommand("FENCE", "fence"),
   nodeCommand("UNFENCE", "unfence"),
   nodeCommand("ACCEPT", "accept"),

@@ -20,7 +20,7 @@ const usage = [
   "RECONNECT [<db>]",
   "KILL [<db>]",
   "KILL_CLIENT <client_id>",
-  "ATTACH|DETACH|DRAIN <node>",
+  "ATTACH|DETACH|DRAIN|QUARANTINE <node>",
   "FENCE|UNFENCE|ACCEPT <node>",
   "PROMOTE <node>",
   "SHUTDOWN",
