@@ -32,6 +32,7 @@ export class RawNames {
   readonly #owner: object;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
+  readonly #stale = new Set<string>();
   /**
    * SQL may have dropped some of them since, or does it before anything else is sent that names one: what is missing then was made
    * and is gone, as far as anybody can tell.
@@ -121,14 +122,19 @@ export class RawNames {
     };
   }
 
+  /** The server has the name for a plan that is out of date: it is made again before it is used. */
+  distrust(name: string): void {
+    this.#stale.add(name);
+  }
+
   /** Whether a Parse of the name has to be told that it is taken, although the server may lack it. */
   saysTaken(name: string): boolean {
     return this.#unproven.has(name) && !this.mayBeDropped;
   }
 
-  /** A Bind or Describe is about to use the name: if it could not be made, the client is told why. */
+  /** A Bind or Describe is about to use the name: if it could not be made, the client is told why; if it is out of date, it is made anew. */
   prove(server: Server, output: Output, name: string, body: Buffer): void {
-    if (!this.saysTaken(name)) return;
+    if (!this.#stale.delete(name) && !this.saysTaken(name)) return;
     server.replies.push(Request.close, Handling.swallow);
     appendWhole(output, server, encodeClose("statement", name));
     server.replies.push(Request.parse, Handling.swallow, this.#proving(name));
@@ -154,6 +160,7 @@ export class RawNames {
   leave(server: Server, names: ReadonlySet<string> | undefined): void {
     this.mayBeDropped = false;
     if (!this.active) return;
+    this.#stale.clear();
     this.active = false;
     this.#entry = undefined;
     const certain = names !== undefined && this.#unproven.size === 0;

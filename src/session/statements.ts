@@ -357,10 +357,15 @@ export class ClientStatements implements NameNotes {
   /** What a Bind or Describe names is to be parsed again on this server. Returns false if it names nothing of ours. */
   distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
     const nameStart = nameStartOf(type, buffer, start, end);
-    if (nameStart === undefined || this.raw) return false;
+    if (nameStart === undefined) return false;
     const name = nameAt(buffer, nameStart, endOfName(buffer, nameStart, end));
     const statement = name === "" ? undefined : this.find(name);
-    if (statement === undefined || !server.prepared.has(statement.name)) return false;
+    if (statement === undefined) return false;
+    if (this.raw) {
+      this.#rawNames.distrust(name);
+      return true;
+    }
+    if (!server.prepared.has(statement.name)) return false;
     server.prepared.set(statement.name, false);
     return true;
   }

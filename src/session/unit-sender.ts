@@ -96,7 +96,7 @@ export class UnitSender {
     assert(unit !== undefined, "what is kept is in a unit");
     unit.push(kind, type, buffer, start, end);
     if (kind === Frame.whole && !completesUnit(type) && !unit.full) return;
-    this.#repeatable = kind === Frame.whole && this.#statements?.raw === false && isRepeatable(unit);
+    this.#repeatable = kind === Frame.whole && this.#statements !== undefined && isRepeatable(unit);
     this.#keeping = false;
     if (!this.#repeatable) this.#gathering.forget();
   }
@@ -121,7 +121,7 @@ export class UnitSender {
     const statements = this.#statements;
     assert(unit !== undefined, "a unit is sent until it is forgotten");
     if (this.#repeats === 0) {
-      this.#repeatable = outside && statements?.raw === false && isRepeatable(unit);
+      this.#repeatable = outside && statements !== undefined && isRepeatable(unit);
     }
     if (statements === undefined || !this.#repeatable) {
       for (let i = 0; i < unit.length; i++) this.#forward(server, unit, i);

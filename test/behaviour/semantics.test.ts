@@ -255,6 +255,29 @@ test.each(sizes)(
   },
 );
 
+test.each(sizes)(
+  "cached plan must not change result type (%i): unseen by who has prepared in SQL as well",
+  async (size) => {
+    const pooled = await withServers(size);
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    const columns = async (): Promise<number | undefined> =>
+      (await client.ask(...execute("s"), sync)).rows[0]?.length;
+    await client.run("prepare p as select 'mine'");
+    await client.ask(parse("s", "select * from plans"), sync);
+    expect(await client.value("execute p")).toBe("mine");
+    const before = (await columns()) ?? 0;
+    expect(before).toBeGreaterThan(0);
+    for (let change = 1; change <= 3; change++) {
+      await other.run(`alter table plans add sql_${size}_${change} int`);
+      expect(await columns()).toBe(before + change);
+      expect(await client.value("execute p")).toBe("mine");
+    }
+    await client.run("deallocate s");
+    expect((await client.ask(...execute("s"), sync)).error).toMatchObject({ code: "26000" });
+  },
+);
+
 test.each(["select setseed(0.5)", "set seed = 0.5"])(
   "setseed(), SET seed (%s): reserve the server",
   async (sql) => {
