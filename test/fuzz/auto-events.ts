@@ -133,7 +133,6 @@ const gateReading = fc
     [queryOf("select count(*) from gate")],
     [...extended("select a from gate where a = 1"), sync],
     [queryOf("select 1"), queryOf("select count(*) from gate")],
-    [queryOf("select count(*) from gate"), queryOf("select 1")],
   )
   .map((messages): Burst => ({ messages, cuts: [] }));
 
