@@ -157,6 +157,21 @@ describe("the console speaks for all workers", () => {
     using next = await running.connect();
     expect(await next.value("select 'next'")).toBe("next");
   });
+
+  test("SHOW USERS counts the servers of a user also where only another worker has clients of it", async () => {
+    await place.lab.primary.query("create role counted login");
+    using console = await running.console();
+    const clients = await running.clients(4, "counted");
+    await Promise.all(all(clients).map((client) => client.run("begin; select 1")));
+    await Promise.all(all(clients).map((client) => client.run("commit")));
+    const [last, ...others] = all(clients) as [Client, ...Client[]];
+    await Promise.all(others.map((client) => client.close()));
+    const row = async (): Promise<Record<string, string | null> | undefined> =>
+      (await table(console, "show users")).find(({ name }) => name === "counted");
+    await waitUntil(async () => (await row())?.["current_client_connections"] === "1", "one is left");
+    expect((await row())?.["current_connections"]).toBe("4");
+    last.destroy();
+  });
 });
 
 test("a worker that is killed takes its clients with it and nobody else's, and is replaced as it was", async () => {

@@ -1,4 +1,4 @@
-/** SHOW USERS: everybody who has a secret or a table of settings here, or is logged in. Sizes are text, empty if a user has none of his own. */
+/** SHOW USERS: everybody who has a secret or a table of settings here, is logged in, or whose servers are there. Sizes are text, empty if a user has none of his own. */
 import { type Command, showCommand } from "../command.ts";
 import type { AdminContext } from "../context.ts";
 import { columnsOf } from "../result.ts";
@@ -12,7 +12,10 @@ const columns = columnsOf(
 
 export function allUsers(context: AdminContext): string[] {
   const active = [...context.sessions(), ...context.consoles()].map(({ identity }) => identity.user);
-  return [...new Set([...context.userNames(), ...Object.keys(context.config().users), ...active])].sort();
+  // With several workers their servers may be at another one than they are.
+  const served = context.pools().flatMap(({ user, pool }) => (pool.size > 0 ? [user] : []));
+  const named = [...context.userNames(), ...Object.keys(context.config().users)];
+  return [...new Set([...named, ...active, ...served])].sort();
 }
 
 export const showUsers: Command<undefined> = showCommand("USERS", columns, (context) => {
