@@ -2,7 +2,7 @@
  * The whole pooler, put together: constructs everything, hands it to those who need it, and owns what has to
  * be ended, in the way that shutdown.ts says. No decisions about clients or servers are made here.
  */
-import type { AdminContext, ShutdownWait } from "../admin/context.ts";
+import type { ShutdownWait } from "../admin/context.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
@@ -58,6 +58,16 @@ export type { ShutdownMode } from "./shutdown.ts";
 /** All time limits are checked this often: they are right to a tick. */
 const tickIntervalMs = 250;
 
+/** Parts that its surroundings reach. */
+export interface PoolerParts {
+  readonly cancels: CancelRegistry;
+  readonly consoles: Consoles;
+  readonly listener: Listener;
+  readonly autoDatabases: AutoDatabases;
+  /** Reads everything that a configuration names; what is returned puts it in force. */
+  prepare(config: Config): Promise<() => void>;
+}
+
 export class Pooler {
   readonly #core: PoolerCore;
 
@@ -93,24 +103,9 @@ export class Pooler {
     return this.#core.reload(config);
   }
 
-  /** Reads everything that a configuration names; what is returned puts it in force. */
-  prepare(config: Config): Promise<() => void> {
-    return this.#core.prepare(config);
-  }
-
-  /** Connections of clients that are open. */
-  get openConnections(): number {
-    return this.#core.listener.openConnections;
-  }
-
-  /** A client's cancel request; undefined: the key is none of this process. */
-  findCancelTarget(pid: number, secret: Buffer): CancelTarget | undefined {
-    return this.#core.cancels.find(pid, secret);
-  }
-
-  /** What a statement of the console does in this process. */
-  get console(): AdminContext & Pick<Consoles, "assume"> {
-    return this.#core.consoles;
+  /** For the worker that this is. */
+  get inside(): PoolerParts {
+    return this.#core;
   }
 
   /** PAUSE of the console: no server is given out until {@link resumeServers}. Returns at once. */
@@ -158,7 +153,7 @@ export class Pooler {
   }
 }
 
-class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, DiscoveryOwner {
+class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, AuthenticationOwner, DiscoveryOwner {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly cancels: CancelRegistry;
@@ -209,7 +204,7 @@ class PoolerCore implements LoginContext, ConsoleOwner, AuthenticationOwner, Dis
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
-    this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config);
+    this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config, seat);
     this.#reads = new ReadRouting(this, options.routeRead);
     this.consoles = new Consoles(this);
     if (seat !== undefined) this.consoles.assume(seat.state);

@@ -11,32 +11,65 @@ import type { Server } from "../pool/server.ts";
 import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Pids } from "../session/auto/pids.ts";
+import { administratorShutdown } from "../session/replies.ts";
 import { Classifier, type ClassifierStatistics, FunctionLists, Parser } from "../sql/index.ts";
+import { FarClients } from "./workers/far-clients.ts";
+import type { PidChanges, SignalAsk } from "./workers/protocol.ts";
+import type { Seat } from "./workers/seat.ts";
+
+/** What clients of one pool have done, and those of others have to know: of this process, and of other workers. */
+export type Alteration =
+  /** Functions, views or triggers of a database, by its name at PostgreSQL, may be others than before. */
+  | { readonly kind: "catalog"; readonly dbname: string }
+  /** New sessions will begin with other settings. */
+  | { readonly kind: "defaults" };
+
+/** Other workers. */
+type Others = Pick<Seat, "onAltered" | "tellPids" | "signal">;
 
 /** The pools there are, and of which database each is. */
 interface KnownPools extends Iterable<Pool> {
   databaseOf(pool: Pool): string | undefined;
+  /** Its name at PostgreSQL; undefined: a reload has taken it away. */
+  dbnameOf(pool: Pool): string | undefined;
+  /** Who logs in to its servers. */
+  userOf(pool: Pool): string | undefined;
 }
 
 export class AutoDatabases {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #pools: KnownPools;
+  /** Undefined: there are none. */
+  readonly #others: Others | undefined;
   readonly #config: () => Config;
   readonly #databases = new Map<Pool, AutoDatabase>();
   /** Of pools on standbys, which have no clients of their own: all that has to be known is known of the pools that read there. */
   readonly #readers = new Map<Pool, Multiplexer>();
-  readonly #pids = new Pids();
+  readonly #far: FarClients | undefined;
+  readonly #pids: Pids;
   /** What all clients have written. */
   readonly written: WriteFloor = new WriteFloor();
   #classifier: Classifier | undefined;
   #loading: Promise<void> | undefined;
 
-  constructor(clock: Clock, logger: Logger, pools: KnownPools, config: () => Config) {
+  constructor(
+    clock: Clock,
+    logger: Logger,
+    pools: KnownPools,
+    config: () => Config,
+    others: Others | undefined,
+  ) {
     this.#clock = clock;
     this.#logger = logger;
     this.#pools = pools;
     this.#config = config;
+    this.#others = others;
+    if (others !== undefined) {
+      const userOf = (pool: Pool): string | undefined => pools.userOf(pool);
+      this.#far = new FarClients({ pools, userOf, tell: others.tellPids, signal: others.signal });
+    }
+    this.#pids = new Pids(this.#far);
   }
 
   /** Resolves when texts can be classified; before that, every one is unknown. */
@@ -68,14 +101,46 @@ export class AutoDatabases {
         functionLists: this.#listsOf(pool),
         pids: this.#pids,
         wantsNotice: () => this.#config().pgsluice.pin_notice,
-        onDefaultsAltered: () => {
-          for (const one of this.#pools) one.defaults.renew();
+        onDefaultsAltered: () => this.#onAltered({ kind: "defaults" }),
+        onCatalogChanged: () => {
+          const dbname = this.#pools.dbnameOf(pool);
+          if (dbname !== undefined) this.#onAltered({ kind: "catalog", dbname }, pool);
         },
         serverOf: (pid, besides) => this.#serverOf(pid, besides),
       });
       this.#databases.set(pool, database);
     }
     return database;
+  }
+
+  #onAltered(alteration: Alteration, by?: Pool): void {
+    this.learn(alteration, by);
+    this.#others?.onAltered(alteration);
+  }
+
+  /** Clients have altered something; those of the pool `by` know. */
+  learn(alteration: Alteration, by?: Pool): void {
+    if (alteration.kind === "defaults") {
+      for (const pool of this.#pools) pool.defaults.renew();
+      return;
+    }
+    for (const [pool, { classification }] of this.#databases) {
+      if (pool !== by && this.#pools.dbnameOf(pool) === alteration.dbname) classification.refresh();
+    }
+  }
+
+  /** Clients of another worker have come and gone. */
+  hearPids(changes: PidChanges): void {
+    this.#far?.hear(changes);
+  }
+
+  /** A client of another worker may, and does, signal one of this process. */
+  signal({ pid, node, terminates }: SignalAsk): void {
+    const client = this.#pids.ofNode(pid, node);
+    if (client === undefined) return;
+    const cancelled = client.cancel();
+    // First what it runs: the end of its connection alone does not stop that.
+    if (terminates) void cancelled.finally(() => client.fail(administratorShutdown()));
   }
 
   /** Where units share servers of a standby. */

@@ -146,6 +146,17 @@ export class Pools {
     return this.#entryOf.get(pool)?.request.database;
   }
 
+  /** The name at PostgreSQL of the database that a pool is of; undefined: a reload has taken it away. */
+  dbnameOf(pool: Pool): string | undefined {
+    const entry = this.#entryOf.get(pool);
+    return entry && targetOf(this.#config, entry.request)?.dbname;
+  }
+
+  /** Who logs in to the servers of a pool. */
+  userOf(pool: Pool): string | undefined {
+    return this.#entryOf.get(pool)?.identity.user;
+  }
+
   /** The node that a pool of {@link readerOf} is on. */
   readFrom(pool: Pool): string | undefined {
     return this.#entryOf.get(pool)?.request.readsFrom;

@@ -9,14 +9,19 @@ import { WorkerProgram } from "./worker-program.ts";
 const place = useLab();
 let running: WorkerProgram;
 beforeAll(async () => {
-  running = await WorkerProgram.start(place.lab, 'pool_mode = "auto"');
+  await place.lab.primary.query(
+    "create role narrow login superuser; create role narrower login superuser; create role plain login",
+  );
+  // Of `narrow` and `narrower` each worker has one server: what a client leaves there the next one finds.
+  const narrow = ["narrow", "narrower"].map((name) => `[users.${name}]\npool_size = 2`).join("\n");
+  running = await WorkerProgram.start(place.lab, `pool_mode = "auto"\n${narrow}`);
 });
 afterEach(() => running.sendAway());
 afterAll(async () => running[Symbol.asyncDispose]());
 
 /** Two clients of each worker, those of the first worker first. */
-async function four(): Promise<readonly [Client, Client, Client, Client]> {
-  const found = (await running.clientsOfEach(2)).flatMap((own) => own.slice(0, 2));
+async function four(user = "postgres"): Promise<readonly [Client, Client, Client, Client]> {
+  const found = (await running.clientsOfEach(2, user)).flatMap((own) => own.slice(0, 2));
   return found as [Client, Client, Client, Client];
 }
 
@@ -55,6 +60,80 @@ test("pg_cancel_backend() and pg_terminate_backend() reach a client of another w
   expect(await caller.value(`select pg_terminate_backend(${pid})`)).toBe("t");
   expect(outcomeOf(await victim.raw.rest()).error?.code).toBe("57P01");
   expect(await caller.value("select 'goes on'")).toBe("goes on");
+});
+
+test("a signal for a client of another worker is for that client, and not for whoever is on the server of its number", async () => {
+  // From now on the second worker has a server, for whoever logs in first there.
+  await (await four("narrower"))[2].run("select 1");
+  running.sendAway();
+  const [, , idle, stranger] = await four("narrower");
+  const [caller] = await four("narrower");
+  const [other] = await four("postgres");
+  const [nobody] = await four("plain");
+  // Of both, one has the only server of that worker for its home.
+  const real = (client: Client): boolean => client.session.pid < 2 ** 22;
+  const [away, present] = real(idle) ? [idle, stranger] : [stranger, idle];
+  const pid = away.session.pid;
+  expect(real(away)).toBe(true);
+  const sleeps = present.run("begin; select pg_sleep(1), 'is not disturbed'");
+  await untilRunning(place.lab, "is not disturbed");
+  const waits = away.run("select pg_sleep(60), 'waits for a server'");
+  // Who may not is told so, and who has no other server than its own does it as well.
+  expect((await nobody.run(`select pg_cancel_backend(${pid})`)).error?.code).toBe("42501");
+  expect(await caller.value(`select pg_cancel_backend(${pid})`)).toBe("t");
+  expect((await within(waits, "the one that was meant is cancelled")).error?.code).toBe("57014");
+  expect((await sleeps).error).toBeUndefined();
+  expect(await other.value(`select pg_terminate_backend(${pid})`)).toBe("t");
+  const words = await within(away.raw.rest(), "the one that was meant is ended");
+  expect(outcomeOf(words).error).toMatchObject({ severity: "FATAL", code: "57P01" });
+  expect((await present.run("commit")).tags).toEqual(["COMMIT"]);
+  // A number that nobody was told any more is PostgreSQL's.
+  expect(await present.value("select 'goes on'")).toBe("goes on");
+});
+
+/** Whether what `one` sets by a function is found by `other`, who has the same server. */
+async function leaks(one: Client, other: Client, value: string): Promise<boolean> {
+  await one.run(`select leaves('${value}')`);
+  return (await other.value("show work_mem")) === value;
+}
+
+test("a function that a client of one worker makes volatile is one for clients of another user at the other", async () => {
+  const body = (volatility: string): string =>
+    `create or replace function leaves(value text) returns text language plpgsql ${volatility} as
+     $$ begin return set_config('work_mem', value, false); end $$`;
+  const [changer] = await four("narrow");
+  const [keeper, , one, other] = await four("narrower");
+  // So that the other worker has one server, and no more.
+  await keeper.run("begin; create temporary table kept ()");
+  await changer.run(
+    "create or replace function leaves(value text) returns text language sql stable as 'select value'",
+  );
+  using console = await running.console();
+  await waitUntil(async () => {
+    expect(await one.value("select leaves('nothing')")).toBe("nothing");
+    const served = (await table(console, "show clients")).filter(
+      ({ link, worker }) => link !== "" && worker === "2",
+    );
+    return served.length === 0;
+  }, "it is known to leave nothing, and its client keeps no server");
+  await changer.run(body("volatile"));
+  let number = 0;
+  await waitUntil(async () => !(await leaks(one, other, `${5000 + ++number}kB`)), "it is known", 20_000);
+  expect(number).toBeLessThan(10);
+  for (let i = 0; i < 5; i++) expect(await leaks(one, other, `${6000 + i}kB`)).toBe(false);
+});
+
+test("ALTER ROLE … SET at one worker is for whoever logs in at the other from then on", async () => {
+  const [changer, , far] = await four("narrow");
+  const before = await far.value("show work_mem");
+  await changer.run("alter role narrow set work_mem = '5432kB'");
+  await waitUntil(async () => {
+    const newcomers = await four("narrow");
+    const found = await Promise.all(newcomers.map((client) => client.value("show work_mem")));
+    running.sendAway();
+    return found.every((value) => value === "5432kB");
+  }, "whoever logs in has it");
+  expect(before).not.toBe("5432kB");
 });
 
 test("each client keeps what it has set, whichever worker it is at, and RECONNECT gives all new servers", async () => {

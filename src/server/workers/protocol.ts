@@ -3,6 +3,7 @@ import type { Answer } from "../../admin/command.ts";
 import type { ConsoleStatement, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import type { Config } from "../../config/schema.ts";
 import type { SessionOwner, SessionVerdict } from "../../session/admission.ts";
+import type { Alteration } from "../auto-databases.ts";
 import type { PauseState } from "../pools.ts";
 import type { ShutdownMode } from "../shutdown.ts";
 import type { PlainFailure } from "./link.ts";
@@ -110,6 +111,29 @@ export interface CancelAsk {
   readonly key: string;
 }
 
+/** A process id that a client in auto mode was told; `user`: who logs in to its servers. */
+export interface ToldPid {
+  readonly pid: number;
+  readonly user: string;
+  /** Where its server is; empty: that is not known. */
+  readonly node: string;
+}
+
+/** Clients of a worker that have come and gone. */
+export interface PidChanges {
+  readonly slot: number;
+  readonly told: readonly ToldPid[];
+  readonly gone: readonly ToldPid[] | "all";
+}
+
+/** pg_cancel_backend(), or pg_terminate_backend(), for a client of the worker `slot`. */
+export interface SignalAsk {
+  readonly slot: number;
+  readonly pid: number;
+  readonly node: string;
+  readonly terminates: boolean;
+}
+
 export type ToWorker = {
   /** Answered when it can serve clients. */
   start: { ask: WorkerStart; answer: void };
@@ -128,6 +152,10 @@ export type ToWorker = {
   evict: { ask: EvictAsk; answer: number };
   /** All that starve now. */
   hungry: { ask: readonly HungryPool[]; answer: void };
+  /** Clients of another worker have. */
+  altered: { ask: Alteration; answer: void };
+  pids: { ask: PidChanges; answer: void };
+  signal: { ask: SignalAsk; answer: void };
   status: { ask: null; answer: WorkerStatus };
   /** What PAUSE and DISABLE have left while it was started. */
   assume: { ask: PoolerState; answer: void };
@@ -150,6 +178,10 @@ export type ToPrimary = {
     ask: SpareAsk;
     answer: boolean;
   };
+  /** Clients have altered what those of other workers have to know. */
+  altered: { ask: Alteration; answer: void };
+  pids: { ask: Omit<PidChanges, "slot">; answer: void };
+  signal: { ask: SignalAsk; answer: void };
   /** The node that is the primary now; null: none is. */
   primary: { ask: string | null; answer: void };
   /** So many connections of a pool are gone, or were not opened. */

@@ -3,9 +3,10 @@ import type { Fleet, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import type { CancelTarget } from "../../pool/cancel-registry.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { SessionPlaces } from "../../session/admission.ts";
+import type { Alteration } from "../auto-databases.ts";
 import type { Doors } from "../sockets.ts";
 import type { PermitsOfPool } from "./permits.ts";
-import type { PoolerState } from "./protocol.ts";
+import type { PidChanges, PoolerState, SignalAsk } from "./protocol.ts";
 
 export interface Seat extends Fleet {
   /** From 0. */
@@ -19,6 +20,12 @@ export interface Seat extends Fleet {
   readonly sessions: SessionPlaces;
   /** The limits on servers. */
   permitsFor(database: string, user: string, nodeName: string, pool: () => Pool): PermitsOfPool;
+  /** Clients have altered what those of other workers have to know. */
+  onAltered(alteration: Alteration): void;
+  /** Clients of auto mode have come and gone. */
+  tellPids(changes: Omit<PidChanges, "slot">): void;
+  /** To a client of another worker. */
+  signal(ask: SignalAsk): void;
   /** The node that pools which follow the primary are on. */
   onPrimary(nodeName: string | undefined): void;
   onState(state: PoolerState): void;

@@ -76,20 +76,23 @@ class Worker {
       start: (start) => this.#start(start),
       connection: ({ local }, { handle }) => this.#connections.take(handle, local),
       prepare: async (config) => {
-        this.#apply = await this.#own.prepare(config);
+        this.#apply = await this.#own.inside.prepare(config);
       },
       apply: () => this.#apply?.(),
       command: (statement, { signal }) => this.#run(statement, signal),
       cancel: async ({ pid, key }) => {
-        const target = this.#own.findCancelTarget(pid, Buffer.from(key, "hex"));
+        const target = this.#own.inside.cancels.find(pid, Buffer.from(key, "hex"));
         await target?.cancel();
         return target !== undefined;
       },
       grant: (id) => this.#permits.grant(id),
       evict: (ask) => this.#permits.evict(ask),
       hungry: (pools) => this.#permits.hear(pools),
+      altered: (alteration) => this.#own.inside.autoDatabases.learn(alteration),
+      pids: (changes) => this.#own.inside.autoDatabases.hearPids(changes),
+      signal: (ask) => this.#own.inside.autoDatabases.signal(ask),
       status: () => this.#status(),
-      assume: (state) => this.#own.console.assume(state),
+      assume: (state) => this.#own.inside.consoles.assume(state),
       pause: () => this.#own.pauseServers(),
       resume: () => this.#own.resumeServers(),
       reopenLogs: () => this.#logs?.reopen(),
@@ -121,16 +124,17 @@ class Worker {
   }
 
   #tellEnded(): void {
-    const count = this.#connections.endedSince(this.#own.openConnections);
+    const count = this.#connections.endedSince(this.#own.inside.listener.openConnections);
     if (count > 0) this.#link.tell("ended", count);
   }
 
   #run({ part, whole, administrator }: ConsoleStatement, signal: AbortSignal): Promise<Answer> {
-    return prepare(part, whole, false).execute(this.#own.console, { administrator, signal });
+    return prepare(part, whole, false).execute(this.#own.inside.consoles, { administrator, signal });
   }
 
   #status(): WorkerStatus {
-    const { openConnections: connections, counts } = this.#own;
+    const { counts, inside } = this.#own;
+    const connections = inside.listener.openConnections;
     return { connections, clients: counts.sessions, servers: counts.servers, waiting: counts.waiting };
   }
 
@@ -145,6 +149,9 @@ class Worker {
       sessions: { ask: (owner, isAdministrator) => this.#admit(owner, isAdministrator) },
       permitsFor: (database, user, nodeName, pool) =>
         this.#permits.forPool({ database, user, nodeName }, pool),
+      onAltered: (alteration) => link.tell("altered", alteration),
+      tellPids: (changes) => link.tell("pids", changes),
+      signal: (ask) => link.tell("signal", ask),
       onPrimary: (nodeName) => link.tell("primary", nodeName ?? null),
       onState: (now: PoolerState) => link.tell("state", now),
       cancelTarget: (pid, secret, otherwise) =>

@@ -28,6 +28,7 @@ import type { CancelAsk, PlainAnswer, PoolerState, ToPrimary } from "./protocol.
 import { Pulse } from "./pulse.ts";
 import { Replacement } from "./replacement.ts";
 import { ServerPlaces } from "./server-places.ts";
+import { ToldPids } from "./told-pids.ts";
 
 export interface WorkersOptions {
   readonly count: number;
@@ -63,6 +64,7 @@ export class Workers implements SocketsListener {
   readonly #members = new Map<number, Member>();
   readonly #clientPlaces: ClientPlaces;
   readonly #serverPlaces: ServerPlaces;
+  readonly #toldPids: ToldPids = new ToldPids(() => this.#members.values());
   readonly #replacement: Replacement;
   #changing: Promise<void> = Promise.resolve();
   #stopping = false;
@@ -202,6 +204,7 @@ export class Workers implements SocketsListener {
     }
     if (this.#stopping) return;
     member.ready = true;
+    this.#toldPids.onReady(member);
     this.#logger.info({ worker: slot + 1, workerPid: member.pid }, "worker started");
     this.#dispatch.goOn();
   }
@@ -221,6 +224,7 @@ export class Workers implements SocketsListener {
     if (this.#members.get(member.slot) === member) this.#members.delete(member.slot);
     this.#clientPlaces.onExit(member);
     this.#serverPlaces.onExit(member);
+    this.#toldPids.onExit(member);
     if (this.#stopping) {
       if (this.#members.size === 0) void this.#finish();
       return;
@@ -280,6 +284,11 @@ export class Workers implements SocketsListener {
       cancel: (ask) => this.#cancel(ask),
       want: (ask) => this.#serverPlaces.want(member, ask),
       spare: (ask) => this.#serverPlaces.spare(member, ask),
+      altered: (alteration) => {
+        for (const other of this.#ready()) if (other !== member) other.link.tell("altered", alteration);
+      },
+      pids: (changes) => this.#toldPids.change(member, changes),
+      signal: (ask) => this.#members.get(ask.slot)?.link.tell("signal", ask),
       primary: (nodeName) => this.#serverPlaces.follow(nodeName ?? undefined),
       gone: (ask) => this.#serverPlaces.gone(member, ask),
       admit: (ask) => this.#clientPlaces.admit(member, ask),

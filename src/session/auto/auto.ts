@@ -70,7 +70,7 @@ export class AutoSession {
   keepsLoosely = false;
   readonly signals: Signals;
   readonly #timeouts: ClientTimeouts;
-  #catalogChanged = false;
+  #catalogChanged: Knowledge["changesCatalog"];
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
   #resets: Reset[] | undefined;
@@ -105,7 +105,7 @@ export class AutoSession {
     this.#timeouts = new ClientTimeouts(client, this.heldBegin, database.timedClients);
     this.#sequences = new SequenceUse(client.id, database);
     this.#home = new Home(client, database);
-    this.signals = new Signals(this.#home, database.pids, statements);
+    this.signals = new Signals(this.#home, database.pool, database.pids, statements);
   }
 
   /** A unit begins; nothing of it was noted. */
@@ -150,7 +150,7 @@ export class AutoSession {
 
   /** The client's server is gone with all that was on its way there, and held nothing for the client. */
   onLost(): void {
-    this.signals.settle(true);
+    this.signals.settle();
     this.#holdings.forget();
     this.#resets = undefined;
     this.reports.forget();
@@ -242,7 +242,8 @@ export class AutoSession {
     if ((touches | reserves) !== 0) {
       this.#holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
     }
-    this.#catalogChanged ||= knowledge.changesCatalog;
+    if (this.#catalogChanged !== "all")
+      this.#catalogChanged = knowledge.changesCatalog ?? this.#catalogChanged;
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
@@ -415,7 +416,7 @@ export class AutoSession {
 
   /** Everything that was sent to the server is answered. */
   onSettled(server: Server): void {
-    this.signals.settle(server.replies.status === TransactionStatus.failed);
+    this.signals.settle(server);
   }
 
   // ---- the end of a transaction ----
@@ -470,12 +471,11 @@ export class AutoSession {
 
   /** What this client has done may concern others. */
   #spread(): void {
-    const { classification } = this.#database;
     const catalog = this.#catalogChanged;
     const defaults = this.#defaultsAltered;
-    this.#catalogChanged = false;
+    this.#catalogChanged = undefined;
     this.#defaultsAltered = false;
-    if (catalog) classification.refresh();
+    if (catalog !== undefined) this.#database.catalogChanged(catalog);
     if (defaults) this.#database.defaultsAltered();
   }
 
@@ -495,6 +495,6 @@ export class AutoSession {
     this.#timeouts.end();
     this.#holdings.end();
     this.#home.leave();
-    this.signals.settle(true);
+    this.signals.settle();
   }
 }

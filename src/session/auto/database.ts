@@ -54,6 +54,8 @@ export class AutoDatabase implements Informed {
   readonly wantsNotice: () => boolean;
   /** New sessions will begin with other settings. */
   readonly #onDefaultsAltered: () => void;
+  /** Functions, views or triggers may be others than before, for clients of other pools as well. */
+  readonly #onCatalogChanged: () => void;
 
   constructor(
     pool: Pool,
@@ -66,6 +68,7 @@ export class AutoDatabase implements Informed {
       readonly wantsNotice: () => boolean;
       readonly pids: Pids;
       readonly onDefaultsAltered: () => void;
+      readonly onCatalogChanged: () => void;
       /** A server on the host of `besides`, by its backend's pid. */
       readonly serverOf: (pid: number, besides: Server) => Server | undefined;
     },
@@ -88,6 +91,7 @@ export class AutoDatabase implements Informed {
     this.pids = options.pids;
     this.wantsNotice = options.wantsNotice;
     this.#onDefaultsAltered = options.onDefaultsAltered;
+    this.#onCatalogChanged = options.onCatalogChanged;
     this.reservations = new Map(reservationNames.map((name) => [name, { now: 0, total: 0 }]));
   }
 
@@ -149,6 +153,12 @@ export class AutoDatabase implements Informed {
   noteWrite(own: WriteFloor, nowMs: number = this.clock.now()): void {
     own.wrote(nowMs);
     this.written.wrote(nowMs);
+  }
+
+  /** A client has changed functions, views or triggers: its own, or those of all. */
+  catalogChanged(whose: "own" | "all"): void {
+    this.classification.refresh();
+    if (whose === "all") this.#onCatalogChanged();
   }
 
   defaultsAltered(): void {

@@ -15,7 +15,7 @@ import type { Pool } from "../../pool/pool.ts";
 import type { Server } from "../../pool/server.ts";
 import type { AutoClient } from "./client.ts";
 import type { AutoDatabase } from "./database.ts";
-import type { Pids, SignalTarget, ToldClient } from "./pids.ts";
+import { nodeOf, type Pids, type SignalTarget, type ToldClient } from "./pids.ts";
 
 /** So long a login waits for a server that is being opened; one nearby takes a few milliseconds. */
 const searchMsMax = 1000;
@@ -104,6 +104,7 @@ export class Home implements ToldClient {
   #server: Server | undefined;
   /** What the client was told at login; undefined: nothing yet. */
   #pid: number | undefined;
+  #node = "";
   /** The unit at hand asks for process ids. */
   #asked = false;
 
@@ -121,6 +122,10 @@ export class Home implements ToldClient {
     return this.#server;
   }
 
+  get node(): string {
+    return this.#node;
+  }
+
   get ownServer(): Server | undefined {
     return this.#target.ownServer;
   }
@@ -135,6 +140,9 @@ export class Home implements ToldClient {
 
   announce(pid: number): void {
     this.#pid = pid;
+    const [any] = this.pool.servers;
+    const known = this.server ?? any;
+    if (known !== undefined) this.#node = nodeOf(known);
     this.#pids.add(pid, this);
   }
 

@@ -57,7 +57,8 @@ export interface Knowledge {
   readonly asksPids: boolean;
   /** Ends or cancels what processes do. */
   readonly signals: boolean;
-  readonly changesCatalog: boolean;
+  /** Functions, views or triggers may be others than before: those of this session alone, or of all. */
+  readonly changesCatalog: "own" | "all" | undefined;
   readonly transaction: TransactionControl | undefined;
   /** Plain, and may run between statements of others: how long that takes. */
   readonly pace: Pace | undefined;
@@ -96,7 +97,7 @@ const nothing: Knowledge = {
   copiesIn: false,
   asksPids: false,
   signals: false,
-  changesCatalog: false,
+  changesCatalog: undefined,
   transaction: undefined,
   pace: undefined,
   reads: false,
@@ -176,7 +177,7 @@ function derive(statement: StatementClass): Knowledge {
     draft.settingNames = undefined;
   }
   draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
-  draft.changesCatalog = statement.changesCatalog;
+  if (statement.changesCatalog) draft.changesCatalog = changesOwnCatalog(statement) ? "own" : "all";
   draft.transaction = statement.transaction;
   draft.listsPrepared =
     statement.relations.some(({ name }) => name === "pg_prepared_statements") ||
@@ -197,6 +198,12 @@ function derive(statement: StatementClass): Knowledge {
 }
 
 const ownTransaction: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };
+
+/** It makes something temporary, and nothing else. */
+function changesOwnCatalog({ statements, effects }: StatementClass): boolean {
+  const makes = effects.some((effect) => effect.kind === "temp_object" && effect.action === "create");
+  return makes && statements.length === 1;
+}
 
 function showsLsn({ statements }: StatementClass): Knowledge["showsLsn"] {
   if (!statements.some(({ shows }) => shows?.toLowerCase() === "pgsluice.lsn")) return undefined;
@@ -221,7 +228,8 @@ function mayWrite({ kind, opaque, route, transaction }: StatementClass): boolean
 
 /** Nothing that is looked for after the transaction, and nothing that is of one server. */
 function staysInTransaction(draft: Draft): boolean {
-  if (draft.touches !== 0 || draft.reserves !== 0 || draft.hidesNames || draft.changesCatalog) return false;
+  if (draft.touches !== 0 || draft.reserves !== 0 || draft.hidesNames || draft.changesCatalog !== undefined)
+    return false;
   if (draft.usesSequence || draft.asksSequence || draft.asksPids || draft.signals) return false;
   return draft.showsLsn === undefined && !draft.namesPrepared && !draft.listsPrepared;
 }
@@ -246,7 +254,7 @@ function isSpecial(draft: Draft): boolean {
     draft.copiesIn ||
     draft.asksPids ||
     draft.signals ||
-    draft.changesCatalog ||
+    draft.changesCatalog !== undefined ||
     draft.showsLsn !== undefined
   );
 }

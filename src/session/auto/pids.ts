@@ -14,30 +14,55 @@ export interface SignalTarget {
 
 /** A client that was told a process id. */
 export interface ToldClient extends SignalTarget {
-  readonly pool: Pool;
+  /** Where servers of its role are; undefined: this process has none. */
+  readonly pool: Pool | undefined;
   /** Its home. */
   readonly server: Server | undefined;
+  /** The node that its process id is of; empty: that was not known at its login. */
+  readonly node: string;
+}
+
+/** Clients of other workers, who hear of those of this one. */
+export interface FarPids {
+  told(pid: number, client: ToldClient): void;
+  gone(pid: number, client: ToldClient): void;
+  /** `own`: the pool of the client that asks. */
+  find(pid: number, asking: Server, own: Pool): ToldClient | undefined;
 }
 
 export class Pids {
   readonly #clients = new Map<number, ToldClient[]>();
+  readonly #far: FarPids | undefined;
+
+  /** `far`: there are other workers. */
+  constructor(far?: FarPids) {
+    this.#far = far;
+  }
 
   add(pid: number, client: ToldClient): void {
+    this.#far?.told(pid, client);
     const others = this.#clients.get(pid);
     if (others === undefined) this.#clients.set(pid, [client]);
     else others.push(client);
   }
 
   remove(pid: number, client: ToldClient): void {
+    this.#far?.gone(pid, client);
     const others = this.#clients.get(pid)?.filter((other) => other !== client) ?? [];
     if (others.length === 0) this.#clients.delete(pid);
     else this.#clients.set(pid, others);
   }
 
   /** The client that a process id is of, on the node of `asking`: nodes may have processes of the same ids. */
-  find(pid: number, asking: Server): ToldClient | undefined {
+  find(pid: number, asking: Server, own: Pool): ToldClient | undefined {
     const clients = this.#clients.get(pid)?.filter((client) => isThere(client, asking));
-    return clients?.find(({ server }) => server?.backendPid === pid) ?? clients?.[0];
+    const near = clients?.find(({ server }) => server?.backendPid === pid) ?? clients?.[0];
+    return near ?? this.#far?.find(pid, asking, own);
+  }
+
+  /** The client of this process that was told `pid` as one of `node`. */
+  ofNode(pid: number, node: string): ToldClient | undefined {
+    return this.#clients.get(pid)?.find((client) => client.node === node);
   }
 }
 
@@ -45,8 +70,13 @@ export class Pids {
 function isThere({ server, ownServer, pool }: ToldClient, asking: Server): boolean {
   const known = ownServer ?? server;
   if (known !== undefined) return onSameNode(known, asking);
-  for (const other of pool.servers) if (onSameNode(other, asking)) return true;
+  for (const other of pool?.servers ?? []) if (onSameNode(other, asking)) return true;
   return false;
+}
+
+/** Where a server is. */
+export function nodeOf({ connection: { endpoint } }: Server): string {
+  return JSON.stringify([endpoint.host, endpoint.address, endpoint.port]);
 }
 
 export function onSameNode(one: Server, other: Server): boolean {

@@ -8,6 +8,7 @@
  * client, in its words. Servers are kept from others until the call is answered.
  */
 
+import type { Pool } from "../../pool/pool.ts";
 import { Handling, Request } from "../../pool/replies.ts";
 import type { Server, ServerOwner } from "../../pool/server.ts";
 import { unseenOwner } from "../../pool/unseen.ts";
@@ -23,9 +24,17 @@ const nobodysPid = 0x7fff_ffff;
 /** Answered by whoever has not been ended. */
 const probe = encodeQuery("");
 
+/** What is done here instead of by PostgreSQL, unless something has failed by then: the call may have been refused or skipped. */
+interface Deed {
+  /** Errors of the server before. */
+  readonly errorsBefore: number;
+  readonly act: () => void;
+}
+
 /** A server that is kept for the client that a call is about. */
 interface Kept {
   readonly server: Server;
+  readonly pool: Pool;
   readonly target: ToldClient;
   /** It stands in for one that has no server; else it is the one that the client has, or had. */
   readonly standsIn: boolean;
@@ -34,16 +43,17 @@ interface Kept {
 
 export class Signals {
   readonly #self: ToldClient;
+  readonly #pool: Pool;
   readonly #pids: Pids;
   readonly #statements: ClientStatements;
   /** A statement on its way may be such a call. */
   due = false;
   #kept: Kept[] = [];
-  /** What is done here instead of by PostgreSQL. */
-  #deeds: (() => void)[] = [];
+  #deeds: Deed[] = [];
 
-  constructor(self: ToldClient, pids: Pids, statements: ClientStatements) {
+  constructor(self: ToldClient, pool: Pool, pids: Pids, statements: ClientStatements) {
     this.#self = self;
+    this.#pool = pool;
     this.#pids = pids;
     this.#statements = statements;
   }
@@ -51,55 +61,63 @@ export class Signals {
   /** The message that is to be sent in place of this one; undefined: this one. */
   redirect(server: Server, type: number, buffer: Buffer, start: number, end: number): Buffer | undefined {
     const call = signalCall(type, buffer, start, end, this.#statements);
-    const target = call && this.#pids.find(call.pid, server);
+    const target = call && this.#pids.find(call.pid, server, this.#pool);
     if (call === undefined || target === undefined) return undefined;
     if (target === this.#self) return call.withPid(server.backendPid);
-    const { ownServer } = target;
-    if (ownServer !== undefined) {
+    const { ownServer, pool } = target;
+    if (ownServer !== undefined && pool !== undefined) {
       ownServer.cancelsInFlight++;
-      this.#keep(call, target, ownServer, false);
+      this.#keep(call, target, { server: ownServer, pool, standsIn: false });
       return call.withPid(ownServer.backendPid);
     }
     const standIn = this.#standIn(target, server);
-    const permitted = target.pool === this.#self.pool || server.parameters.reported("is_superuser") === "on";
+    const permitted = pool === this.#pool || server.parameters.reported("is_superuser") === "on";
     if (standIn === undefined && !(permitted && call.asTrue !== undefined)) return call.withPid(nobodysPid);
-    // One that waits for a server, or shares one, is reached from here alone.
-    if (permitted && !call.terminates) this.#deeds.push(() => void target.cancel());
-    if (standIn !== undefined) {
-      this.#keep(call, target, standIn, true);
+    const { errorCount: errorsBefore } = server.replies;
+    // One that waits for a server, or shares one, is reached from here alone, and one of another worker from there.
+    if (!call.terminates) this.#deeds.push({ errorsBefore, act: () => void target.cancel() });
+    if (standIn !== undefined && pool !== undefined) {
+      this.#keep(call, target, { server: standIn, pool, standsIn: true });
       return call.withPid(standIn.backendPid);
     }
-    if (call.terminates) this.#deeds.push(() => target.fail(administratorShutdown()));
+    if (call.terminates) this.#deeds.push({ errorsBefore, act: () => target.fail(administratorShutdown()) });
     return call.asTrue?.();
   }
 
   /** An idle server of the pool of `target`, taken: its home, if that is idle. */
   #standIn(target: ToldClient, server: Server): Server | undefined {
     const { server: home, pool } = target;
+    if (pool === undefined) return undefined;
     if (home !== undefined && pool.take(home)) return home;
     for (const other of pool.servers) if (onSameNode(other, server) && pool.take(other)) return other;
     return undefined;
   }
 
-  #keep({ terminates }: SignalCall, target: ToldClient, server: Server, standsIn: boolean): void {
-    const kept = { server, target, standsIn, terminates };
+  #keep(
+    { terminates }: SignalCall,
+    target: ToldClient,
+    how: Pick<Kept, "server" | "pool" | "standsIn">,
+  ): void {
+    const kept = { ...how, target, terminates };
+    const { server, standsIn } = how;
     this.#kept.push(kept);
     if (standsIn) server.owner = watcher(kept, () => undefined);
   }
 
-  /** Everything that was sent is answered, or the client is gone. `failed`: so has its transaction. */
-  settle(failed: boolean): void {
+  /** Everything that was sent is answered, by this server, or the client is gone. */
+  settle(server?: Server): void {
     if (!this.due) return;
     this.due = false;
     for (const kept of this.#kept.splice(0)) letGo(kept);
-    for (const deed of this.#deeds.splice(0)) if (!failed) deed();
+    for (const { errorsBefore, act } of this.#deeds.splice(0)) {
+      if (server !== undefined && server.replies.errorCount === errorsBefore) act();
+    }
   }
 }
 
 /** The signal was sent, if it was permitted: what a server reads from now on comes behind it. */
 function letGo(kept: Kept): void {
-  const { server, target, standsIn, terminates } = kept;
-  const { pool } = target;
+  const { server, pool, standsIn, terminates } = kept;
   const release = (): void => {
     if (standsIn) pool.release(server, false);
     else {
