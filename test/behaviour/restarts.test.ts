@@ -76,34 +76,39 @@ describe("sockets that are passed", () => {
     );
   });
 
-  test("acceptance 92: one process takes over from another and a hundred working clients lose no statement", async () => {
-    using tcp = PassedSocket.tcp();
-    const { port } = tcp;
-    const settingsOf = (id: number): string => {
-      const peers = [1, 2].map((peer) => `${peer} = host=${folder.path}/${peer} port=${port}`).join("\n");
-      mkdirSync(path.join(folder.path, String(id)));
-      return `pool_mode = transaction\nmax_client_conn = 200\nunix_socket_dir = ${folder.path}/${id}\npeer_id = ${id}\n[peers]\n${peers}`;
-    };
-    await using before = await started({ sockets: [tcp] }, settingsOf(1));
-    using stays = await Client.connect(port);
-    const clients = await StoringClients.start(place.lab, "handed_over", 100, port);
-    await clients.untilAcknowledged(300);
-    await using after = await started({ sockets: [tcp] }, settingsOf(2));
-    before.signal("SIGTERM");
-    // From here on it accepts nobody.
-    await before.printed("stderr", /"msg":"got signal, shutting down"/);
-    clients.comeAgain();
-    const outcome = stays.run("select pg_sleep(60), 'stays'");
-    await untilRunning(place.lab, "stays");
-    await rawCancel(port, stays.session);
-    expect(await outcome).toMatchObject({ error: { code: "57014" } });
-    await stays.close();
-    expect(await before.exit).toBe(0);
-    await clients.untilAcknowledged(300);
-    await clients.check(place.lab);
-    after.signal("SIGTERM");
-    expect(await after.exit).toBe(0);
-  });
+  test.each([1, 2])(
+    "acceptance 92: one pooler takes over from another, each of workers = %i, and none of many working clients loses a statement",
+    async (workers) => {
+      using tcp = PassedSocket.tcp();
+      const { port } = tcp;
+      const count = workers === 1 ? 100 : 30;
+      const settingsOf = (id: number): string => {
+        const own = path.join(folder.path, String(workers));
+        const peers = [1, 2].map((peer) => `${peer} = host=${own}/${peer} port=${port}`).join("\n");
+        mkdirSync(path.join(own, String(id)), { recursive: true });
+        return `workers = ${workers}\npool_mode = transaction\nmax_client_conn = 200\nunix_socket_dir = ${own}/${id}\npeer_id = ${id}\n[peers]\n${peers}`;
+      };
+      await using before = await started({ sockets: [tcp] }, settingsOf(1));
+      using stays = await Client.connect(port);
+      const clients = await StoringClients.start(place.lab, `handed_over_${workers}`, count, port);
+      await clients.untilAcknowledged(300);
+      await using after = await started({ sockets: [tcp] }, settingsOf(2));
+      before.signal("SIGTERM");
+      // From here on it accepts nobody.
+      await before.printed("stderr", /"msg":"got signal, shutting down"/);
+      clients.comeAgain();
+      const outcome = stays.run("select pg_sleep(60), 'stays'");
+      await untilRunning(place.lab, "stays");
+      await rawCancel(port, stays.session);
+      expect(await outcome).toMatchObject({ error: { code: "57014" } });
+      await stays.close();
+      expect(await before.exit).toBe(0);
+      await clients.untilAcknowledged(300);
+      await clients.check(place.lab);
+      after.signal("SIGTERM");
+      expect(await after.exit).toBe(0);
+    },
+  );
 });
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);

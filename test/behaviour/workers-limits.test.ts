@@ -120,14 +120,29 @@ describe("pool_size", () => {
   });
 });
 
-test("max_db_connections is never exceeded by all workers together, and all are served", async () => {
+test.each(["max_db_connections", "max_user_connections"])(
+  "%s is never exceeded by all workers together, and all are served",
+  async (limit) => {
+    using console = await running.console();
+    expect((await console.run(`set ${limit} = 3`)).tags).toEqual([`SET ${limit}=3`]);
+    await waitUntil(async () => (await backends(place.lab, pooled)) <= 3, "what is too many is closed");
+    const working = work(all(await running.clients(16, "app")));
+    while (working.answered.some((count) => count < 5)) expect(await excess(3)).toBe(0);
+    await working.stop();
+    expect((await console.run(`set ${limit} = 0`)).tags).toEqual([`SET ${limit}=0`]);
+  },
+);
+
+test("a storm of logins: max_user_client_connections lets in as many as it says, and not one more", async () => {
   using console = await running.console();
-  expect((await console.run("set max_db_connections = 3")).tags).toEqual(["SET max_db_connections=3"]);
-  await waitUntil(async () => (await backends(place.lab, pooled)) <= 3, "what is too many is closed");
-  const working = work(all(await running.clients(16, "app")));
-  while (working.answered.some((count) => count < 5)) expect(await excess(3)).toBe(0);
-  await working.stop();
-  expect((await console.run("set max_db_connections = 0")).tags).toEqual(["SET max_db_connections=0"]);
+  await console.run("set max_user_client_connections = 7");
+  const came = await Promise.allSettled(Array.from({ length: 30 }, () => running.connect({ user: "app" })));
+  const present = came.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  expect(present).toHaveLength(7);
+  for (const one of came)
+    if (one.status === "rejected") expect(String(one.reason)).toContain("max_user_client_connections");
+  for (const client of present) client.destroy();
+  await console.run("set max_user_client_connections = 0");
 });
 
 test("max_client_conn counts the clients of all workers, and those of one that dies no more", async () => {
