@@ -62,10 +62,10 @@ export function writeDirectly(handle: DirectHandle, chunk: Buffer, writer: Direc
   return waitFor(request, chunk, writer);
 }
 
-/** The error that Node's own streams have for a write that failed. */
-export function writeError(status: number): NodeJS.ErrnoException {
+/** The error that Node's own streams have for what failed with an error of libuv. */
+export function systemError(status: number, syscall: string): NodeJS.ErrnoException {
   const code = getSystemErrorName(status);
-  return Object.assign(new Error(`write ${code}`), { errno: status, code, syscall: "write" });
+  return Object.assign(new Error(`${syscall} ${code}`), { errno: status, code, syscall });
 }
 
 function waitFor(request: WriteRequest, chunk: Buffer, writer: DirectWriter): number {

@@ -15,10 +15,17 @@ import {
   type DirectHandle,
   type DirectWriter,
   directHandle,
+  systemError,
   writeDirectly,
-  writeError,
   writePending,
 } from "./direct-write.ts";
+import {
+  type AcceptedHandle,
+  canReadHandles,
+  HandleStream,
+  isStreamHandle,
+  type StreamOwner,
+} from "./handle-stream.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import {
   beginChunk,
@@ -74,9 +81,6 @@ function isUnixHost(host: string): boolean {
 /** How long `end` waits for the peer to take the last bytes and to close its side. */
 const lingerMs = 5_000;
 
-/** Where accepted sockets read; what came is copied out at once. */
-const acceptedReads = new ReadBuffer(64 * 1024);
-
 /** A stream of ours knows its transport. */
 const ownerOf = Symbol("transport");
 type OwnedStream = net.Socket & { [ownerOf]: Transport };
@@ -85,13 +89,12 @@ type OwnedStream = net.Socket & { [ownerOf]: Transport };
 let onStreamData: (this: OwnedStream, chunk: Buffer) => void;
 let onStreamError: (this: OwnedStream, error: Error) => void;
 let onStreamClose: (this: OwnedStream) => void;
-let onAcceptedRead: (this: OwnedStream, bytes: number) => boolean;
 
 const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
 
-export class Transport implements TurnWriter, DirectWriter {
-  /** The socket that reads and writes now: after a TLS handshake the TLS socket. */
-  #stream: net.Socket;
+export class Transport implements TurnWriter, DirectWriter, StreamOwner {
+  /** What is read and written now: after a TLS handshake the TLS socket. */
+  #stream!: net.Socket | HandleStream; // set by whoever makes it
   /** Where it is written to below the stream. Undefined: by the stream (TLS, not connected yet, a runtime without such handles). */
   #handle: DirectHandle | undefined;
   /** Bytes that were written to the handle and are pending. */
@@ -115,26 +118,19 @@ export class Transport implements TurnWriter, DirectWriter {
   /** Made for the first write by the stream; most transports have none. */
   #onStreamWritten: (() => void) | undefined;
 
-  private constructor(stream: net.Socket, reads: ReadBuffer | undefined) {
-    this.#stream = stream;
+  private constructor(reads: ReadBuffer | undefined) {
     this.#reads = reads;
   }
 
   static {
     onStreamData = function (chunk) {
-      this[ownerOf].#deliver(chunk);
+      this[ownerOf].onRead(chunk);
     };
     onStreamError = function (error) {
-      this[ownerOf].#error ??= error;
+      this[ownerOf].onStreamError(error);
     };
     onStreamClose = function () {
-      this[ownerOf].#finish();
-    };
-    onAcceptedRead = function (bytes) {
-      const chunk = Buffer.allocUnsafe(bytes);
-      chunk.set(acceptedReads.first(bytes));
-      this[ownerOf].#deliver(chunk);
-      return true;
+      this[ownerOf].onStreamClosed();
     };
   }
 
@@ -156,12 +152,13 @@ export class Transport implements TurnWriter, DirectWriter {
           return reads.bytes;
         },
         callback: (bytes: number) => {
-          transport.#deliver(reads.first(bytes));
+          transport.onRead(reads.first(bytes));
           return true;
         },
       },
     } as net.NetConnectOpts);
-    const transport = new Transport(stream, reads);
+    const transport = new Transport(reads);
+    transport.#stream = stream;
     stream.once("connect", () => {
       connected = true;
       transport.#handle = directHandle(holderOf(stream)._handle);
@@ -172,31 +169,24 @@ export class Transport implements TurnWriter, DirectWriter {
   }
 
   /**
-   * Takes over an accepted socket, which must not have been read from (`pauseOnConnect`). All accepted
-   * sockets read into one buffer and hand on copies of what came: an idle client holds no buffer, and a
-   * read costs a fifth less than by "data" events (bench/micro).
+   * Takes over an accepted socket or its handle, which must not have been read from (`pauseOnConnect`). All of them read into
+   * one buffer and hand on copies of what came: an idle client holds no buffer. Where the runtime lets nobody read a handle,
+   * they hand on what Node's socket reads.
    */
-  static accept(socket: net.Socket, watcher?: TransportWatcher): Transport {
-    const handle = takeHandle(socket);
-    if (handle === undefined) {
-      const plain = new Transport(socket, undefined);
-      plain.#watcher = watcher;
-      socket.on("data", onStreamData);
-      plain.#listenTo(socket);
-      socket.resume();
-      return plain;
-    }
-    const stream = new net.Socket({
-      handle,
-      readable: true,
-      writable: true,
-      onread: { buffer: acceptedReads.bytes, callback: onAcceptedRead },
-    } as net.SocketConstructorOpts);
-    const transport = new Transport(stream, undefined);
-    transport.#handle = directHandle(handle);
+  static accept(accepted: net.Socket | AcceptedHandle, watcher?: TransportWatcher): Transport {
+    const transport = new Transport(undefined);
     transport.#watcher = watcher;
-    transport.#listenTo(stream);
-    stream.read(0);
+    const handle = canReadHandles ? takeHandle(accepted) : undefined;
+    if (handle !== undefined) {
+      transport.#stream = new HandleStream(handle, transport);
+      transport.#handle = directHandle(handle);
+      return transport;
+    }
+    const socket = accepted as net.Socket; // handles come only where they can be read
+    transport.#stream = socket;
+    socket.on("data", onStreamData);
+    transport.#listenTo(socket);
+    socket.resume();
     return transport;
   }
 
@@ -290,7 +280,7 @@ export class Transport implements TurnWriter, DirectWriter {
       return false;
     }
     // One that has ended takes nothing: that is no failure. It is asked only now, as that costs as much as a short write.
-    if (this.#stream.writable) this.#stream.destroy(writeError(status));
+    if (this.#stream.writable) this.#stream.destroy(systemError(status, "write"));
     return true;
   }
 
@@ -300,7 +290,7 @@ export class Transport implements TurnWriter, DirectWriter {
     if (this.#handle === undefined) return;
     this.#directBytes -= bytes;
     if (status >= 0) this.#onWritten();
-    else if (!this.#stream.destroyed) this.#stream.destroy(writeError(status));
+    else if (!this.#stream.destroyed) this.#stream.destroy(systemError(status, "write"));
   }
 
   /** To be called in `onData` by whoever keeps bytes of the chunk: the next read uses another buffer. */
@@ -354,8 +344,9 @@ export class Transport implements TurnWriter, DirectWriter {
    */
   startTls(options: tls.ConnectionOptions, onSecure: (socket: tls.TLSSocket) => void): void {
     this.sendTurn();
-    const secured = tls.connect({ ...options, socket: this.#stream });
-    this.#adopt(secured);
+    const plain = this.#socket();
+    const secured = tls.connect({ ...options, socket: plain });
+    this.#adopt(secured, plain);
     secured.once("secureConnect", () => onSecure(secured));
   }
 
@@ -370,11 +361,11 @@ export class Transport implements TurnWriter, DirectWriter {
     onSecure: (socket: tls.TLSSocket) => void,
   ): void {
     this.sendTurn();
-    const plain = this.#stream;
+    const plain = this.#socket();
     plain.pause();
     if (first !== undefined && first.length > 0) plain.unshift(first);
     const secured = new tls.TLSSocket(plain, { ...options, isServer: true });
-    this.#adopt(secured);
+    this.#adopt(secured, plain);
     // A TLSSocket outside of a tls.Server reports an error here only, and stays open.
     secured.on("_tlsError", (error: Error) => this.destroy(error));
     secured.once("secure", () => {
@@ -394,7 +385,7 @@ export class Transport implements TurnWriter, DirectWriter {
     this.#listener.onDrain();
   }
 
-  #deliver(chunk: Buffer): void {
+  onRead(chunk: Buffer): void {
     if (this.#ending) return;
     beginChunk();
     try {
@@ -404,10 +395,31 @@ export class Transport implements TurnWriter, DirectWriter {
     }
   }
 
+  onStreamError(error: Error): void {
+    this.#error ??= error;
+  }
+
+  onStreamClosed(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ending = true;
+    clearTimeout(this.#lingerTimer);
+    this.#listener.onClose(this.#error);
+    this.#watcher?.onGone(this);
+  }
+
+  /** TLS is spoken by Node's sockets only. */
+  #socket(): net.Socket {
+    const stream = this.#stream;
+    if (!(stream instanceof HandleStream)) return stream;
+    const handle = stream.release();
+    return new net.Socket({ handle, pauseOnCreate: true } as net.SocketConstructorOpts);
+  }
+
   /** Puts the TLS socket in the place of the plain one, which it now owns. */
-  #adopt(secured: tls.TLSSocket): void {
-    this.#stream.off("data", onStreamData);
-    this.#stream.off("close", onStreamClose);
+  #adopt(secured: tls.TLSSocket, plain: net.Socket): void {
+    plain.off("data", onStreamData);
+    plain.off("close", onStreamClose);
     this.#stream = secured;
     this.#handle = undefined;
     this.#directBytes = 0;
@@ -421,25 +433,14 @@ export class Transport implements TurnWriter, DirectWriter {
     stream.on("error", onStreamError);
     stream.on("close", onStreamClose);
   }
-
-  #finish(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#ending = true;
-    clearTimeout(this.#lingerTimer);
-    this.#listener.onClose(this.#error);
-    this.#watcher?.onGone(this);
-  }
 }
 
-/**
- * Takes the system's handle out of a socket, so that another socket object can read it in its own way: Node
- * offers `onread` for connecting sockets only. Undefined where the runtime keeps no such handle.
- */
-export function takeHandle(socket: net.Socket): object | undefined {
+/** Takes the system's handle out of a socket, to be used in another way. Undefined where the runtime keeps no such handle. */
+export function takeHandle(socket: net.Socket | AcceptedHandle): AcceptedHandle | undefined {
+  if (!(socket instanceof net.Socket)) return socket;
   const holder = holderOf(socket);
   const handle = holder._handle;
-  if (handle === undefined || handle === null) return undefined;
+  if (handle === undefined || handle === null || !isStreamHandle(handle)) return undefined;
   holder._handle = null;
   // The emptied socket leaves its server's count; the server no longer knows of the connection.
   socket.destroy();

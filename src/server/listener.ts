@@ -3,7 +3,8 @@
  * accept (no more file descriptors) is logged once and never ends the process; connections beyond a hard cap take the place of one that waits
  * to be refused, so that a flood of half-open logins costs bounded memory.
  */
-import type net from "node:net";
+import net from "node:net";
+import type { AcceptedHandle } from "../base/handle-stream.ts";
 import type { Logger } from "../base/log.ts";
 import { Transport, type TransportWatcher } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
@@ -79,10 +80,11 @@ export class Listener implements TransportWatcher, SocketsListener {
     this.#ending.delete(transport);
   }
 
-  onSocket(socket: net.Socket, local: boolean): void {
+  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void {
     if (this.#openConnections >= this.#connectionsMax && !this.#closeEnding() && !this.#makeRoom()) {
       this.onAcceptFailed("too many connections: closed unread");
-      socket.destroy();
+      if (socket instanceof net.Socket) socket.destroy();
+      else socket.close();
       return;
     }
     this.#openConnections++;

@@ -5,6 +5,7 @@
 import { chmod, unlink } from "node:fs/promises";
 import net from "node:net";
 import { OperationError } from "../base/errors.ts";
+import { type AcceptedHandle, acceptHandles } from "../base/handle-stream.ts";
 import { unixSocketPath } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
 import { type InheritedSocket, inheritedFailure, unixPathOf } from "./inherited.ts";
@@ -25,7 +26,7 @@ interface Listening {
 /** Who takes what comes. */
 export interface SocketsListener {
   /** `local`: it came by a Unix socket. */
-  onSocket(socket: net.Socket, local: boolean): void;
+  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void;
   onAcceptFailed(reason: string): void;
 }
 
@@ -157,7 +158,10 @@ export class Sockets implements Doors {
       server.listen(options, () => {
         isLocal = local ?? server.address() === null;
         server.off("error", reject);
-        server.on("error", (error) => this.#listener?.onAcceptFailed(error.message));
+        const onFailed = (error: Error): void => this.#listener?.onAcceptFailed(error.message);
+        server.on("error", onFailed);
+        // A socket that Node makes is taken apart again, at half of what a connection costs.
+        acceptHandles(server, (handle) => this.#listener?.onSocket(handle, isLocal), onFailed);
         resolve(server);
       });
     });

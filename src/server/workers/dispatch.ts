@@ -5,6 +5,7 @@
 
 import type net from "node:net";
 import { Deque } from "../../base/deque.ts";
+import type { AcceptedHandle } from "../../base/handle-stream.ts";
 import type { Logger } from "../../base/log.ts";
 import { takeHandle } from "../../base/transport.ts";
 import type { Member } from "./member.ts";
@@ -28,8 +29,8 @@ export class Dispatch {
     this.#logger = logger;
   }
 
-  add(socket: net.Socket, local: boolean): void {
-    const handle = takeHandle(socket) as Connection["handle"] | undefined;
+  add(socket: net.Socket | AcceptedHandle, local: boolean): void {
+    const handle = takeHandle(socket);
     if (handle !== undefined) this.#assign({ handle, local });
   }
 

@@ -2,10 +2,10 @@
  * One of several workers: a pooler whose connections come from the primary process, one by one, and whose console speaks for all of them. It ends when the
  * primary says so, or when that is gone: without it nobody would come, and no limit would hold.
  */
-import net from "node:net";
 import type { Answer } from "../../admin/command.ts";
 import type { ConsoleStatement, ShutdownWait, WorkerAnswer, WorkerView } from "../../admin/context.ts";
 import { prepare } from "../../admin/execution.ts";
+import { type AcceptedHandle, asAccepted } from "../../base/handle-stream.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Config } from "../../config/schema.ts";
 import { type CancelTarget, slotOfKey } from "../../pool/cancel-registry.ts";
@@ -227,14 +227,8 @@ class HandedConnections implements Doors {
   take(handle: unknown, local: boolean): void {
     this.#taken++;
     if (handle === undefined || handle === null) return;
-    const socket = new net.Socket({
-      handle,
-      readable: true,
-      writable: true,
-      pauseOnCreate: true,
-    } as net.SocketConstructorOpts);
-    if (this.#listener === undefined) socket.destroy();
-    else this.#listener.onSocket(socket, local);
+    if (this.#listener === undefined) (handle as AcceptedHandle).close();
+    else this.#listener.onSocket(asAccepted(handle), local);
   }
 
   /** How many have ended since the last call, where so many are open. */

@@ -12,6 +12,7 @@ import type net from "node:net";
 import type { ConsoleStatement, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import { readStatement, shows } from "../../admin/grammar.ts";
 import { Failure, OperationError } from "../../base/errors.ts";
+import type { AcceptedHandle } from "../../base/handle-stream.ts";
 import type { Logger } from "../../base/log.ts";
 import { withSetting } from "../../config/changes.ts";
 import type { Config } from "../../config/schema.ts";
@@ -155,7 +156,7 @@ export class Workers implements SocketsListener {
     for (const { link } of this.#members.values()) link.tell("beginShutdown", wait);
   }
 
-  onSocket(socket: net.Socket, local: boolean): void {
+  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void {
     this.#dispatch.add(socket, local);
   }
 

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import { expect, test } from "vitest";
-import { directHandle, writeError } from "../../../src/base/direct-write.ts";
+import { directHandle, systemError } from "../../../src/base/direct-write.ts";
 import { Transport } from "../../../src/base/transport.ts";
 import { authority, serverCertificate, serverKey } from "./certificates.ts";
 import { listen, pair, portOf, Recorder, servers, until } from "./pairs.ts";
@@ -173,7 +173,7 @@ test("a write that fails at once ends the stream with the error that Node's stre
 });
 
 test("the error of a failed write has libuv's name and number", () => {
-  expect(writeError(-32)).toMatchObject({
+  expect(systemError(-32, "write")).toMatchObject({
     message: "write EPIPE",
     code: "EPIPE",
     errno: -32,
