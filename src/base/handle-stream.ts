@@ -1,7 +1,6 @@
 /**
- * An accepted socket without Node's socket object: its handle is read from, ended and closed here. Of the 110 µs that a connection costs
- * which lives for one statement, that object and the states of its stream are 60, and of what an idle client keeps they are a kilobyte
- * and a half (bench/micro).
+ * An accepted socket without Node's socket object: its handle is read from, ended and closed here. Of the 110 µs that Node
+ * asks for a connection which lives for one statement, that object and the states of its stream are 60 (bench/micro).
  *
  *     reading ──(the peer ends its side)──▶ what is pending is written, then closed
  *        └─(end)──▶ shut down behind what is pending ──(the peer ends its side)──▶ closed
