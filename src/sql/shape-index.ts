@@ -49,6 +49,8 @@ const markMax = Math.max(stringMark, integerMark, floatMark);
 
 interface Known<V> {
   readonly shape: Buffer;
+  /** Where in it something stands for a literal, and behind its end. */
+  readonly marks: readonly number[];
   /** It has quotes, within which a text may have other characters than ASCII. */
   readonly quoted: boolean;
   readonly value: V;
@@ -141,7 +143,7 @@ export class ShapeIndex<V> {
   add(value: V, valueBytes: number): void {
     assert(this.#length > 0, "only what is plain is found again");
     const shape = Buffer.from(this.#shape.subarray(0, this.#length));
-    const known: Known<V> = { shape, quoted: this.#quoted, value, valueBytes, next: 0, other: 0 };
+    const known: Known<V> = { shape, marks: marksIn(shape), quoted: this.#quoted, value, valueBytes, next: 0, other: 0 };
     this.#known.set(this.#hash, known, bytesOf(known));
   }
 
@@ -180,9 +182,13 @@ export class ShapeIndex<V> {
           }
           break;
         case digit:
-          next = numberEnd(text, at, end);
-          if (next < 0) return 0;
-          byte = isInteger(text, at, next) ? integerMark : floatMark;
+          next = digitsEnd(text, at, end);
+          byte = integerMark;
+          if (!isInteger(text, at, next, end)) {
+            byte = floatMark;
+            next = numberEnd(text, next, end);
+            if (next < 0) return 0;
+          }
           exact = false;
           break;
         case quote:
@@ -241,36 +247,52 @@ function follow(trail: ShapeTrail, hash: number, known: Known<unknown> | undefin
  * Whether the shape of a text is this one. Each byte of a shape is the text's own, or stands for a literal; both begin at the
  * same places in all texts that have been the same until there, so that nothing else has to be looked at than in `#scan`.
  */
-function hasShape({ shape, quoted }: Known<unknown>, text: Buffer, start: number, end: number): boolean {
-  const { length } = shape;
+function hasShape({ shape, marks, quoted }: Known<unknown>, text: Buffer, start: number, end: number): boolean {
   let at = start;
-  for (let index = 0; index < length; index += 1) {
-    if (at >= end) return false;
-    const byte = shape[index] as number;
-    if (byte > markMax) {
-      if (text[at] !== byte) return false;
-      at += 1;
-    } else {
-      at = literalEnd(byte, text, at, start, end);
-      if (at < 0) return false;
+  let index = 0;
+  for (let i = 0; ; i += 1) {
+    const mark = marks[i] as number;
+    if (mark - index > end - at) return false;
+    // Four at a time: where the bytes are is looked up once for all of them.
+    for (; index + 4 <= mark; index += 4) {
+      if (shape[index] !== text[at] || shape[index + 1] !== text[at + 1]) return false;
+      if (shape[index + 2] !== text[at + 2] || shape[index + 3] !== text[at + 3]) return false;
+      at += 4;
     }
+    for (; index < mark; index += 1) {
+      if (shape[index] !== text[at]) return false;
+      at += 1;
+    }
+    if (index === shape.length) return at === end && (!quoted || isText(text, start, end));
+    at = literalEnd(shape[index] as number, text, at, start, end);
+    if (at < 0) return false;
+    index += 1;
   }
-  return at === end && (!quoted || isText(text, start, end));
+}
+
+function marksIn(shape: Buffer): number[] {
+  const marks: number[] = [];
+  for (let index = 0; index < shape.length; index += 1) if ((shape[index] as number) <= markMax) marks.push(index);
+  marks.push(shape.length);
+  return marks;
 }
 
 /** Behind the literal that begins at `at`; below 0: there is none of the kind for which `mark` stands. */
 function literalEnd(mark: number, text: Buffer, at: number, start: number, end: number): number {
+  if (at >= end) return -1;
   if (mark === stringMark) return text[at] === 0x27 ? stringEnd(text, at, start, end) : -1;
-  if (kinds[text[at] as number] !== digit) return -1;
-  const next = numberEnd(text, at, end);
-  return next >= 0 && isInteger(text, at, next) === (mark === integerMark) ? next : -1;
+  const digits = digitsEnd(text, at, end);
+  if (digits === at) return -1;
+  const integer = isInteger(text, at, digits, end);
+  if (mark === integerMark) return integer ? digits : -1;
+  return integer ? -1 : numberEnd(text, digits, end);
 }
 
 /** Of FNV-1a. */
 const fnvPrime = 0x01000193;
 
 function bytesOf(known: Known<unknown>): number {
-  return known.shape.length + known.valueBytes;
+  return known.shape.length + 8 * known.marks.length + known.valueBytes;
 }
 
 function isWordByte(byte: number): boolean {
@@ -278,32 +300,39 @@ function isWordByte(byte: number): boolean {
   return kind === letter || kind === digit;
 }
 
-/** Where digits with at most one dot between them end; below 0 if something follows that makes it another number. */
-function numberEnd(text: Buffer, from: number, end: number): number {
-  let at = digitsEnd(text, from, end);
-  if (text[at] === 0x2e && at < end) at = digitsEnd(text, at + 1, end);
-  if (at === end) return at;
-  switch (kinds[text[at] as number]) {
+/** Where the number whose digits up to `at` are read ends: behind a dot and more digits, if there are; below 0: it is of another kind. */
+function numberEnd(text: Buffer, at: number, end: number): number {
+  const next = at < end && text[at] === 0x2e ? digitsEnd(text, at + 1, end) : at;
+  return next === end || endsNumber(text[next] as number) ? next : -1;
+}
+
+function endsNumber(byte: number): boolean {
+  switch (kinds[byte]) {
     case letter:
     case dot:
     case dollar:
     case high:
-      return -1;
+      return false;
     default:
-      return at;
+      return true;
   }
 }
 
 function digitsEnd(text: Buffer, from: number, end: number): number {
   let at = from;
-  while (at < end && kinds[text[at] as number] === digit) at += 1;
+  while (at < end && isDigit(text[at] as number)) at += 1;
   return at;
 }
 
-function isInteger(text: Buffer, from: number, end: number): boolean {
-  if (end - from > integerDigitsMax) return false;
-  for (let at = from; at < end; at += 1) if (text[at] === 0x2e) return false;
-  return true;
+/** By two comparisons rather than by `kinds`, since a number has many. */
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39;
+}
+
+/** Whether the digits in `[from, to)` are a number by themselves, and no longer than an integer. */
+function isInteger(text: Buffer, from: number, to: number, end: number): boolean {
+  if (to - from > integerDigitsMax) return false;
+  return to === end || endsNumber(text[to] as number);
 }
 
 /** Behind the closing quote; below 0: not a plain string. */
