@@ -8,6 +8,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { LruMap } from "../base/lru.ts";
+import { indexOfNul } from "../wire/c-string.ts";
 import { Frontend } from "../wire/constants.ts";
 import { mayEndTransaction } from "./fate.ts";
 import { Statistics } from "./statistics.ts";
@@ -119,7 +120,7 @@ export function withName(
   nameStart: number,
   name: string,
 ): Buffer {
-  const nameEnd = buffer.indexOf(0, nameStart);
+  const nameEnd = indexOfNul(buffer, nameStart);
   assert(nameEnd >= nameStart && nameEnd < end, "a name ends inside its message");
   const length = end - start - (nameEnd - nameStart) + name.length;
   const message = Buffer.allocUnsafe(length);

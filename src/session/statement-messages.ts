@@ -2,6 +2,7 @@
 import { protocolViolation } from "../base/errors.ts";
 import { statementNamePrefix } from "../pool/prepared.ts";
 import type { Server } from "../pool/server.ts";
+import { indexOfNul } from "../wire/c-string.ts";
 import { Backend, Frontend, headerBytes, nameBytesMax } from "../wire/constants.ts";
 import { encodeErrorResponse } from "../wire/encode-backend.ts";
 import { sqlstateOf } from "../wire/fields.ts";
@@ -157,7 +158,7 @@ export function appendWhole(output: Output, server: Server, message: Buffer): vo
 
 /** Where the NUL of the string at `start` is. Throws PeerError 08P01 in PostgreSQL's words (pqformat.c). */
 export function endOfName(buffer: Buffer, start: number, end: number): number {
-  const zero = start < end ? buffer.indexOf(0, start) : -1;
+  const zero = start < end ? indexOfNul(buffer, start) : -1;
   if (zero < 0 || zero >= end) throw protocolViolation("invalid string in message");
   return zero;
 }

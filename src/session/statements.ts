@@ -9,7 +9,6 @@
  * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
  * succeeds; but a message of a later batch has to wait until it is known what its name means.
  */
-import { emptyMap, ownMap } from "../base/empty-map.ts";
 import {
   parseMessage,
   type SharedStatement,
@@ -23,6 +22,7 @@ import { type ForeignNames, type Server, unnamedUnknown } from "../pool/server.t
 import { Frontend, headerBytes } from "../wire/constants.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { FoundStatements } from "./auto/ledger.ts";
+import { ClientNames } from "./client-names.ts";
 import { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
 import { RawNames } from "./raw-names.ts";
@@ -49,10 +49,7 @@ type Uncertain = (RequestOutcome & { readonly batch: number }) | undefined;
 
 export class ClientStatements implements NameNotes {
   readonly #registry: StatementRegistry;
-  /** As it is by the replies that are in. Holds one reference to each statement. */
-  #named: Map<string, SharedStatement> = emptyMap;
-  /** The last change of a name that is not answered yet. */
-  #pending: Map<string, NameChange> = emptyMap;
+  readonly #names: ClientNames;
   /** What servers have of the shared statements. */
   readonly made: MadeStatements;
   readonly #unnamed = new UnnamedStatement((change) => this.#answered(change));
@@ -74,13 +71,14 @@ export class ClientStatements implements NameNotes {
   /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
   constructor(registry: StatementRegistry, onCertain: () => void) {
     this.#registry = registry;
+    this.#names = new ClientNames(registry);
     this.made = new MadeStatements(registry.statistics, (change) => this.#answered(change));
     this.#onCertain = onCertain;
   }
 
   /** Statements this client has named, by the replies that are in. */
   get size(): number {
-    return this.#named.size;
+    return this.#names.size;
   }
 
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
@@ -88,8 +86,7 @@ export class ClientStatements implements NameNotes {
     const drop = this.#unnamed.query(server, this.#batch);
     server.unnamed = unnamedUnknown;
     this.#batch++;
-    const named = this.#named.size > 0 || this.#pending.size > 0;
-    if (!named || !mayDropStatements(buffer, start, end)) return drop;
+    if (this.#names.none || !mayDropStatements(buffer, start, end)) return drop;
     this.#dropping = new DroppingQuery(drop, (query) => this.#answered(query));
     return this.#dropping;
   }
@@ -128,13 +125,13 @@ export class ClientStatements implements NameNotes {
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
-    const own = this.#earlier(this.#pending.get(name)) ?? this.#earlier(this.#rawNames.entry);
+    const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.#rawNames.entry);
     return own ?? this.#earlier(sent) ?? this.#dropping;
   }
 
   /** What tells what one of the client's names means, or whether they are on the server. */
   #uncertainName(): RequestOutcome | undefined {
-    for (const change of this.#pending.values()) if (change.batch !== this.#batch) return change;
+    for (const change of this.#names.changes) if (change.batch !== this.#batch) return change;
     return this.#earlier(this.#rawNames.entry);
   }
 
@@ -155,8 +152,7 @@ export class ClientStatements implements NameNotes {
    * not dropped by these (prepare.c DropAllPreparedStatements).
    */
   clear(): void {
-    for (const statement of this.#named.values()) this.#registry.release(statement);
-    this.#named.clear();
+    this.#names.clear();
     this.#sql.clear();
     this.#rawNames.version++;
   }
@@ -169,20 +165,17 @@ export class ClientStatements implements NameNotes {
 
   /** A change of names was carried out. */
   commit(change: NameChange): void {
-    if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    this.#names.answer(change);
     this.#answered(change);
     this.#rawNames.version++;
-    const before = this.#named.get(change.name);
-    if (before !== undefined) this.#registry.release(before);
-    this.#named.delete(change.name);
-    if (change.statement === undefined) return;
-    if (this.#ended) this.#registry.release(change.statement);
-    else this.#named = ownMap(this.#named).set(change.name, change.statement);
+    const { name, statement } = change;
+    this.#names.set(name, this.#ended ? undefined : statement);
+    if (this.#ended && statement !== undefined) this.#registry.release(statement);
   }
 
   /** A change of names was refused, or skipped. */
   drop(change: NameChange): void {
-    if (this.#pending.get(change.name) === change) this.#pending.delete(change.name);
+    this.#names.answer(change);
     this.#answered(change);
     if (change.statement !== undefined) this.#registry.release(change.statement);
   }
@@ -197,9 +190,10 @@ export class ClientStatements implements NameNotes {
     }
     return inNamesOfClient(message, (serverName) => {
       if (this.find(nameOf(this.#lastUsed))?.name === serverName) return this.#lastUsed;
-      for (const name of [...this.#pending.keys(), ...this.#named.keys()]) {
+      for (const name of this.#names.all) {
         // Or the one before, if what gives its name to another is not answered yet.
-        if (this.find(name)?.name === serverName || this.#named.get(name)?.name === serverName) return name;
+        if (this.find(name)?.name === serverName || this.#names.known.get(name)?.name === serverName)
+          return name;
       }
       // It may just have been found that it is gone.
       return serverName === this.#lastUsedName ? this.#lastUsed : undefined;
@@ -208,8 +202,12 @@ export class ClientStatements implements NameNotes {
 
   /** The statement that `name` means to a message that is sent now. */
   find(name: string): SharedStatement | undefined {
-    const change = this.#pending.get(name);
-    return change === undefined ? this.#named.get(name) : change.statement;
+    return this.#names.find(name);
+  }
+
+  /** As {@link find}, of the name in `buffer[start, end)`. */
+  findAt(buffer: Buffer, start: number, end: number): SharedStatement | undefined {
+    return this.#names.findAt(buffer, start, end);
   }
 
   /** The client's Parse with this body is answered here, since no server need know of it. Returns false if it must. */
@@ -221,7 +219,7 @@ export class ClientStatements implements NameNotes {
     }
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
-    this.#named = ownMap(this.#named).set(name, this.#registry.acquire(body));
+    this.#names.set(name, this.#registry.acquire(body));
     this.#rawNames.version++;
     return true;
   }
@@ -237,7 +235,7 @@ export class ClientStatements implements NameNotes {
    */
   enterRaw(server: Server, output: Output, alone: boolean): void {
     const bodies: [string, Buffer][] = [];
-    for (const name of new Set([...this.#named.keys(), ...this.#pending.keys()])) {
+    for (const name of this.#names.all) {
       const statement = this.find(name);
       if (statement !== undefined) bodies.push([name, statement.body]);
     }
@@ -248,7 +246,7 @@ export class ClientStatements implements NameNotes {
 
   /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
   get namesPending(): boolean {
-    return this.#pending.size > 0 || this.#rawNames.entry !== undefined;
+    return this.#names.changing || this.#rawNames.entry !== undefined;
   }
 
   /** The server it has, has its statements under its own names. */
@@ -287,7 +285,7 @@ export class ClientStatements implements NameNotes {
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
-    const names = this.raw ? new Set([...this.#named.keys(), ...this.#sql.names]) : undefined;
+    const names = this.raw ? new Set([...this.#names.known.keys(), ...this.#sql.names]) : undefined;
     this.#rawNames.leave(server, known ? names : undefined);
   }
 
@@ -300,14 +298,12 @@ export class ClientStatements implements NameNotes {
     statements: FoundStatements,
     { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
   ): { readonly portable: boolean; readonly whole: boolean } {
-    const whole = this.raw && this.#pending.size === 0 && rawChanges === this.rawChanges;
+    const whole = this.raw && !this.#names.changing && rawChanges === this.rawChanges;
     this.#rawNames.version++;
     if (whole) {
       this.#sql.clear();
-      for (const [name, statement] of this.#named) {
-        if (statements.has(name) || this.#rawNames.mayLack(name)) continue;
-        this.#named.delete(name);
-        this.#registry.release(statement);
+      for (const name of this.#names.known.keys()) {
+        if (!statements.has(name) && !this.#rawNames.mayLack(name)) this.#names.set(name, undefined);
       }
     }
     for (const [name, text] of statements) {
@@ -394,9 +390,7 @@ export class ClientStatements implements NameNotes {
     if (name === "") {
       outcome = this.#unnamed.close(this.#batch);
     } else if (this.find(name) !== undefined) {
-      const change = new NameChange(this, name, undefined, this.#batch);
-      this.#pending = ownMap(this.#pending).set(name, change);
-      outcome = change;
+      outcome = this.#names.send(new NameChange(this, name, undefined, this.#batch));
     }
     if (this.raw && name !== "") {
       server.replies.push(Request.close, Handling.forward, outcome);
@@ -415,17 +409,15 @@ export class ClientStatements implements NameNotes {
     name: string,
     body: Buffer,
   ): void {
-    const change = new NameChange(this, name, this.#registry.acquire(body), this.#batch);
+    const change = this.#names.send(new NameChange(this, name, this.#registry.acquire(body), this.#batch));
     this.#rawNames.changes++;
-    this.#pending = ownMap(this.#pending).set(name, change);
     server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
   }
 
   #parseNamed(server: Server, output: Output, name: string, body: Buffer): void {
     const statement = this.#registry.acquire(body);
-    const change = new NameChange(this, name, statement, this.#batch);
-    this.#pending = ownMap(this.#pending).set(name, change);
+    const change = this.#names.send(new NameChange(this, name, statement, this.#batch));
     this.made.parse(server, output, statement, change, this.#batch);
   }
 
@@ -472,20 +464,12 @@ export class ClientStatements implements NameNotes {
       output.append(buffer, start, end, server.transport);
       return;
     }
-    const name = nameAt(buffer, nameStart, nameEnd);
-    const statement = this.find(name);
-    if (this.raw && statement !== undefined) this.#rawNames.prove(server, output, name, statement.body);
+    const statement = this.#names.findAt(buffer, nameStart, nameEnd);
     if (this.raw || statement === undefined) {
-      // The server knows no such name either, and says 26000 in its own words.
-      server.replies.push(request, Handling.forward);
-      if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
-      else {
-        const quoted = `"${buffer.toString("latin1", nameStart, nameEnd)}"`;
-        appendWhole(output, server, withName(buffer, start, end, nameStart, quoted));
-      }
+      this.#useRaw(server, output, request, buffer, start, end, nameStart, statement);
       return;
     }
-    this.#lastUsed = spelledAt(buffer, nameStart, nameEnd, name);
+    this.#lastUsed = this.#names.spelledAt(buffer, nameStart, nameEnd);
     this.#lastUsedName = statement.name;
     if (request === Request.bind) {
       this.#registry.statistics.bindCount++;
@@ -494,5 +478,28 @@ export class ClientStatements implements NameNotes {
     this.made.ensure(server, output, statement, this.#batch);
     server.replies.push(request, handling);
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));
+  }
+
+  /** As {@link #use}, if the server has the client's names, or knows as little of this one as the pooler. */
+  #useRaw(
+    server: Server,
+    output: Output,
+    request: Request,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    nameStart: number,
+    statement: SharedStatement | undefined,
+  ): void {
+    const nameEnd = endOfName(buffer, nameStart, end);
+    const name = nameAt(buffer, nameStart, nameEnd);
+    if (statement !== undefined) this.#rawNames.prove(server, output, name, statement.body);
+    // The server knows no such name either, and says 26000 in its own words.
+    server.replies.push(request, Handling.forward);
+    if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
+    else {
+      const quoted = `"${buffer.toString("latin1", nameStart, nameEnd)}"`;
+      appendWhole(output, server, withName(buffer, start, end, nameStart, quoted));
+    }
   }
 }

@@ -143,7 +143,15 @@ export class ShapeIndex<V> {
   add(value: V, valueBytes: number): void {
     assert(this.#length > 0, "only what is plain is found again");
     const shape = Buffer.from(this.#shape.subarray(0, this.#length));
-    const known: Known<V> = { shape, marks: marksIn(shape), quoted: this.#quoted, value, valueBytes, next: 0, other: 0 };
+    const known: Known<V> = {
+      shape,
+      marks: marksIn(shape),
+      quoted: this.#quoted,
+      value,
+      valueBytes,
+      next: 0,
+      other: 0,
+    };
     this.#known.set(this.#hash, known, bytesOf(known));
   }
 
@@ -247,7 +255,12 @@ function follow(trail: ShapeTrail, hash: number, known: Known<unknown> | undefin
  * Whether the shape of a text is this one. Each byte of a shape is the text's own, or stands for a literal; both begin at the
  * same places in all texts that have been the same until there, so that nothing else has to be looked at than in `#scan`.
  */
-function hasShape({ shape, marks, quoted }: Known<unknown>, text: Buffer, start: number, end: number): boolean {
+function hasShape(
+  { shape, marks, quoted }: Known<unknown>,
+  text: Buffer,
+  start: number,
+  end: number,
+): boolean {
   let at = start;
   let index = 0;
   for (let i = 0; ; i += 1) {
@@ -272,7 +285,8 @@ function hasShape({ shape, marks, quoted }: Known<unknown>, text: Buffer, start:
 
 function marksIn(shape: Buffer): number[] {
   const marks: number[] = [];
-  for (let index = 0; index < shape.length; index += 1) if ((shape[index] as number) <= markMax) marks.push(index);
+  for (let index = 0; index < shape.length; index += 1)
+    if ((shape[index] as number) <= markMax) marks.push(index);
   marks.push(shape.length);
   return marks;
 }

@@ -4,8 +4,8 @@
  */
 import type { ParameterVector } from "../../pool/parameters.ts";
 import { type LexicalSettings, ShapeTrail } from "../../sql/index.ts";
+import { indexOfNul } from "../../wire/c-string.ts";
 import { Frontend, headerBytes } from "../../wire/constants.ts";
-import { nameAt } from "../statement-messages.ts";
 import type { ClientStatements } from "../statements.ts";
 import type { AutoDatabase } from "./database.ts";
 import { type Knowledge, unknownStatement } from "./knowledge.ts";
@@ -62,7 +62,7 @@ export class ClientTexts {
         return undefined;
       case Frontend.parse: {
         this.#madeUnnamed ||= buffer[start + headerBytes] === 0;
-        const text = buffer.indexOf(0, start + headerBytes) + 1;
+        const text = indexOfNul(buffer, start + headerBytes) + 1;
         const textEnd = buffer.indexOf(0, text);
         const complete = text > 0 && textEnd >= text && textEnd < end;
         return this.#of(buffer, text, complete ? textEnd : end, complete);
@@ -98,15 +98,15 @@ export class ClientTexts {
 
   /** The statement that a Bind names. One that is being made in the same batch was seen at its Parse. */
   #ofBound(buffer: Buffer, start: number, end: number): Knowledge | undefined {
-    const name = buffer.indexOf(0, start + headerBytes) + 1;
-    const nameEnd = buffer.indexOf(0, name);
+    const name = indexOfNul(buffer, start + headerBytes) + 1;
+    const nameEnd = indexOfNul(buffer, name);
     if (name <= 0 || nameEnd < 0 || nameEnd >= end) return undefined;
     if (name === nameEnd) {
       if (this.#madeUnnamed) return undefined;
       const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
       return this.#of(text, 0, text.indexOf(0), this.#statements.unnamed !== undefined);
     }
-    const statement = this.#statements.find(nameAt(buffer, name, nameEnd));
+    const statement = this.#statements.findAt(buffer, name, nameEnd);
     // A name that is not ours may be one of SQL's PREPARE.
     if (statement === undefined) return this.#statements.preparedBySql() ? this.unknown() : undefined;
     const { body } = statement;
