@@ -53,7 +53,6 @@ export class Flow implements TurnEnding {
 
   /** Whether the client has to stop: its server takes no more, or it takes no replies, or has asked for too much. */
   stalls(server: Server | undefined): boolean {
-    if (this.#readsTexts) this.#countText();
     this.stalled = this.#blocked(server);
     return this.stalled;
   }
@@ -63,10 +62,9 @@ export class Flow implements TurnEnding {
     if (this.stalled) this.#client.advance();
   }
 
-  /** The message at hand was a text, and has been read. */
-  #countText(): void {
-    const { type, streaming } = this.#framer;
-    if ((type !== Frontend.query && type !== Frontend.parse) || streaming) return;
+  /** The message at hand, of which this is the type, is about to be read: it may be a text. */
+  countText(type: number): void {
+    if (!this.#readsTexts || (type !== Frontend.query && type !== Frontend.parse)) return;
     if (this.#turn !== turnNumber()) {
       this.#turn = turnNumber();
       this.#texts = 0;

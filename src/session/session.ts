@@ -332,10 +332,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   #handle(kind: Frame, framer: Framer): void {
-    if (kind === Frame.middle || kind === Frame.tail) {
-      this.#handlePart(kind, framer);
-      return;
-    }
+    if (kind === Frame.middle || kind === Frame.tail) return this.#handlePart(kind, framer);
     const { type } = framer;
     if (this.#gathering.skips(kind, type)) return;
     if (type === Frontend.terminate) {
@@ -344,6 +341,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       return;
     }
     if (type === Frontend.query) this.#context.checkSimpleQuery();
+    this.#flow.countText(type);
     this.activity.countBytes(framer.end - framer.start);
     if (this.#server !== undefined) {
       if (this.activity.queryStartMs === 0 && beginsUnit(type)) this.activity.begin(this.#context.clock);
