@@ -1,6 +1,6 @@
 /** What the messages that name prepared statements look like inside, and what is put in their place. */
 import { protocolViolation } from "../base/errors.ts";
-import { statementNamePrefix } from "../pool/prepared.ts";
+import { statementNamePrefix, withName } from "../pool/prepared.ts";
 import type { Server } from "../pool/server.ts";
 import { indexOfNul } from "../wire/c-string.ts";
 import { Backend, Frontend, headerBytes, nameBytesMax } from "../wire/constants.ts";
@@ -150,6 +150,18 @@ export function nameOf(spelled: string): string {
 /** Whether a Describe or Close is about a statement. One without a body is about nothing. */
 export function namesStatement(buffer: Buffer, start: number, end: number): boolean {
   return start + headerBytes < end && buffer[start + headerBytes] === statementTarget;
+}
+
+/** The message with the name that it has, in quotes. */
+export function withQuotedName(
+  buffer: Buffer,
+  start: number,
+  end: number,
+  nameStart: number,
+  nameEnd: number,
+): Buffer {
+  const quoted = `"${buffer.toString("latin1", nameStart, nameEnd)}"`;
+  return withName(buffer, start, end, nameStart, quoted);
 }
 
 export function appendWhole(output: Output, server: Server, message: Buffer): void {

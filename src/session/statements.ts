@@ -40,6 +40,7 @@ import {
   renamed,
   saysPlanIsStale,
   spelledAt,
+  withQuotedName,
 } from "./statement-messages.ts";
 import { DroppingQuery, NameChange, type NameNotes } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
@@ -465,10 +466,8 @@ export class ClientStatements implements NameNotes {
       return;
     }
     const statement = this.#names.findAt(buffer, nameStart, nameEnd);
-    if (this.raw || statement === undefined) {
-      this.#useRaw(server, output, request, buffer, start, end, nameStart, statement);
-      return;
-    }
+    if (this.raw || statement === undefined)
+      return this.#useRaw(server, output, request, buffer, start, end, nameStart, statement);
     this.#lastUsed = this.#names.spelledAt(buffer, nameStart, nameEnd);
     this.#lastUsedName = statement.name;
     if (request === Request.bind) {
@@ -480,7 +479,7 @@ export class ClientStatements implements NameNotes {
     appendWhole(output, server, withName(buffer, start, end, nameStart, statement.name));
   }
 
-  /** As {@link #use}, if the server has the client's names, or knows as little of this one as the pooler. */
+  /** As {@link #use}, if the server has the client's names, or knows no such name either: it says 26000 in its own words. */
   #useRaw(
     server: Server,
     output: Output,
@@ -494,12 +493,8 @@ export class ClientStatements implements NameNotes {
     const nameEnd = endOfName(buffer, nameStart, end);
     const name = nameAt(buffer, nameStart, nameEnd);
     if (statement !== undefined) this.#rawNames.prove(server, output, name, statement.body);
-    // The server knows no such name either, and says 26000 in its own words.
     server.replies.push(request, Handling.forward);
     if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
-    else {
-      const quoted = `"${buffer.toString("latin1", nameStart, nameEnd)}"`;
-      appendWhole(output, server, withName(buffer, start, end, nameStart, quoted));
-    }
+    else appendWhole(output, server, withQuotedName(buffer, start, end, nameStart, nameEnd));
   }
 }

@@ -191,12 +191,9 @@ export class ShapeIndex<V> {
           break;
         case digit:
           next = digitsEnd(text, at, end);
-          byte = integerMark;
-          if (!isInteger(text, at, next, end)) {
-            byte = floatMark;
-            next = numberEnd(text, next, end);
-            if (next < 0) return 0;
-          }
+          byte = isInteger(text, at, next, end) ? integerMark : floatMark;
+          if (byte === floatMark) next = numberEnd(text, next, end);
+          if (next < 0) return 0;
           exact = false;
           break;
         case quote:
