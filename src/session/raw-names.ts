@@ -32,6 +32,8 @@ export class RawNames {
   readonly #owner: object;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
+  /** Those of them that it has said it cannot make. Nothing can have dropped what was never there. */
+  readonly #refused = new Set<string>();
   readonly #stale = new Set<string>();
   /**
    * SQL may have dropped some of them since, or does it before anything else is sent that names one: what is missing then was made
@@ -117,8 +119,13 @@ export class RawNames {
     this.#unproven.add(name);
     return {
       errorReply: undefined,
-      onDone: () => this.#unproven.delete(name),
-      onFailed: () => undefined,
+      onDone: () => {
+        this.#unproven.delete(name);
+        this.#refused.delete(name);
+      },
+      onFailed: (refused) => {
+        if (refused) this.#refused.add(name);
+      },
     };
   }
 
@@ -129,7 +136,7 @@ export class RawNames {
 
   /** Whether a Parse of the name has to be told that it is taken, although the server may lack it. */
   saysTaken(name: string): boolean {
-    return this.#unproven.has(name) && !this.mayBeDropped;
+    return this.#refused.has(name) || (this.#unproven.has(name) && !this.mayBeDropped);
   }
 
   /** A Bind or Describe is about to use the name: if it could not be made, the client is told why; if it is out of date, it is made anew. */
@@ -165,6 +172,7 @@ export class RawNames {
     this.#entry = undefined;
     const certain = names !== undefined && this.#unproven.size === 0;
     this.#unproven.clear();
+    this.#refused.clear();
     if (names?.size === 0) server.foreignNames = undefined;
     else this.note(server, names ?? new Set(), certain ? this.version : -1);
   }
