@@ -5,7 +5,7 @@ export const discovery = {
     values: ["static", "patroni", "dns"],
     default: "static",
     reloadable: true,
-    doc: "Where the nodes come from. `static`: they are those of [nodes.NAME]. `patroni`: the members that Patroni lists at `patroni_urls`. `dns`: the addresses that `discovery_host` has. With the last two all nodes are watched as with the role `auto`, they come and go by themselves, and every database follows the primary; a [nodes.NAME] of a member's name then only adds what is its own (`weight`, `zone`, `max_connections`, TLS). See [clusters](clusters.md).",
+    doc: "Where the nodes come from. `static`: they are those of [nodes.NAME]. `patroni`: the members that Patroni lists at `patroni_urls`. `dns`: the addresses that `discovery_host` has. With the last two all nodes are watched as with the role `auto`, they come and go by themselves, and every database follows the primary; a [nodes.NAME] of a member's name then only adds what is its own (`weight`, `zone`, `max_connections`, limits of lag, TLS). See [clusters](clusters.md).",
   },
   discovery_period: {
     type: "seconds",
