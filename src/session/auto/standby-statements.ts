@@ -1,8 +1,8 @@
 /**
  * Which statements may run in a read-only transaction that is open on a standby: what means the same there as on the
- * primary, and what the standby refuses in the same words. The first statement of such a transaction is a read with a snapshot
- * always; behind it PostgreSQL refuses SET TRANSACTION READ WRITE and a change of the isolation on any node (variable.c
- * check_transaction_read_only, check_transaction_isolation), so these may be sent as well.
+ * primary, and what the standby refuses in the same words. Behind the first read, which has a snapshot, PostgreSQL refuses
+ * SET TRANSACTION READ WRITE and a change of the isolation on any node (variable.c check_transaction_read_only,
+ * check_transaction_isolation), so these may be sent as well; before it they take the transaction to the primary.
  */
 import type { SessionEffect, Statement, StatementClass } from "../../sql/statement-class.ts";
 
