@@ -93,6 +93,8 @@ export class HandleStream implements DirectWriter {
   #destroyed = false;
   /** The peer has ended its side. */
   #peerEnded = false;
+  /** Our side is to be ended behind what is pending, and has been. */
+  #shutting = false;
   #shutDown = false;
   #peer: Address | undefined;
   /** Of what was written here: bytes at the handle, and chunks behind them. */
@@ -238,7 +240,8 @@ export class HandleStream implements DirectWriter {
 
   /** libuv does it when it has written what is pending. */
   #shut(): void {
-    if (this.#destroyed) return;
+    if (this.#destroyed || this.#shutting) return;
+    this.#shutting = true;
     const request = new (binding as Binding).ShutdownWrap();
     request.stream = this;
     request.oncomplete = onShutDown;
