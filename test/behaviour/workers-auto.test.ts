@@ -63,8 +63,9 @@ test("pg_cancel_backend() and pg_terminate_backend() reach a client of another w
 });
 
 test("a signal for a client of another worker is for that client, and not for whoever is on the server of its number", async () => {
-  // From now on the second worker has a server, for whoever logs in first there.
-  await (await four("narrower"))[2].run("select 1");
+  // From now on each worker has one server: the first to stand in, the second for whoever logs in first there.
+  const [near, , far] = await four("narrower");
+  for (const client of [near, far]) await client.run("select 1");
   running.sendAway();
   const [, , idle, stranger] = await four("narrower");
   const [caller] = await four("narrower");
