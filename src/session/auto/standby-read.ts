@@ -380,21 +380,22 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
 
   #runsAgain(): void {
     this.#parts.sender.reset();
-    if (this.#begins) {
-      const { heldBegin, reports } = this.#parts.auto;
-      reports.restore();
-      heldBegin.restore();
-    }
+    if (this.#begins) this.#restore();
     this.#begins = false;
   }
 
   /** What was begun is gone with the server. */
   #failTransaction(): void {
     if (!this.#begins) return;
+    this.#restore();
+    this.#parts.auto.heldBegin.fail();
+  }
+
+  /** What the client began is not begun, and what it was told stands. */
+  #restore(): void {
     const { heldBegin, reports } = this.#parts.auto;
     reports.restore();
     heldBegin.restore();
-    heldBegin.fail();
   }
 
   #finish(nowMs: number): void {
