@@ -27,6 +27,15 @@ export async function table(console: Client, sql: string): Promise<Record<string
   return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index] ?? null])));
 }
 
+/** What SHOW NODES says of a node; empty if it does not know it. */
+export async function nodeRow(console: Client, node: string): Promise<Record<string, string | null>> {
+  return (await table(console, "show nodes")).find(({ name }) => name === node) ?? {};
+}
+
+export async function untilNodeState(console: Client, node: string, state: string): Promise<void> {
+  await waitUntil(async () => (await nodeRow(console, node))["state"] === state, `${node} is ${state}`);
+}
+
 /** Clients that run statements whose answers can be checked, one after the other, until they are told to stop. */
 export class Workers {
   readonly #pooled: Pooled;

@@ -8,9 +8,9 @@ import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, startPooled, table } from "./console-client.ts";
+import { openConsole, startPooled, untilNodeState } from "./console-client.ts";
 import { ledgerOf, mend, promoteBest, watched } from "./node-kit.ts";
-import type { Client, Pooled, PooledOptions } from "./pooled.ts";
+import type { Pooled, PooledOptions } from "./pooled.ts";
 import { Writers } from "./writers.ts";
 
 const place = useLab({
@@ -54,13 +54,9 @@ function options(settings: Record<string, unknown> = {}): PooledOptions {
   });
 }
 
-async function stateOf(console: Client, { name }: LabNode): Promise<string | null | undefined> {
-  return (await table(console, "show nodes")).find((row) => row["name"] === name)?.["state"];
-}
-
 async function untilState(pooled: Pooled, node: LabNode, state: string): Promise<void> {
   using console = await openConsole(pooled);
-  await waitUntil(async () => (await stateOf(console, node)) === state, `${node.name} is ${state}`, 20_000);
+  await untilNodeState(console, node.name, state);
 }
 
 /** The primary goes away by `fault` under writing clients, a standby is promoted, and the old primary comes back by `end`. */

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { hasPatroni, PatroniCluster } from "../kit/patroni.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, table } from "./console-client.ts";
+import { nodeRow, openConsole, table } from "./console-client.ts";
 import { Client, Pooled } from "./pooled.ts";
 import { Writers } from "./writers.ts";
 
@@ -19,7 +19,7 @@ describe.skipIf(!hasPatroni())("discovery by Patroni", () => {
     const portOfServer = (): Promise<string | null> => idle.value("select inet_server_port()");
     expect(await portOfServer()).toBe(String(cluster.member("p1").port));
     using console = await openConsole(pooled);
-    await waitUntil(async () => (await nodeOf(console, "p2"))["state"] === "up", "the replica is up");
+    await waitUntil(async () => (await nodeRow(console, "p2"))["state"] === "up", "the replica is up");
     expect(await table(console, "show nodes")).toMatchObject([
       { name: "p1", port: String(cluster.member("p1").port), role: "primary", primary: "1", state: "up" },
       { name: "p2", port: String(cluster.member("p2").port), role: "standby", primary: "0" },
@@ -58,7 +58,7 @@ describe.skipIf(!hasPatroni())("discovery by Patroni", () => {
     // Patroni rewinds it, and so nobody has to say UNFENCE.
     await waitUntil(
       async () => {
-        const { role, state } = await nodeOf(console, "p1");
+        const { role, state } = await nodeRow(console, "p1");
         return role === "standby" && state === "up";
       },
       "the old leader is a replica that may be used",
@@ -67,8 +67,3 @@ describe.skipIf(!hasPatroni())("discovery by Patroni", () => {
     expect(await portOfServer()).toBe(String(cluster.member("p2").port));
   });
 });
-
-async function nodeOf(console: Client, name: string): Promise<Record<string, string | null>> {
-  const row = (await table(console, "show nodes")).find((one) => one["name"] === name);
-  return row ?? {};
-}

@@ -17,7 +17,7 @@ import { useLab } from "../kit/lab.ts";
 import { rawClient } from "../kit/raw-client.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, startPooled, table } from "./console-client.ts";
+import { nodeRow, openConsole, startPooled, table } from "./console-client.ts";
 import { ledgerOf, mend, nodesOf, promoteBest, receiveBy, watched } from "./node-kit.ts";
 import { type Client, execute, parse, sync } from "./pooled.ts";
 import { Readers, Writers } from "./writers.ts";
@@ -36,12 +36,8 @@ async function portOf(client: Client): Promise<number> {
   return Number(await client.value("select inet_server_port()"));
 }
 
-async function rowOf(console: Client, node: string): Promise<Record<string, string | null>> {
-  return (await table(console, "show nodes")).find(({ name }) => name === node) ?? {};
-}
-
 async function stateOf(console: Client, node: string): Promise<string | null | undefined> {
-  return (await rowOf(console, node))["state"];
+  return (await nodeRow(console, node))["state"];
 }
 
 describe("the primary is killed under writing clients", () => {
@@ -135,7 +131,7 @@ describe("several nodes", () => {
     });
     using console = await openConsole(pooled);
     await waitUntil(async () => (await stateOf(console, "a")) === "down", "the node is seen to be down");
-    expect(await rowOf(console, "a")).toMatchObject({
+    expect(await nodeRow(console, "a")).toMatchObject({
       role: "unknown",
       reason: "refuses connections",
       primary: "0",
@@ -249,7 +245,7 @@ describe("several nodes", () => {
     await standby.pause();
     try {
       await waitUntil(async () => (await stateOf(console, standby.name)) === "down", "the standby is down");
-      expect(await rowOf(console, standby.name)).toMatchObject({ reason: "did not answer in time" });
+      expect(await nodeRow(console, standby.name)).toMatchObject({ reason: "did not answer in time" });
     } finally {
       await standby.resume();
     }
@@ -269,13 +265,13 @@ describe("several nodes", () => {
       await using pooled = await startPooled(lab, options);
       using console = await openConsole(pooled);
       await waitUntil(async () => (await stateOf(console, name)) === "up", "the standby is up");
-      expect(await rowOf(console, name)).toMatchObject({ weight: "3", zone: "east", max_connections: "0" });
+      expect(await nodeRow(console, name)).toMatchObject({ weight: "3", zone: "east", max_connections: "0" });
       const clients = await Promise.all(Array.from({ length: 4 }, () => pooled.connect()));
       await Promise.all(clients.map((client) => client.run("select pg_sleep(0.1)")));
       expect(pooled.mostServers).toBe(2);
       for (const client of clients) client.destroy();
       expect(await console.run(`fence ${name}`)).toMatchObject({ error: undefined });
-      expect(await rowOf(console, name)).toMatchObject({
+      expect(await nodeRow(console, name)).toMatchObject({
         state: "fenced",
         reason: "an administrator fenced it",
       });
@@ -283,7 +279,7 @@ describe("several nodes", () => {
     await using pooled = await startPooled(lab, options);
     using console = await openConsole(pooled);
     await waitUntil(
-      async () => (await rowOf(console, name))["role"] === "standby",
+      async () => (await nodeRow(console, name))["role"] === "standby",
       "the standby has answered",
     );
     expect(await stateOf(console, name)).toBe("fenced");
@@ -360,7 +356,7 @@ describe("several nodes", () => {
     await old.stop("immediate");
     await lab.rejoin(old);
     await waitUntil(
-      async () => (await rowOf(console, old.name))["role"] === "standby",
+      async () => (await nodeRow(console, old.name))["role"] === "standby",
       "it is seen as a standby",
     );
     expect(await console.run(`unfence ${old.name}`)).toMatchObject({ error: undefined });

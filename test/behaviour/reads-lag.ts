@@ -1,7 +1,7 @@
 /** Standbys that are behind: what each node may be, and that the nodes themselves show who still answers. */
 import { expect, test } from "vitest";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, table } from "./console-client.ts";
+import { nodeRow, openConsole } from "./console-client.ts";
 import { nodesOf } from "./node-kit.ts";
 import type { ReadsKit } from "./reads-transactions.ts";
 
@@ -46,8 +46,6 @@ export function lagOfStandbys(kit: ReadsKit): void {
       using console = await openConsole(kit.pooled());
       const reader = async (): Promise<number> =>
         Number(await client.value("select current_setting('port')"));
-      const shown = async (node: string): Promise<Record<string, string | null>> =>
-        (await table(console, "show nodes")).find((row) => row["name"] === node) ?? {};
       const readers = async (turns: number): Promise<Set<number>> => {
         const seen = new Set<number>();
         for (let turn = 0; turn < turns; turn++) seen.add(await reader());
@@ -57,14 +55,15 @@ export function lagOfStandbys(kit: ReadsKit): void {
       await kit.replay(true);
       await primary.query(writeMuch);
       await waitUntil(
-        async () => (await shown(near.name))["reason"] === "is too far behind the primary for reads",
+        async () =>
+          (await nodeRow(console, near.name))["reason"] === "is too far behind the primary for reads",
         "the strict one is behind",
       );
       expect(await readers(50)).toEqual(new Set([far.port]));
       expect(await client.value(count)).toBe("0");
       const column = name === "delay_threshold" ? "lag_bytes_max" : "lag_ms_max";
-      expect((await shown(near.name))[column]).toBe(name === "delay_threshold" ? "100" : "500");
-      expect(await shown(far.name)).toMatchObject({ state: "up", reason: "", [column]: none });
+      expect((await nodeRow(console, near.name))[column]).toBe(name === "delay_threshold" ? "100" : "500");
+      expect(await nodeRow(console, far.name)).toMatchObject({ state: "up", reason: "", [column]: none });
       // The node's own word is gone: what holds for all takes its reads, too.
       await kit.reload(settings);
       await waitUntil(async () => (await client.value(count)) === "1000", "the primary is read instead");

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { openConsole, startPooled, table } from "./console-client.ts";
+import { openConsole, startPooled, table, untilNodeState } from "./console-client.ts";
 import { nodesOf, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, parse, query, sync } from "./pooled.ts";
 
@@ -128,11 +128,7 @@ class Crowd implements AsyncDisposable {
   }
 
   async untilState(node: LabNode, state: string): Promise<void> {
-    await waitUntil(
-      async () =>
-        (await table(this.console, "show nodes")).find(({ name }) => name === node.name)?.["state"] === state,
-      `${node.name} is ${state}`,
-    );
+    await untilNodeState(this.console, node.name, state);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

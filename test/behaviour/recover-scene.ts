@@ -12,7 +12,7 @@ import { Credentials } from "../../src/server/credentials.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { CliProgram } from "./cli-program.ts";
-import { openConsole, startPooled, table } from "./console-client.ts";
+import { nodeRow, openConsole, startPooled, untilNodeState } from "./console-client.ts";
 import { nodesOf, watched } from "./node-kit.ts";
 import type { Client, Pooled } from "./pooled.ts";
 
@@ -132,11 +132,11 @@ export class RecoverScene implements AsyncDisposable {
   }
 
   async rowOf(node: LabNode): Promise<Record<string, string | null>> {
-    return (await table(this.console, "show nodes")).find(({ name }) => name === node.name) ?? {};
+    return nodeRow(this.console, node.name);
   }
 
   async untilState(node: LabNode, state: string): Promise<void> {
-    await waitUntil(async () => (await this.rowOf(node))["state"] === state, `${node.name} is ${state}`);
+    await untilNodeState(this.console, node.name, state);
   }
 
   /** An empty folder of the user that PostgreSQL runs as. */

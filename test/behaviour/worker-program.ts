@@ -129,3 +129,8 @@ port = ${port}
     await this.folder[Symbol.asyncDispose]();
   }
 }
+
+/** Clients of all workers. */
+export function allOf(clients: ReadonlyMap<number, readonly Client[]>): Client[] {
+  return [...clients.values()].flat();
+}

@@ -4,7 +4,7 @@ import { useLab } from "../kit/lab.ts";
 import { waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { backends, type Client } from "./pooled.ts";
-import { WorkerProgram } from "./worker-program.ts";
+import { allOf, WorkerProgram } from "./worker-program.ts";
 
 const place = useLab();
 let running: WorkerProgram;
@@ -28,10 +28,6 @@ beforeEach(async () => {
     return rows.every(({ clients, waiting }) => clients === "0" && waiting === "0");
   }, "nobody is left");
 });
-
-function all(clients: ReadonlyMap<number, readonly Client[]>): Client[] {
-  return [...clients.values()].flat();
-}
 
 /** Clients that run short statements until they are told to stop; how many each had answered. */
 function work(clients: readonly Client[]): { readonly answered: number[]; stop(): Promise<void> } {
@@ -61,7 +57,7 @@ async function excess(max: number): Promise<number> {
 
 describe("pool_size", () => {
   test("is never exceeded, however many clients both workers have, and all are served", async () => {
-    const clients = all(await running.clients(24, "app"));
+    const clients = allOf(await running.clients(24, "app"));
     const working = work(clients);
     while (working.answered.some((count) => count < 10)) expect(await excess(4)).toBe(0);
     await waitUntil(
@@ -105,7 +101,7 @@ describe("pool_size", () => {
   });
 
   test("that a reload makes smaller is kept by all workers together, and that it makes larger used", async () => {
-    const clients = all(await running.clients(12, "app"));
+    const clients = allOf(await running.clients(12, "app"));
     const working = work(clients);
     running.configure(limits(2));
     running.program.signal("SIGHUP");
@@ -126,7 +122,7 @@ test.each(["max_db_connections", "max_user_connections"])(
     using console = await running.console();
     expect((await console.run(`set ${limit} = 3`)).tags).toEqual([`SET ${limit}=3`]);
     await waitUntil(async () => (await backends(place.lab, pooled)) <= 3, "what is too many is closed");
-    const working = work(all(await running.clients(16, "app")));
+    const working = work(allOf(await running.clients(16, "app")));
     while (working.answered.some((count) => count < 5)) expect(await excess(3)).toBe(0);
     await working.stop();
     expect((await console.run(`set ${limit} = 0`)).tags).toEqual([`SET ${limit}=0`]);
@@ -161,7 +157,7 @@ test("max_client_conn counts the clients of all workers, and those of one that d
   process.kill(pids.get(victim) ?? 0, "SIGKILL");
   await running.untilActive(console, 2);
   const filled = await running.clients(15, "app");
-  expect(all(filled)).toHaveLength(15);
-  expect(await (all(filled)[0] as Client).value("select 'served'")).toBe("served");
+  expect(allOf(filled)).toHaveLength(15);
+  expect(await (allOf(filled)[0] as Client).value("select 'served'")).toBe("served");
   next.destroy();
 });

@@ -8,7 +8,7 @@ import { rawCancel } from "../kit/raw-client.ts";
 import { waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { type Client, untilRunning } from "./pooled.ts";
-import { WorkerProgram } from "./worker-program.ts";
+import { allOf, WorkerProgram } from "./worker-program.ts";
 
 const place = useLab();
 let running: WorkerProgram;
@@ -17,25 +17,21 @@ beforeAll(async () => {
 });
 afterAll(async () => running[Symbol.asyncDispose]());
 
-function all(clients: ReadonlyMap<number, readonly Client[]>): Client[] {
-  return [...clients.values()].flat();
-}
-
 test("connections are shared evenly, and every client is served", async () => {
   let clients = new Map<number, Client[]>();
   // A worker that is slow on a busy machine is passed over.
   await waitUntil(async () => {
-    for (const client of all(clients)) client.destroy();
+    for (const client of allOf(clients)) client.destroy();
     clients = await running.clients(20);
     return [1, 2].every((worker) => Math.abs((clients.get(worker)?.length ?? 0) - 10) <= 1);
   }, "each worker has half of them");
-  for (const client of all(clients)) expect(await client.value("select 'served'")).toBe("served");
-  for (const client of all(clients)) client.destroy();
+  for (const client of allOf(clients)) expect(await client.value("select 'served'")).toBe("served");
+  for (const client of allOf(clients)) client.destroy();
 });
 
 test("a cancel request finds its client, whichever worker it comes to", async () => {
   const clients = await running.clients(4);
-  for (const client of all(clients)) {
+  for (const client of allOf(clients)) {
     const outcome = client.run("select pg_sleep(60), 'to be cancelled'");
     await untilRunning(place.lab, "to be cancelled");
     await client.cancel();
@@ -43,13 +39,13 @@ test("a cancel request finds its client, whichever worker it comes to", async ()
     expect(await client.value("select 'goes on'")).toBe("goes on");
   }
   // Right but for the secret: nobody's.
-  const [victim] = all(clients);
+  const [victim] = allOf(clients);
   const outcome = victim?.run("select pg_sleep(0.5), 'stays'");
   await untilRunning(place.lab, "stays");
   const { pid = 0, key = Buffer.alloc(4) } = victim?.session ?? {};
   await rawCancel(running.place, { pid, key: Buffer.from(key.map((byte) => byte ^ 1)) });
   expect((await outcome)?.error).toBeUndefined();
-  for (const client of all(clients)) client.destroy();
+  for (const client of allOf(clients)) client.destroy();
 });
 
 /** By both workers: whoever asks is at one of them. */
@@ -63,7 +59,7 @@ async function untilPaused(): Promise<void> {
 describe("the console speaks for all workers", () => {
   test("psql sees the workers, the clients of all with their workers, and sums", async () => {
     const clients = await running.clients(6);
-    for (const client of all(clients)) await client.run("select 1");
+    for (const client of allOf(clients)) await client.run("select 1");
     const psql = (sql: string): string[][] => {
       const { host, port } = running.place;
       const connection = ["-h", host, "-p", String(port), "-U", "postgres", "-d", "pgbouncer"];
@@ -88,7 +84,7 @@ describe("the console speaks for all workers", () => {
         ?.slice(0, 3),
     ).toEqual(["postgres", "postgres", "6"]);
     expect(psql("show databases").find(([database]) => database === "postgres")?.[14]).toBe("6");
-    for (const client of all(clients)) client.destroy();
+    for (const client of allOf(clients)) client.destroy();
   });
 
   test("statistics add up", async () => {
@@ -97,7 +93,7 @@ describe("the console speaks for all workers", () => {
       Number((await table(console, sql)).find(({ database }) => database === "postgres")?.[column]);
     const before = await count("show stats", "total_query_count");
     const clients = await running.clients(4);
-    for (const client of all(clients)) for (let i = 0; i < 5; i++) await client.run("select 1");
+    for (const client of allOf(clients)) for (let i = 0; i < 5; i++) await client.run("select 1");
     expect(await count("show stats", "total_query_count")).toBe(before + 20);
     expect(await count("show stats_totals", "query_count")).toBe(before + 20);
     const logins = (await table(console, "show login_latency")).filter(({ stage }) => stage === "login");
@@ -110,13 +106,13 @@ describe("the console speaks for all workers", () => {
     const lists = await table(console, "show lists");
     expect(lists.find(({ list }) => list === "used_clients")?.["items"]).toBe("5");
     expect(lists.find(({ list }) => list === "pools")?.["items"]).toBe("2");
-    for (const client of all(clients)) client.destroy();
+    for (const client of allOf(clients)) client.destroy();
   });
 
   test("PAUSE answers when every worker has closed its servers, RESUME lets all go on, and a cancel takes PAUSE back", async () => {
     using console = await running.console();
     const clients = await running.clients(4);
-    const [busy, ...others] = all(clients) as [Client, ...Client[]];
+    const [busy, ...others] = allOf(clients) as [Client, ...Client[]];
     await busy.run("begin");
     const paused = console.run("pause");
     await untilPaused();
@@ -135,11 +131,11 @@ describe("the console speaks for all workers", () => {
     expect((await again).tags).toEqual(["PAUSE"]);
     expect((await console.run("pause")).error?.message).toBe("already suspended/paused");
     expect((await table(console, "show state"))[1]).toEqual({ key: "paused", value: "yes" });
-    const held = all(clients).map((client) => client.run("select 'held'"));
+    const held = allOf(clients).map((client) => client.run("select 'held'"));
     expect((await console.run("resume")).tags).toEqual(["RESUME"]);
     for (const outcome of held) expect((await outcome).tags).toEqual(["SELECT 1"]);
     expect((await console.run("resume")).error?.message).toBe("pooler is not paused/suspended");
-    for (const client of all(clients)) client.destroy();
+    for (const client of allOf(clients)) client.destroy();
   });
 
   test("KILL_CLIENT and KILL reach clients of every worker", async () => {
@@ -150,9 +146,9 @@ describe("the console speaks for all workers", () => {
     for (const { id } of victims)
       expect((await console.run(`kill_client ${id}`)).tags).toEqual(["KILL_CLIENT"]);
     expect((await console.run("kill_client 999999")).error?.message).toBe("client not found");
-    await waitUntil(() => all(clients).filter(({ raw }) => raw.isClosed).length === 2, "two are gone");
+    await waitUntil(() => allOf(clients).filter(({ raw }) => raw.isClosed).length === 2, "two are gone");
     expect((await console.run("kill")).tags).toEqual(["KILL"]);
-    await waitUntil(() => all(clients).every(({ raw }) => raw.isClosed), "all are gone");
+    await waitUntil(() => allOf(clients).every(({ raw }) => raw.isClosed), "all are gone");
     expect((await console.run('resume "postgres"')).tags).toEqual(["RESUME"]);
     using next = await running.connect();
     expect(await next.value("select 'next'")).toBe("next");
@@ -162,9 +158,9 @@ describe("the console speaks for all workers", () => {
     await place.lab.primary.query("create role counted login");
     using console = await running.console();
     const clients = await running.clients(4, "counted");
-    await Promise.all(all(clients).map((client) => client.run("begin; select 1")));
-    await Promise.all(all(clients).map((client) => client.run("commit")));
-    const [last, ...others] = all(clients) as [Client, ...Client[]];
+    await Promise.all(allOf(clients).map((client) => client.run("begin; select 1")));
+    await Promise.all(allOf(clients).map((client) => client.run("commit")));
+    const [last, ...others] = allOf(clients) as [Client, ...Client[]];
     await Promise.all(others.map((client) => client.close()));
     const row = async (): Promise<Record<string, string | null> | undefined> =>
       (await table(console, "show users")).find(({ name }) => name === "counted");
@@ -200,7 +196,7 @@ test("a worker that is killed takes its clients with it and nobody else's, and i
   // Whoever comes now makes up for those that are gone, and finds what the console has done.
   let next = new Map<number, Client[]>();
   await waitUntil(async () => {
-    for (const client of all(next)) client.destroy();
+    for (const client of allOf(next)) client.destroy();
     next = await running.clients(10);
     return [...next.keys()].join() === String(victim);
   }, "they all come to the new worker");
@@ -209,7 +205,7 @@ test("a worker that is killed takes its clients with it and nobody else's, and i
   );
   await console.run("enable template1");
   expect(running.program.stderr).toContain('"msg":"worker died, and its clients are lost"');
-  for (const client of [...kept, ...all(next)]) client.destroy();
+  for (const client of [...kept, ...allOf(next)]) client.destroy();
 });
 
 describe("configuration", () => {
@@ -283,8 +279,8 @@ describe("the end", () => {
       late?.destroy();
       return late === undefined;
     }, "nobody is let in any more");
-    for (const client of all(clients)) expect(await client.value("select 'still'")).toBe("still");
-    await Promise.all(all(clients).map((client) => client.close()));
+    for (const client of allOf(clients)) expect(await client.value("select 'still'")).toBe("still");
+    await Promise.all(allOf(clients).map((client) => client.close()));
     expect(await within(running.program.exit, "the program ends")).toBe(0);
     expect(running.program.leftovers()).toEqual([]);
   });

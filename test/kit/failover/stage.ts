@@ -5,7 +5,7 @@
 
 import { FaultProxy, Lab, type LabNode } from "../../../src/lab/index.ts";
 import type { NodeEvent } from "../../../src/server/node-events.ts";
-import { openConsole, startPooled, table } from "../../behaviour/console-client.ts";
+import { nodeRow, openConsole, startPooled, table } from "../../behaviour/console-client.ts";
 import { promoteBest, watched } from "../../behaviour/node-kit.ts";
 import type { Pooled } from "../../behaviour/pooled.ts";
 import { waitUntil } from "../wait.ts";
@@ -71,7 +71,7 @@ export class Stage implements AsyncDisposable {
 
   async stateOf({ name }: LabNode): Promise<string | null | undefined> {
     using console = await openConsole(this.pooled);
-    return (await table(console, "show nodes")).find((row) => row["name"] === name)?.["state"];
+    return (await nodeRow(console, name))["state"];
   }
 
   /** SHOW NODES in few words, for whoever wonders why something did not come about. */
