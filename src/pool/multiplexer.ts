@@ -38,6 +38,8 @@ import type { Waiter } from "./waiters.ts";
 export interface Candidate extends Sharer {
   /** The server has the settings that the unit needs. */
   fits(server: Server): boolean;
+  /** It has come to stand in the queue, since `sinceMs`. */
+  onQueued(sinceMs: number): void;
   /** Its own limit on the wait; undefined: that of the pool. */
   readonly queryWaitTimeoutMs: number | undefined;
   /** Equal for units that may be the same; undefined: it is the same as none. */
@@ -134,8 +136,8 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     return this.#pool.settings.multiplex;
   }
 
-  /** Units that wait for a server. */
-  get queueLength(): number {
+  /** Units that wait for a server: all of them behind one place in the pool's queue. */
+  get clientsCount(): number {
     return this.#queue.length;
   }
 
@@ -338,7 +340,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
 
   /** Clients that wait in the pool's queue for a server of their own. */
   get #others(): number {
-    return this.#pool.waitingCount - (this.#waiting ? 1 : 0);
+    return this.#pool.queue.size - (this.#waiting ? 1 : 0);
   }
 
   get #drainingCount(): number {
@@ -415,8 +417,10 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     if (waitingMax > 0 && this.#queue.length >= waitingMax) return false;
     this.counts.queued++;
     if (sameKey !== undefined) this.#leaders.set(sameKey, candidate);
-    this.#queue.push({ candidate, sinceMs: this.#clock.now(), sameKey });
+    const sinceMs = this.#clock.now();
+    this.#queue.push({ candidate, sinceMs, sameKey });
     this.#wait();
+    if (this.#waiting) candidate.onQueued(sinceMs);
     return true;
   }
 

@@ -26,7 +26,7 @@ import type { Server } from "./server.ts";
 import { ServerSet } from "./server-set.ts";
 import type { PoolOptions, PoolSettings } from "./settings.ts";
 import { Statistics } from "./statistics.ts";
-import { type Waiter, WaitQueue } from "./waiters.ts";
+import { type Waiter, WaitQueue, type WaitView } from "./waiters.ts";
 
 export class Pool implements BudgetMember {
   readonly name: string;
@@ -98,12 +98,8 @@ export class Pool implements BudgetMember {
     return this.#opening.recentFailure;
   }
 
-  get firstWaitsSinceMs(): number | undefined {
-    return this.#waiting.firstSinceMs;
-  }
-
-  get waitingCount(): number {
-    return this.#waiting.size;
+  get queue(): WaitView {
+    return this.#waiting;
   }
 
   /** Counts only if a place would help: enough servers are not coming already, and one may be opened now. */

@@ -1,6 +1,7 @@
 /**
  * Clients that wait for a server of one pool, served in the order in which they came; before them, for a moment, those
- * that wait for this server and no other.
+ * that wait for this server and no other. The pooler itself may wait among them (auto/classification.ts): it is served as
+ * they are, but nobody counts it as a client.
  */
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
@@ -8,8 +9,10 @@ import { noPrimary, queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import type { Server } from "./server.ts";
 import type { PoolSettings } from "./settings.ts";
 
-/** A client that wants a server. */
+/** A client that wants a server, or the pooler itself. */
 export interface Waiter {
+  /** How many clients wait in this one place; undefined: one. None where the pooler itself wants a server. */
+  readonly clientsCount?: number;
   /** How long this one waits, instead of the pool's `query_wait_timeout`; 0: for ever. */
   readonly queryWaitTimeoutMs?: number | undefined;
   /** The server is the waiter's now; it has set nothing on it yet. */
@@ -39,6 +42,9 @@ interface Bound {
   readonly untilMs: number;
 }
 
+/** The queue, for those who only look. */
+export type WaitView = Pick<WaitQueue, "size" | "firstSinceMs" | "clientsCount" | "firstClientSinceMs">;
+
 export class WaitQueue {
   readonly #waiting = new Deque<Waiting>();
   #bound: Bound[] = [];
@@ -58,17 +64,39 @@ export class WaitQueue {
     return this.#waiting.peekFirst()?.sinceMs;
   }
 
+  /** Clients among all who wait. */
+  get clientsCount(): number {
+    let count = 0;
+    for (const { waiter } of this.#bound) count += waiter.clientsCount ?? 1;
+    for (const { waiter } of this.#waiting) count += waiter.clientsCount ?? 1;
+    return count;
+  }
+
+  /** Since when the first client waits whom any server would help; undefined if none does. */
+  get firstClientSinceMs(): number | undefined {
+    for (const { waiter, sinceMs } of this.#waiting) if (waiter.clientsCount !== 0) return sinceMs;
+    return undefined;
+  }
+
   /**
-   * Returns whether the waiter has a place: it is told if there are `waitingMax` (0: any number) for whom no server is
-   * `coming`.
+   * Returns whether the waiter has a place: a client is told if there are `waitingMax` (0: any number) for whom no server
+   * is `coming`.
    */
   push(waiter: Waiter, nowMs: number, waitingMax = 0, coming = 0): boolean {
-    if (waitingMax > 0 && this.#waiting.length >= waitingMax + coming) {
+    if (waitingMax > 0 && waiter.clientsCount !== 0 && this.#holds(waitingMax + coming)) {
       waiter.onLeaseFailed(tooManyWaiting());
       return false;
     }
     this.#waiting.push({ waiter, sinceMs: nowMs, notified: false });
     return true;
+  }
+
+  /** Whether so many places are taken, those of the pooler itself left out. */
+  #holds(places: number): boolean {
+    if (this.#waiting.length < places) return false;
+    let own = 0;
+    for (const { waiter } of this.#waiting) if (waiter.clientsCount === 0) own++;
+    return this.#waiting.length - own >= places;
   }
 
   /** Waits for `server` alone, for a moment. */

@@ -14,7 +14,7 @@ export function countPools(pools: Iterable<Pool>): Pick<PoolerCounts, "servers" 
   let waiting = 0;
   for (const pool of pools) {
     servers += pool.size;
-    waiting += pool.waitingCount;
+    waiting += pool.queue.clientsCount;
   }
   return { servers, waiting };
 }

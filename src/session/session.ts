@@ -320,7 +320,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       const kind = this.#held ?? inbox.next();
       if (kind === Frame.need) return;
       const begins = kind === Frame.whole || kind === Frame.head;
-      const others = begins && this.#mode !== "session" ? this.pool.waitingCount : 0;
+      const others = begins && this.#mode !== "session" ? this.pool.queue.size : 0;
       const waits =
         this.#flow.givesWay(this.#server, others) ||
         (begins && this.#auto?.listening.holds(this.#server) === true) ||

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { ColumnDescription } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
+import { waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { type Client, untilRunning } from "./pooled.ts";
 
@@ -188,6 +189,33 @@ describe("the rows", () => {
       ...["cl_active", "cl_waiting", "cl_active", "cl_active", "sv_active"],
     ]);
     await busy.cancel();
+  });
+
+  test("tell of every client whose read waits for a server that is to be shared", async () => {
+    const settings = { pool_mode: "auto", default_pool_size: 1 };
+    await using pooled = await startPooled(place.lab, { settings });
+    using console = await openConsole(pooled);
+    await waitUntil(async () => {
+      using client = await pooled.connect();
+      await client.run("select 'brief'");
+      return (await table(console, "show multiplex")).some(({ units }) => units !== "0");
+    }, "the statement is known to be brief");
+    using holder = await pooled.connect();
+    await holder.run("begin; create temp table held (a int)");
+    using first = await pooled.connect();
+    using second = await pooled.connect();
+    const answers = [first, second].map((client) => client.value("select 'brief'"));
+    await pooled.untilWaiting(2);
+    expect(await table(console, "show pools")).toMatchObject([
+      { database: "postgres", cl_active: "1", cl_waiting: "2" },
+      { database: "pgbouncer" },
+    ]);
+    expect((await table(console, "show clients")).map(({ state }) => state)).toEqual([
+      ...["active", "waiting", "waiting", "active"],
+    ]);
+    await holder.run("rollback");
+    expect(await Promise.all(answers)).toEqual(["brief", "brief"]);
+    await pooled.untilWaiting(0);
   });
 
   test("tell of databases, users, lists and settings", async () => {

@@ -12,11 +12,11 @@ export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", column
   context.pools().flatMap(({ pool, database, user, node }) => {
     const multiplexer = context.multiplexerOf(pool);
     if (multiplexer === undefined) return [];
-    const { servers, queueLength, counts } = multiplexer;
+    const { servers, clientsCount, counts } = multiplexer;
     let depth = 0;
     for (const server of servers) depth += server.depth;
     const { units, joined, queued, coalesced, returned, depthMax } = counts;
-    const sizes = [servers.length, depth, queueLength];
+    const sizes = [servers.length, depth, clientsCount];
     return [[database, user, node, ...sizes, units, joined, queued, coalesced, returned, depthMax]];
   }),
 );

@@ -63,10 +63,10 @@ function rowOf(
       states.set(state, (states.get(state) ?? 0) + 1);
     }
     clients += pool.clients - (waiting.get(pool) ?? 0);
-    queued += pool.waitingCount;
+    queued += pool.queue.clientsCount;
     cancels += pool.cancels.size;
     connecting += pool.size - open.length;
-    const first = pool.firstWaitsSinceMs;
+    const first = pool.queue.firstClientSinceMs;
     if (first !== undefined) sinceMs = Math.min(first, sinceMs ?? first);
   }
   const [{ database, user }] = group;

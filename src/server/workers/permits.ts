@@ -187,7 +187,7 @@ class Desk implements Permits {
 
   async acquire(signal: AbortSignal): Promise<boolean> {
     // Nobody waits for it: only if there is a place anyway.
-    if (this.about.beside || this.pool.waitingCount === 0) {
+    if (this.about.beside || this.pool.queue.size === 0) {
       const given = await this.#link.call("spare", { id: this.id, ...this.about }).catch(() => false);
       if (!given) return false;
       this.#held++;
@@ -228,7 +228,7 @@ class Desk implements Permits {
       this.#link.tell("gone", { id: this.id, count: surplus });
     }
     if (this.#pending.length === 0) return;
-    if (this.pool.waitingCount === 0) for (const settle of this.#pending.splice(0)) settle(false);
+    if (this.pool.queue.size === 0) for (const settle of this.#pending.splice(0)) settle(false);
     this.#tell();
   }
 
@@ -253,7 +253,7 @@ class Desk implements Permits {
 
   #tell(): void {
     const { pool, id, about } = this;
-    const sinceMs = pool.firstWaitsSinceMs;
+    const sinceMs = pool.queue.firstSinceMs;
     const waitedMs = sinceMs === undefined ? 0 : systemClock.now() - sinceMs;
     const { database, user, nodeName } = about;
     const coming = pool.coming - this.#pending.length;

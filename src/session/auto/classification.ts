@@ -42,6 +42,8 @@ const idleWaitMs = 200;
 const momentMs = 200;
 
 export class Classification implements Waiter, ServerOwner {
+  /** It waits for a server as a client does, and is none. */
+  readonly clientsCount: number = 0;
   /** Changes whenever the class of a text may be another one than before. */
   generation = 0;
   readonly #pool: Pool;

@@ -262,6 +262,10 @@ export class SharedUnit implements Candidate {
     this.#client.onSharedLost(failure, torn);
   }
 
+  onQueued(sinceMs: number): void {
+    this.#parts.activity.waitStartMs = sinceMs;
+  }
+
   onRefused(): void {
     this.#queued = false;
     this.#observes = true;

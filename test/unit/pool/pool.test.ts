@@ -137,7 +137,7 @@ test("servers go to clients in the order in which they came", async () => {
   const server = await first.lease(pool);
   second.ask(pool);
   third.ask(pool);
-  expect(pool.waitingCount).toBe(2);
+  expect(pool.queue.size).toBe(2);
   pool.release(server, false);
   expect(second.server).toBe(server);
   expect(third.server).toBeUndefined();
@@ -155,7 +155,7 @@ test("a client that has left is not served", async () => {
   pool.cancelWait(second);
   pool.release(server, false);
   expect(second.server).toBeUndefined();
-  expect(pool.waitingCount).toBe(0);
+  expect(pool.queue.size).toBe(0);
 });
 
 test("a client that has waited too long is told so", async () => {
@@ -287,7 +287,33 @@ test("max_waiting_clients: who waits beyond those that a server is coming for is
     sqlstate: "53300",
   });
   await waitUntil(() => first.server !== undefined, "a server");
-  expect(pool.waitingCount).toBe(2);
+  expect(pool.queue.size).toBe(2);
+});
+
+test("the pooler itself waits as a client does, but nobody counts it as one", async () => {
+  const { pools, clock } = await poolsOf(greet, 1, { waitingMax: 2 });
+  const [pool] = pools as [Pool];
+  const server = await new Client().lease(pool);
+  const own = Object.assign(new Client(), { clientsCount: 0 });
+  own.ask(pool);
+  expect(pool.queue).toMatchObject({ size: 1, clientsCount: 0, firstClientSinceMs: undefined });
+  clock.advance(10);
+  const clients = [new Client(), new Client(), new Client()] as const;
+  for (const client of clients) client.ask(pool);
+  expect(clients.map(({ failure }) => failure?.code)).toEqual([
+    undefined,
+    undefined,
+    "pool.too_many_waiting",
+  ]);
+  expect(pool.queue).toMatchObject({ size: 3, clientsCount: 2, firstClientSinceMs: clock.now() });
+  // The queue is full for clients alone.
+  const another = Object.assign(new Client(), { clientsCount: 0 });
+  another.ask(pool);
+  expect(another.failure).toBeUndefined();
+  pool.release(server, false);
+  expect(own.server).toBe(server);
+  pool.release(server, false);
+  expect(clients[0].server).toBe(server);
 });
 
 test("pool_idle_timeout closes the servers of a pool without clients, and it can be forgotten", async () => {
