@@ -10,15 +10,15 @@
  * What comes out of 1 to 5 is what a text says by itself; the catalog of the database that it is for makes a class
  * of it. An entry keeps the class of the catalog it was last asked for.
  *
- * Nobody can make this dear for others: a text too long, with too many tokens or nested too deep is unknown before
- * the parser sees it; parsing has a share of the time and a burst, and beyond them a text is unknown; the caches
+ * Nobody can make this dear for others: a text too long, with too many tokens or nested too deep, be it in comments, is unknown
+ * before the parser sees it; parsing has a share of the time and a burst, and beyond them a text is unknown; the caches
  * have bounds in bytes. Unknown is always right, only slow: the text runs alone, on the primary, and the
  * session is looked at afterwards.
  */
 import { analyze, unparsed } from "./analyze.ts";
 import { GenerationCache } from "./cache.ts";
 import { Catalog } from "./catalog.ts";
-import { type Lexed, lex } from "./lex.ts";
+import { type LexBounds, type Lexed, lex } from "./lex.ts";
 import type { Parser } from "./parser.ts";
 import { innerStatementOf } from "./prepare.ts";
 import { scan } from "./scanner.ts";
@@ -35,6 +35,8 @@ export interface ClassifierOptions {
   readonly textBytesMax?: number;
   readonly tokensMax?: number;
   readonly depthMax?: number;
+  /** Bytes that PostgreSQL's lexer may read for operators and comments, many of them again and again. */
+  readonly operatorBytesMax?: number;
   /** How much parsing may be done at once, and which share of the time in the long run. */
   readonly parseBurstMs?: number;
   readonly parseShare?: number;
@@ -83,7 +85,7 @@ export class Classifier {
   readonly #parser: Parser;
   readonly #now: () => number;
   readonly #textBytesMax: number;
-  readonly #bounds: { readonly tokensMax: number; readonly depthMax: number };
+  readonly #bounds: LexBounds;
   readonly #plain: ShapeIndex<Entry>;
   readonly #texts: GenerationCache<string, Entry>;
   readonly #shapes: GenerationCache<string, Entry>;
@@ -103,7 +105,11 @@ export class Classifier {
     this.#parser = parser;
     this.#now = options.now;
     this.#textBytesMax = options.textBytesMax ?? 64 * 1024;
-    this.#bounds = { tokensMax: options.tokensMax ?? 8192, depthMax: options.depthMax ?? 400 };
+    this.#bounds = {
+      tokensMax: options.tokensMax ?? 8192,
+      depthMax: options.depthMax ?? 400,
+      operatorBytesMax: options.operatorBytesMax ?? 1024 * 1024,
+    };
     const cacheBytesMax = options.cacheBytesMax ?? 16 * 1024 * 1024;
     this.#plain = new ShapeIndex(cacheBytesMax / 4);
     this.#texts = new GenerationCache(cacheBytesMax / 2);
@@ -265,12 +271,9 @@ function misread(entry: Entry, key: string, settings: LexicalSettings): boolean 
   return !settings.asciiSafe && /[\x80-\xff]/.test(key);
 }
 
-function refusal(
-  lexed: Lexed,
-  bounds: { readonly tokensMax: number; readonly depthMax: number },
-): OpaqueReason | undefined {
+function refusal(lexed: Lexed, bounds: LexBounds): OpaqueReason | undefined {
   if (!lexed.wellFormed) return "encoding";
-  if (lexed.tokens > bounds.tokensMax) return "too_long";
+  if (lexed.tokens > bounds.tokensMax || lexed.operatorBytes > bounds.operatorBytesMax) return "too_long";
   return lexed.depth > bounds.depthMax ? "too_deep" : undefined;
 }
 

@@ -4,6 +4,8 @@
  * - whether the parser can be given the text at all: how many tokens it has and how deep its tree may become. Nesting is
  *   counted from above: brackets and CASE open a level; on a level, operators that may hang on each other count until a comma,
  *   AND or OR, joins and set operations until the level closes. The grammar's other operators do not chain.
+ *   And how often its lexer reads what it has read: behind each operator and each beginning of a comment it takes all operator
+ *   characters there are, nested comments and all, and puts them back (scan.l, xcstart and operator).
  * - its shape: the text with its literals replaced and its comments taken out. Texts of one shape have one
  *   class, as long as no literal matters to it, which the caller decides.
  * - what the lexer of a session with other settings would see differently: backslashes in plain strings.
@@ -19,6 +21,8 @@ export interface Lexed {
   readonly tokens: number;
   /** An upper bound; above `depthMax` it is not counted on. */
   readonly depth: number;
+  /** Bytes that PostgreSQL's lexer reads for operators and beginnings of comments: with the square of their length at worst. */
+  readonly operatorBytes: number;
   /** The shape; undefined if it would not tell texts apart that differ. */
   readonly shape: string | undefined;
   /** A plain string holds a backslash: with standard_conforming_strings off it means something else. */
@@ -30,6 +34,7 @@ export interface Lexed {
 export interface LexBounds {
   readonly tokensMax: number;
   readonly depthMax: number;
+  readonly operatorBytesMax: number;
 }
 
 // What stands in a shape for a literal: bytes that no text has outside of quotes, or it gets no shape.
@@ -78,6 +83,9 @@ class Lexer {
   #hardChain = 0;
   #outerChain = 0;
   #depth = 0;
+  #operatorBytes = 0;
+  /** Where the operator characters end that were last looked at. */
+  #operatorsEnd = 0;
   /** The token before was a dot or AS: a keyword behind it is a name. */
   #afterLabel = false;
 
@@ -95,6 +103,7 @@ class Lexer {
       wellFormed,
       tokens: this.#tokens,
       depth: this.#depth,
+      operatorBytes: this.#operatorBytes,
       shape: this.#shapeable ? this.#shape.toString("latin1", 0, this.#shapeLength) : undefined,
       backslashes: this.#backslashes,
       hintComments: this.#hints,
@@ -102,7 +111,8 @@ class Lexer {
   }
 
   #overBounds(): boolean {
-    return this.#tokens > this.#bounds.tokensMax || this.#depth > this.#bounds.depthMax;
+    const { tokensMax, depthMax, operatorBytesMax } = this.#bounds;
+    return this.#tokens > tokensMax || this.#depth > depthMax || this.#operatorBytes > operatorBytesMax;
   }
 
   #token(): void {
@@ -257,6 +267,7 @@ class Lexer {
   #operator(): void {
     this.#afterLabel = false;
     const text = this.#text;
+    this.#countOperators(this.#at);
     if (this.#byte(0) === 0x2d && this.#byte(1) === 0x2d) return this.#lineComment();
     if (this.#byte(0) === 0x2f && this.#byte(1) === 0x2a) return this.#blockComment();
     let end = this.#at;
@@ -269,6 +280,16 @@ class Lexer {
     }
     this.#tokens += 1;
     this.#keep(end);
+  }
+
+  /** PostgreSQL's lexer begins an operator or a comment here. */
+  #countOperators(at: number): void {
+    if (at >= this.#operatorsEnd) {
+      let end = at;
+      while (end < this.#text.length && kinds[this.#text[end] as number] === operator) end += 1;
+      this.#operatorsEnd = end;
+    }
+    this.#operatorBytes += this.#operatorsEnd - at;
   }
 
   // Literals.
@@ -397,6 +418,7 @@ class Lexer {
       // Both "*/" and "/*" have a star; a slash belongs to one of them only.
       if (text[star - 1] === 0x2f && star - 1 >= at) {
         level += 1;
+        this.#countOperators(star - 1);
         at = star + 1;
       } else if (text[star + 1] === 0x2f) {
         level -= 1;

@@ -76,6 +76,34 @@ test("so is a short text of very many tokens, while a long literal is no trouble
   expect(classified(`SELECT '${"x".repeat(60_000)}'`)).toMatchObject({ opaque: false, shareable: true });
 });
 
+/** The parser's lexer reads each of these with the square of its length. */
+const rereadTexts: Readonly<Record<string, (times: number) => string>> = {
+  "comments in each other's ends": (times) => `SELECT 1 ${"/*/**/*/".repeat(times)}, a`,
+  "comments without a space between them": (times) => `SELECT 1 ${"/**/".repeat(2 * times)}, a`,
+  "comments that nest": (times) => `SELECT 1 ${"/*".repeat(2 * times)}${"*/".repeat(2 * times)}, a`,
+  "operators before comments": (times) => `SELECT ${"+/**/".repeat(times)}1`,
+};
+
+test.each(Object.keys(rereadTexts))(
+  "comments that the parser reads again and again are too much: %s",
+  (name) => {
+    const build = rereadTexts[name] as (times: number) => string;
+    const classifier = newClassifier();
+    expect(classifier.classify(build(20), Catalog.assumed).opaque).toBe(false);
+    expect(classifier.classify(build(7000), Catalog.assumed).opaque).toMatch(/^too_/);
+    expect(classifier.statistics().parses).toBe(1);
+  },
+);
+
+test("banners and rulers of comments are read", () => {
+  const ruler = `/${"*".repeat(200)}/\n--${"-".repeat(200)}\n/* ${"=+".repeat(100)} */\n`;
+  expect(classified(`${ruler.repeat(20)} SELECT 1`)).toMatchObject({ opaque: false, shareable: true });
+  expect(classified(`SELECT 1 /* ${"<*>".repeat(10_000)} */`)).toMatchObject({
+    opaque: false,
+    shareable: true,
+  });
+});
+
 test("unique texts without end stay within the memory that was set", () => {
   const cacheBytesMax = 1024 * 1024;
   const classifier = newClassifier({ cacheBytesMax, parseBurstMs: Number.POSITIVE_INFINITY });

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { lex } from "../../../src/sql/lex.ts";
 import { ShapeIndex, ShapeTrail } from "../../../src/sql/shape-index.ts";
 
-const bounds = { tokensMax: 8192, depthMax: 400 };
+const bounds = { tokensMax: 8192, depthMax: 400, operatorBytesMax: 1024 * 1024 };
 const around = 3;
 
 function quickShape(text: Buffer): string | undefined {
