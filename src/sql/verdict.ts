@@ -29,7 +29,8 @@ interface Findings {
   route: "any" | PrimaryReason;
   readonly effects: SessionEffect[];
   writes: boolean;
-  volatile: boolean;
+  /** Why it cannot stand between the statements of others, if a function is all that speaks against that. */
+  exclusive: false | ExclusiveReason;
   session: boolean;
   functionsSafe: boolean;
   steady: boolean;
@@ -41,7 +42,7 @@ export function verdict(syntax: Syntax, catalog: Catalog): StatementClass {
     route: syntax.route,
     effects: [],
     writes: false,
-    volatile: false,
+    exclusive: false,
     session: false,
     functionsSafe: true,
     steady: !syntax.unsteady,
@@ -104,7 +105,7 @@ function sharing(
   if (!read || tag !== "SelectStmt") return "not_a_read";
   if (findings.opaque !== false) return findings.opaque;
   if (findings.session) return "session_state";
-  return findings.volatile ? "volatile_function" : true;
+  return findings.exclusive === false ? true : findings.exclusive;
 }
 
 function returnsRows(syntax: Syntax): boolean | "unknown" {
@@ -119,7 +120,7 @@ function judgeCall(call: Call, catalog: Catalog, findings: Findings): void {
   const { schema, name } = call;
   if (catalog.mayWrite(schema, name)) {
     findings.writes = true;
-    findings.volatile = true;
+    volatile(findings);
     toPrimary(findings, "write_function_list");
   }
   const builtin = schema === undefined || schema === "pg_catalog" ? builtinTrait(name) : undefined;
@@ -170,15 +171,15 @@ function judgeBuiltin(trait: BuiltinTrait, call: Call, findings: Findings): void
       toPrimary(findings, "session_state");
       return;
     case "node_local":
-      findings.volatile = true;
+      volatile(findings);
       toPrimary(findings, "node_local");
       return;
     case "transaction_id":
-      findings.volatile = true;
+      volatile(findings);
       toPrimary(findings, "transaction_id");
       return;
     case "harmless":
-      findings.volatile = true;
+      volatile(findings);
       return;
     case "acts":
       acting(findings, "writes");
@@ -191,7 +192,7 @@ function judgeBuiltin(trait: BuiltinTrait, call: Call, findings: Findings): void
     default: {
       const effect = callEffect(trait, call);
       findings.functionsSafe = false;
-      findings.volatile = true;
+      volatile(findings);
       if (effect === undefined) opaque(findings, "setting_not_constant");
       else findings.effects.push(effect);
       const reason = effectRoute[trait];
@@ -233,7 +234,8 @@ type PlainTrait =
 
 function acting(findings: Findings, reason: PrimaryReason): void {
   findings.writes = true;
-  findings.volatile = true;
+  if (reason === "user_function") exclusive(findings, reason);
+  else volatile(findings);
   findings.functionsSafe = false;
   toPrimary(findings, reason);
 }
@@ -304,6 +306,15 @@ function judgeTypes(syntax: Syntax, catalog: Catalog, findings: Findings): void 
 function unsafe(findings: Findings, reason: OpaqueReason): void {
   findings.functionsSafe = false;
   opaque(findings, reason);
+}
+
+function volatile(findings: Findings): void {
+  exclusive(findings, "volatile_function");
+}
+
+/** The first reason stays. */
+function exclusive(findings: Findings, reason: ExclusiveReason): void {
+  if (findings.exclusive === false) findings.exclusive = reason;
 }
 
 /** The first reason stays. */

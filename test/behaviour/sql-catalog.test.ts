@@ -213,7 +213,7 @@ describe("a catalog that was loaded from a database", () => {
     // It may write, so it is for no stranger's pipeline and for no standby; neither is a view that calls it.
     expect(classifier.classify("SELECT plus_one(1)", catalog)).toMatchObject({
       kind: "write",
-      shareable: "volatile_function",
+      shareable: "user_function",
       route: "user_function",
     });
     expect(classifier.classify("SELECT * FROM quiet_view", catalog).shareable).toBe("relation_read");
