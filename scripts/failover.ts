@@ -7,9 +7,9 @@ import { parseArgs } from "node:util";
 import type { LabNode } from "../src/lab/index.ts";
 import { ledgerOf } from "../test/behaviour/node-kit.ts";
 import { Writers } from "../test/behaviour/writers.ts";
-import { FloorReaders } from "../test/kit/failover/floor-readers.ts";
-import { type Scenario, scenarios } from "../test/kit/failover/scenarios.ts";
-import { Stage } from "../test/kit/failover/stage.ts";
+import { FloorReaders } from "../test/failover/floor-readers.ts";
+import { type Scenario, scenarios } from "../test/failover/scenarios.ts";
+import { Stage } from "../test/failover/stage.ts";
 
 const { values } = parseArgs({
   options: {
@@ -39,16 +39,16 @@ async function run(stage: Stage, scenario: Scenario, index: number): Promise<rea
   const ledger = `ledger${index}`;
   await lab.primary.query(`create table ${ledger} (id int primary key)`);
   await lab.untilReplayed();
-  await using writers = new Writers(pooled, ledger);
-  await using readers = new FloorReaders(pooled, ledger);
+  await using writers = new Writers(pooled, ledger, progressMs);
+  await using readers = new FloorReaders(pooled, ledger, progressMs);
   await writers.start(writersCount);
   await readers.start(readersCount);
   await Promise.all([writers.untilAcknowledged(200, progressMs), readers.untilAnswered(400, progressMs)]);
-  stage.promotes = scenario.expects === "failover";
+  stage.loses = scenario.expects === "failover" ? node : undefined;
   const struckMs = performance.now();
   const striking = scenario.strike(stage, node);
   const told = await follow({ stage, writers, readers, struckMs }, scenario, node, striking);
-  stage.promotes = false;
+  stage.loses = undefined;
   await Promise.all([writers.stop(), readers.stop()]);
   const problems = await judge(scenario, ledger, stage, writers, readers);
   const errors = [...writers.errors.map(({ sqlstate }) => sqlstate), ...readers.writeErrors];

@@ -106,6 +106,15 @@ describe("rooms", () => {
     expect(wrong).toEqual([]);
   });
 
+  test("what tests share knows none of them", () => {
+    const wrong = sources
+      .filter(({ file }) => file.startsWith("test/kit/"))
+      .flatMap(({ file, imports }) => imports.map(({ target }) => [file, target] as const))
+      .filter(([, target]) => target !== undefined && !/^(src|test\/kit|scripts)\//.test(target))
+      .map(([file, target]) => `${file} imports ${target}`);
+    expect(wrong).toEqual([]);
+  });
+
   test("form no cycle", () => {
     const edges = product.flatMap(({ file, imports }) =>
       imports.flatMap(({ target }) =>

@@ -5,7 +5,7 @@
 import pg from "pg";
 import { describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { backends, type Pooled } from "./pooled.ts";
 
@@ -42,7 +42,11 @@ class Listener implements AsyncDisposable {
   }
 
   async untilHeard(count: number): Promise<void> {
-    await waitUntil(() => this.heard.length >= count, `${count} notifications are heard`);
+    await waitToSee(
+      () => this.heard.length,
+      (heard) => heard >= count,
+      `${count} notifications are heard`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -61,7 +65,11 @@ function toPooler({ pooler }: Pooled): Promise<Listener> {
 const isListener = "application_name = 'pgsluice listener'";
 
 async function untilListener(): Promise<void> {
-  await waitUntil(async () => (await backends(place.lab, isListener)) === 1, "one connection listens");
+  await waitToSee(
+    () => backends(place.lab, isListener),
+    (found) => found === 1,
+    "one connection listens",
+  );
 }
 
 test("fifty clients listen, and one server works for all of them", async () => {

@@ -1,12 +1,11 @@
 /** `pgsluice start` in front of a PostgreSQL of one's own: signals, reload, exit codes. */
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import net from "node:net";
 import path from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import { untilRefused } from "../kit/byte-stream.ts";
 import { waitUntil } from "../kit/wait.ts";
 import { CliProgram } from "./cli-program.ts";
 
@@ -37,21 +36,6 @@ async function connect(port: number): Promise<{ client: pg.Client; lost: Promise
   });
   await client.connect();
   return { client, lost };
-}
-
-async function untilRefused(port: number): Promise<void> {
-  const refused = async (): Promise<boolean> => {
-    const socket = net.connect(port, "127.0.0.1");
-    try {
-      await once(socket, "connect");
-      return false;
-    } catch {
-      return true;
-    } finally {
-      socket.destroy();
-    }
-  };
-  await waitUntil(refused, "new connections are refused");
 }
 
 function upstream(): string {

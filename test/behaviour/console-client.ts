@@ -1,7 +1,7 @@
 /** Clients of the console, and clients at work while somebody is at the console. */
 import { createHash } from "node:crypto";
 import type { Lab } from "../../src/lab/index.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee } from "../kit/wait.ts";
 import { type Client, Pooled, type PooledOptions } from "./pooled.ts";
 
 /** A pooler with one administrator, `postgres`, and one who may look, `watcher`. */
@@ -33,7 +33,11 @@ export async function nodeRow(console: Client, node: string): Promise<Record<str
 }
 
 export async function untilNodeState(console: Client, node: string, state: string): Promise<void> {
-  await waitUntil(async () => (await nodeRow(console, node))["state"] === state, `${node} is ${state}`);
+  await waitToSee(
+    () => nodeRow(console, node),
+    (row) => row["state"] === state,
+    `${node} is ${state}`,
+  );
 }
 
 /** Clients that run statements whose answers can be checked, one after the other, until they are told to stop. */
@@ -60,7 +64,11 @@ export class Workers {
   /** Resolves when `count` further statements have been answered. */
   async untilAnswered(count: number): Promise<void> {
     const goal = this.answered + count;
-    await waitUntil(() => this.answered >= goal, `${count} further statements are answered`);
+    await waitToSee(
+      () => this.answered,
+      (answered) => answered >= goal,
+      `${count} further statements are answered, ${goal} in all`,
+    );
   }
 
   /** Resolves when all have finished their last statement; rejects if an answer was wrong or missing. */

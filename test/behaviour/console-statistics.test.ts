@@ -144,6 +144,7 @@ test("acceptance 85: SHOW LOGIN_LATENCY tells how long clients wait from the acc
   expect(await count()).toEqual({ startup: 3, login: 2 });
   // One that is slow with its startup packet is seen where the slow ones are.
   using slow = await rawClient(pooled.place);
+  await waitUntil(() => pooled.pooler.counts.logins === 1, "it is accepted");
   await sleep(120);
   slow.send(
     encodeStartup(protocolVersion30, [

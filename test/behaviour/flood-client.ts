@@ -10,7 +10,7 @@ import { encodeFrontend } from "../../src/wire/encode-frontend.ts";
 import { backendRules, Frame, Framer } from "../../src/wire/framer.ts";
 import type { BackendMessage, FrontendMessage } from "../../src/wire/messages.ts";
 import { encodeStartup } from "../../src/wire/startup.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee } from "../kit/wait.ts";
 import { type Bystander, patienceMs } from "./hostile-pooler.ts";
 
 /** Rows of usual length come whole, so that their values can be read. */
@@ -87,13 +87,15 @@ export class FloodClient implements Disposable {
 
   /** Waits until so many messages with this letter have come. */
   async until(letter: string, count: number): Promise<void> {
-    await waitUntil(
+    await waitToSee(
       () => {
-        if ((this.received.get(letter) ?? 0) >= count) return true;
-        if (this.closed) throw new Error(`closed before ${letter} has come: ${this.lastError?.message}`);
-        return false;
+        const enough = (this.received.get(letter) ?? 0) >= count;
+        if (this.closed && !enough)
+          throw new Error(`closed before ${letter} has come: ${this.lastError?.message}`);
+        return this.received;
       },
-      `${count} times ${letter}; there are ${JSON.stringify([...this.received])}`,
+      (received) => (received.get(letter) ?? 0) >= count,
+      `${count} times ${letter}`,
       patienceMs,
     );
   }
@@ -107,7 +109,12 @@ export class FloodClient implements Disposable {
   }
 
   async untilClosed(): Promise<void> {
-    await waitUntil(() => this.closed, "the connection is closed", patienceMs);
+    await waitToSee(
+      () => ({ closed: this.closed, received: this.received, lastError: this.lastError }),
+      ({ closed }) => closed,
+      "the connection is closed",
+      patienceMs,
+    );
   }
 
   reset(): void {

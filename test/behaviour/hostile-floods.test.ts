@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { FrontendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
 import { rawCancel } from "../kit/raw-client.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { FloodClient } from "./flood-client.ts";
 import { Bystander, type MemoryMeter, PoolerProcess, patienceMs } from "./hostile-pooler.ts";
 
@@ -66,7 +66,7 @@ async function untilServerSleeps(where: string): Promise<void> {
   const question = `select pid from pg_stat_activity where ${where} and wait_event = 'ClientWrite'`;
   let before: string | undefined;
   let same = 0;
-  await waitUntil(
+  await waitToSee(
     async () => {
       const { rows } = await pg.lab.primary.query(question);
       const pid = rows[0]?.[0];
@@ -75,8 +75,9 @@ async function untilServerSleeps(where: string): Promise<void> {
       same = switches !== undefined && switches === before ? same + 1 : 0;
       before = switches;
       await bystander.works(5);
-      return same === 5;
+      return { pid, switches, same };
     },
+    () => same === 5,
     "PostgreSQL waits, for good",
     patienceMs,
   );

@@ -11,7 +11,7 @@ import type { Pooler } from "../../src/server/app.ts";
 import type { Place } from "../kit/byte-stream.ts";
 import { loader } from "../kit/program.ts";
 import { type RawClient, type RawStartup, rawClient } from "../kit/raw-client.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 
@@ -119,11 +119,9 @@ export class PoolerProcess implements AsyncDisposable {
 
   /** Nobody is counted any more but those who are meant to be. */
   async untilOnly(sessions: number): Promise<void> {
-    await waitUntil(
-      async () => {
-        const counts = await this.counts();
-        return counts.sessions === sessions && counts.logins === 0 && counts.waiting === 0;
-      },
+    await waitToSee(
+      () => this.counts(),
+      (counts) => counts.sessions === sessions && counts.logins === 0 && counts.waiting === 0,
       `${sessions} sessions are left and nobody else`,
       patienceMs,
     );
@@ -132,18 +130,13 @@ export class PoolerProcess implements AsyncDisposable {
   /** Nobody is here any more, and nothing of them is kept in memory. Costs garbage collections. */
   async untilForgotten(): Promise<Answers["alive"]> {
     await this.untilOnly(0);
-    let alive: Answers["alive"] | undefined;
     // Sockets linger for a moment.
-    await waitUntil(
-      async () => {
-        alive = await this.alive();
-        const { Session, Login, Transport, Server } = alive;
-        return Session === 0 && Login === 0 && Transport === Server;
-      },
+    return await waitToSee(
+      () => this.alive(),
+      ({ Session, Login, Transport, Server }) => Session === 0 && Login === 0 && Transport === Server,
       "everybody is forgotten",
       patienceMs,
     );
-    return alive as Answers["alive"];
   }
 
   /** From now on the peak of its memory is measured anew. */

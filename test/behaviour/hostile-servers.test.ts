@@ -11,7 +11,7 @@ import type { BackendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
 import { type RawClient, rawCancel, rawClient } from "../kit/raw-client.ts";
 import { type Script, type ScriptedPeer, ScriptedServer } from "../kit/scripted-server.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { Bystander } from "./hostile-pooler.ts";
 
 const pg = useLab();
@@ -129,13 +129,18 @@ class Between implements AsyncDisposable {
 
   /** Tries until the failed login is forgiven. */
   async untilHonest(): Promise<void> {
-    await waitUntil(async () => {
-      const client = await this.connect().catch(() => undefined);
-      if (client === undefined) return false;
-      const rows = await client.rows("select").catch(() => undefined);
-      client.destroy();
-      return rows?.[0]?.[0] === "honest";
-    }, "an honest server serves its clients");
+    await waitToSee(
+      async () => {
+        try {
+          using client = await this.connect();
+          return (await client.rows("select"))[0]?.[0];
+        } catch (error) {
+          return error;
+        }
+      },
+      (seen) => seen === "honest",
+      "an honest server serves its clients",
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,7 @@ import type { LabNode } from "../../src/lab/index.ts";
 import { Pooler } from "../../src/server/app.ts";
 import type { BackendMessage, ErrorFields } from "../../src/wire/index.ts";
 import { RawClient, type RawSession, type RawStartup, rawClient } from "../kit/raw-client.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 
@@ -96,10 +96,11 @@ export class TestPooler {
 
   /** Everybody is gone, and every counter says so. */
   async untilNobodyIsLeft(): Promise<void> {
-    await waitUntil(() => {
-      const { sessions, logins, waiting } = this.pooler.counts;
-      return sessions === 0 && logins === 0 && waiting === 0;
-    }, "no client is counted any more");
+    await waitToSee(
+      () => this.pooler.counts,
+      ({ sessions, logins, waiting }) => sessions === 0 && logins === 0 && waiting === 0,
+      "no client is counted any more",
+    );
   }
 
   /** Closes at once. Meanwhile no mistake of the pooler's own and no secret may have got into its log. */

@@ -12,7 +12,7 @@ import type { ErrorFields } from "../../src/wire/fields.ts";
 import type { BackendMessage, FrontendMessage } from "../../src/wire/messages.ts";
 import type { Place } from "../kit/byte-stream.ts";
 import { type RawClient, type RawSession, type RawStartup, rawCancel, rawClient } from "../kit/raw-client.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 
 type Table = Readonly<Record<string, unknown>>;
 
@@ -112,7 +112,11 @@ export class Pooled implements AsyncDisposable {
   }
 
   async untilClosedFor(reason: string): Promise<void> {
-    await waitUntil(() => this.closeReasons.includes(reason), `a server is closed because of: ${reason}`);
+    await waitToSee(
+      () => this.closeReasons,
+      (reasons) => reasons.includes(reason),
+      `a server is closed because of: ${reason}`,
+    );
   }
 
   /** Runs `action`, which ends a server, and waits until the pooler knows that it is gone. */
@@ -123,15 +127,19 @@ export class Pooled implements AsyncDisposable {
   }
 
   async untilWaiting(count: number): Promise<void> {
-    await waitUntil(() => this.pooler.counts.waiting === count, `${count} clients wait for a server`);
+    await this.#untilCounts(({ waiting }) => waiting === count, `${count} clients wait for a server`);
   }
 
   async untilServers(count: number): Promise<void> {
-    await waitUntil(() => this.pooler.counts.servers === count, `the pooler has ${count} servers`);
+    await this.#untilCounts(({ servers }) => servers === count, `the pooler has ${count} servers`);
   }
 
   async untilSessions(count: number): Promise<void> {
-    await waitUntil(() => this.pooler.counts.sessions === count, `the pooler has ${count} clients`);
+    await this.#untilCounts(({ sessions }) => sessions === count, `the pooler has ${count} clients`);
+  }
+
+  async #untilCounts(wanted: (counts: Pooler["counts"]) => boolean, what: string): Promise<void> {
+    await waitToSee(() => this.pooler.counts, wanted, what);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -235,7 +243,12 @@ export async function running(lab: Lab, text: string): Promise<number> {
 }
 
 export async function untilRunning(lab: Lab, text: string, count = 1): Promise<void> {
-  await waitUntil(async () => (await running(lab, text)) === count, `${count} × ${text} run on PostgreSQL`);
+  const what = `${count} × ${text} run on PostgreSQL`;
+  await waitToSee(
+    () => running(lab, text),
+    (found) => found === count,
+    what,
+  );
 }
 
 /** Sessions at PostgreSQL that are not this one; `where` is a further condition. */

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
 import { rawClient } from "../kit/raw-client.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import {
   backends,
   type Client,
@@ -71,8 +71,9 @@ describe("a client that does not read", () => {
 
 /** Waits until PostgreSQL cannot send more of a statement's result. */
 async function untilClientWrite(text: string): Promise<void> {
-  await waitUntil(
-    async () => (await backends(place.lab, `wait_event = 'ClientWrite' and query like '%${text}%'`)) === 1,
+  await waitToSee(
+    () => backends(place.lab, `wait_event = 'ClientWrite' and query like '%${text}%'`),
+    (found) => found === 1,
     `PostgreSQL waits until more of ${text} is read`,
   );
 }

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { FaultProxy, type LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { nodesOf, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, parse, query, sync } from "./pooled.ts";
@@ -19,7 +19,11 @@ async function portOf(client: Client): Promise<number> {
 }
 
 async function untilOn(client: Client, node: LabNode): Promise<void> {
-  await waitUntil(async () => (await portOf(client)) === node.port, `reads go to ${node.name}`);
+  await waitToSee(
+    () => portOf(client),
+    (port) => port === node.port,
+    `reads go to ${node.name}, port ${node.port}`,
+  );
 }
 
 function nodes(): { primary: LabNode; near: LabNode; far: LabNode } {
@@ -37,9 +41,9 @@ async function backendsOf(node: LabNode, text: string, state = "idle"): Promise<
 }
 
 async function untilAnswered(node: LabNode, text: string): Promise<number> {
-  let pids: number[] = [];
-  await waitUntil(
-    async () => (pids = await backendsOf(node, text)).length > 0,
+  const pids = await waitToSee(
+    () => backendsOf(node, text),
+    (found) => found.length > 0,
     `${node.name} has answered ${text}`,
   );
   return pids[0] as number;

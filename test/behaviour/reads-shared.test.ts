@@ -22,7 +22,7 @@ function nodes(): { primary: LabNode; near: LabNode; far: LabNode } {
 }
 
 /** A crowd of clients of a pooler whose reads go to the first standby while that is well, else to the other one. */
-class Crowd implements AsyncDisposable {
+class SharingReaders implements AsyncDisposable {
   readonly pooled: Pooled;
   readonly clients: readonly Client[];
   readonly console: Client;
@@ -37,7 +37,7 @@ class Crowd implements AsyncDisposable {
     count: number,
     settings: Readonly<Record<string, unknown>> = {},
     nearPort = nodes().near.port,
-  ): Promise<Crowd> {
+  ): Promise<SharingReaders> {
     const all = nodesOf(place.lab);
     const { near, far } = nodes();
     const pooled = await startPooled(
@@ -61,7 +61,7 @@ class Crowd implements AsyncDisposable {
       }),
     );
     const clients = await Promise.all(Array.from({ length: count }, () => pooled.connect()));
-    return new Crowd(pooled, clients, await openConsole(pooled));
+    return new SharingReaders(pooled, clients, await openConsole(pooled));
   }
 
   /** Counts of SHOW MULTIPLEX for one node. */
@@ -179,7 +179,7 @@ async function waitingOn(node: LabNode): Promise<void> {
 
 describe("a standby that is well", () => {
   test("serves many clients over few servers, each with its own answers", async () => {
-    await using crowd = await Crowd.gather(40);
+    await using crowd = await SharingReaders.gather(40);
     const { primary, near, far } = nodes();
     await crowd.warm("select '0', current_setting('port')");
     const elsewhere = await crowd.units(primary);
@@ -197,7 +197,7 @@ describe("a standby that is well", () => {
   });
 
   test("runs prepared statements and those of clients with other settings between them", async () => {
-    await using crowd = await Crowd.gather(12, { default_pool_size: 4 });
+    await using crowd = await SharingReaders.gather(12, { default_pool_size: 4 });
     await crowd.warm();
     const texts = ["2026-11-28", "28.11.2026", "11/28/2026"];
     await Promise.all(
@@ -223,7 +223,7 @@ describe("a standby that is well", () => {
 
   test("that is 20 ms away has the statements of all clients under way at once", async () => {
     await using proxy = await FaultProxy.start({ port: nodes().near.port });
-    await using crowd = await Crowd.gather(30, { server_connect_timeout: 15 }, proxy.port);
+    await using crowd = await SharingReaders.gather(30, { server_connect_timeout: 15 }, proxy.port);
     await proxy.set({ latencyMs: 10 });
     await crowd.warm("select '0', current_setting('port')");
     await crowd.underReads(() => Promise.resolve(), 3);
@@ -235,7 +235,7 @@ describe("a standby that is well", () => {
     await primary.query("create table if not exists locked (a int); create table seen (id int)");
     await place.lab.untilReplayed();
     const settings = { read_your_writes: "session", multiplex_coalesce: true, default_pool_size: 1 };
-    await using crowd = await Crowd.gather(8, settings);
+    await using crowd = await SharingReaders.gather(8, settings);
     const [blocker, writer, asker, ...others] = crowd.clients as [Client, Client, Client, ...Client[]];
     const text = "select count(*) from seen";
     await crowd.warm(counting, others[0]);
@@ -269,7 +269,7 @@ describe("a standby that is well", () => {
     const make = "create table late (a int); insert into late values (7)";
     await primary.query(make);
     await place.lab.untilReplayed();
-    await using crowd = await Crowd.gather(10);
+    await using crowd = await SharingReaders.gather(10);
     const text = "select a from late";
     const messages = [parse("", text), ...execute(""), sync];
     await crowd.warm(text);
@@ -295,10 +295,10 @@ describe("a standby that is well", () => {
 
 describe("in front of a standby's pipeline", () => {
   /** Clients whose reads of `locked` all go into the pipeline of the standby's only server. */
-  async function gather(count: number): Promise<Crowd> {
+  async function gather(count: number): Promise<SharingReaders> {
     await nodes().primary.query("create table if not exists locked (a int)");
     await place.lab.untilReplayed();
-    const crowd = await Crowd.gather(count, { default_pool_size: 1 });
+    const crowd = await SharingReaders.gather(count, { default_pool_size: 1 });
     await crowd.warm(counting);
     return crowd;
   }
@@ -378,7 +378,7 @@ describe("a standby that is lost in the midst of shared reads", () => {
   });
 
   async function strike(strikes: () => Promise<void>, heals: () => Promise<void>): Promise<void> {
-    await using crowd = await Crowd.gather(40);
+    await using crowd = await SharingReaders.gather(40);
     const { near, far } = nodes();
     await crowd.warm("select '0', current_setting('port')");
     await crowd.underReads(async () => {

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { LabNode } from "../../src/lab/index.ts";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
@@ -39,7 +39,11 @@ async function nodeOf(client: Client, hint = ""): Promise<LabNode> {
 
 /** Resolves when a read of this client goes to a standby: its catalogs are known, and its writes have arrived. */
 async function untilOnStandby(client: Client): Promise<void> {
-  await waitUntil(async () => (await nodeOf(client)).role === "standby", "reads go to a standby");
+  await waitToSee(
+    async () => (await nodeOf(client)).role,
+    (role) => role === "standby",
+    "reads go to a standby",
+  );
 }
 
 /** Nodes on which a text was run last by some server. */

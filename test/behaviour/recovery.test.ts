@@ -4,7 +4,7 @@ import { FaultProxy } from "../../src/lab/index.ts";
 import { TransactionStatus } from "../../src/wire/constants.ts";
 import { useLab } from "../kit/lab.ts";
 import { type ScriptedPeer, ScriptedServer } from "../kit/scripted-server.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import {
   backends,
   type Client,
@@ -32,17 +32,17 @@ async function terminate(pid: string | null): Promise<void> {
 
 /** Runs a statement with new clients until one succeeds. */
 async function untilServed(pooled: Pooled): Promise<void> {
-  await waitUntil(
+  await waitToSee(
     async () => {
       try {
         using client = await pooled.connect();
-        return (await client.run("select 1")).error === undefined;
-      } catch {
-        return false;
+        return (await client.run("select 1")).error;
+      } catch (error) {
+        return error;
       }
     },
+    (error) => error === undefined,
     "clients are served again",
-    20_000,
   );
 }
 

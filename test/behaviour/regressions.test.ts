@@ -355,8 +355,10 @@ test("a minimum of servers that end as soon as they are there is not filled in a
   using _client = await pooled.connect();
   await waitUntil(() => server.accepted > 5, "some servers have come and gone");
   const before = server.accepted;
+  const sinceMs = performance.now();
   await sleep(500);
-  expect(server.accepted - before).toBeLessThan(20);
+  // So many in half a second, however long it was.
+  expect(server.accepted - before).toBeLessThan((20 * (performance.now() - sinceMs)) / 500);
 });
 
 test("busy pools that share a budget do not live on taking places from each other", async () => {
@@ -371,10 +373,12 @@ test("busy pools that share a budget do not live on taking places from each othe
     }
   };
   const clients = ["1", "1", "1", "1", "1", "1", "2", "2", "2", "2", "2", "2"].map(work);
+  const sinceMs = performance.now();
   setTimeout(() => (stops = true), 1_000);
   await Promise.all(clients);
   const evicted = pooled.closeReasons.filter((reason) => reason === "evicted for pool_size").length;
-  expect(evicted, `in ${units} units`).toBeLessThan(25);
+  // So many in a second, however long it was.
+  expect(evicted, `in ${units} units`).toBeLessThan((25 * (performance.now() - sinceMs)) / 1000);
 });
 
 test("a COPY that fails while its data wait to be sent does not leave its client unread", async () => {

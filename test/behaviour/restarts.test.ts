@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkConfig } from "../../src/config/load.ts";
 import { freePort } from "../../src/lab/ports.ts";
 import { Pooler } from "../../src/server/app.ts";
+import { untilRefused } from "../kit/byte-stream.ts";
 import { useLab } from "../kit/lab.ts";
 import { PassedSocket } from "../kit/passed-socket.ts";
 import { rawCancel, rawClient } from "../kit/raw-client.ts";
@@ -152,14 +153,6 @@ describe("signals by PgBouncer's map, with its command line", () => {
     const program = await started({}, local());
     const [, port] = await program.printed("stderr", /"port":(\d+)\},"msg":"listening"/);
     return { program, port: Number(port) };
-  }
-
-  async function untilRefused(port: number): Promise<void> {
-    await waitUntil(async () => {
-      const raw = await rawClient(port).catch(() => undefined);
-      raw?.destroy();
-      return raw === undefined;
-    }, "TCP connections are refused");
   }
 
   test("TERM is SHUTDOWN WAIT_FOR_CLIENTS: the Unix socket stays for the console and for cancel requests", async () => {

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { untilRefused } from "../kit/byte-stream.ts";
 import { useLab } from "../kit/lab.ts";
 import { rawClient } from "../kit/raw-client.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
@@ -23,17 +24,6 @@ async function started(...flags: string[]): Promise<{ readonly program: CliProgr
 async function portOf(program: CliProgram): Promise<number> {
   const [, port] = await program.printed("stderr", /"port":(\d+)\},"msg":"listening"/);
   return Number(port);
-}
-
-async function untilRefused(port: number): Promise<void> {
-  await waitUntil(async () => {
-    try {
-      (await rawClient(port)).destroy();
-      return false;
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code === "ECONNREFUSED";
-    }
-  }, "new connections are refused");
 }
 
 test("acceptance 2, 3, 8: TERM refuses new clients at once, lets the sessions finish, and ends with 0", async () => {

@@ -18,7 +18,8 @@ import { ByteStream } from "../kit/byte-stream.ts";
 import { ownAddress } from "../kit/own-address.ts";
 import { type RawClient, type RawSession, type RawStartup, rawCancel, rawClient } from "../kit/raw-client.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
+import { running } from "./pooled.ts";
 
 const program = "pgbouncer";
 
@@ -255,24 +256,21 @@ class Run implements AsyncDisposable {
   async state(expected: string): Promise<void> {
     this.#watcher ??= await this.connect("watcher", { user: "watcher", database: "pgbouncer" });
     const watcher = this.#watcher;
-    let seen = "";
-    await waitUntil(async () => {
-      seen = await shown(watcher);
-      return seen === expected;
-    }, `SHOW POOLS says ${expected}`).catch((error: unknown) => {
-      throw new Error(`${String(error)}; it says ${seen}`);
-    });
+    await waitToSee(
+      () => shown(watcher),
+      (seen) => seen === expected,
+      `SHOW POOLS says ${expected}`,
+    );
     this.note(`(${expected})`);
   }
 
   /** Waits until PostgreSQL runs a statement with this text. */
   async untilRunning(text: string): Promise<void> {
-    await waitUntil(async () => {
-      const { rows } = await this.lab.primary.query(
-        `select 1 from pg_stat_activity where state = 'active' and pid <> pg_backend_pid() and query like '%${text}%'`,
-      );
-      return rows.length > 0;
-    }, `${text} runs`);
+    await waitToSee(
+      () => running(this.lab, text),
+      (found) => found > 0,
+      `${text} runs`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

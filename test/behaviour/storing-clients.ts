@@ -5,7 +5,7 @@
 import { expect } from "vitest";
 import type { Lab } from "../../src/lab/index.ts";
 import type { Place } from "../kit/byte-stream.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee } from "../kit/wait.ts";
 import { Client } from "./pooled.ts";
 
 /** Longer than a loaded machine needs for anything here. */
@@ -44,9 +44,10 @@ export class StoringClients {
   /** Resolves when `count` further rows have been acknowledged, or somebody was told an error. */
   async untilAcknowledged(count: number): Promise<void> {
     const goal = this.acknowledged + count;
-    await waitUntil(
-      () => this.acknowledged >= goal || this.errors.length > 0,
-      `${count} further rows are stored`,
+    await waitToSee(
+      () => this.acknowledged,
+      (acknowledged) => acknowledged >= goal || this.errors.length > 0,
+      `${count} further rows are stored, ${goal} in all`,
       patienceMs,
     );
   }

@@ -11,7 +11,7 @@ import {
 } from "../../src/wire/index.ts";
 import { useLab } from "../kit/lab.ts";
 import { type RawClient, rawClient } from "../kit/raw-client.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { errorOf, fatal, startPooler, type TestPooler, value } from "./login-pooler.ts";
 
 const place = useLab();
@@ -45,9 +45,13 @@ async function direct(sql: string): Promise<string | null | undefined> {
   return found;
 }
 
-function untilRunning(sql: string): Promise<void> {
+async function untilRunning(sql: string): Promise<void> {
   const count = `select count(*) from pg_stat_activity where query = '${sql}' and state = 'active'`;
-  return waitUntil(async () => (await direct(count)) === "1", `${sql} runs`);
+  await waitToSee(
+    () => direct(count),
+    (found) => found === "1",
+    `${sql} runs`,
+  );
 }
 
 function notices(messages: readonly BackendMessage[]): string[] {

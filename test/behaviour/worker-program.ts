@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Lab } from "../../src/lab/index.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee } from "../kit/wait.ts";
 import { CliProgram, type Launch } from "./cli-program.ts";
 import { table } from "./console-client.ts";
 import { Client } from "./pooled.ts";
@@ -101,14 +101,19 @@ port = ${port}
    * moment, and a worker that is slow on a busy machine is passed over.
    */
   async clientsOfEach(count: number, user = "postgres"): Promise<[readonly Client[], readonly Client[]]> {
+    const enough = (found: readonly (readonly Client[])[]): boolean =>
+      found.every(({ length }) => length >= count);
     let found: [readonly Client[], readonly Client[]] = [[], []];
-    await waitUntil(async () => {
-      const clients = await this.clients(4 * count, user);
-      found = [clients.get(1) ?? [], clients.get(2) ?? []];
-      const enough = found.every(({ length }) => length >= count);
-      if (!enough) for (const client of found.flat()) client.destroy();
-      return enough;
-    }, `each worker has ${count} clients`);
+    await waitToSee(
+      async () => {
+        const clients = await this.clients(4 * count, user);
+        found = [clients.get(1) ?? [], clients.get(2) ?? []];
+        if (!enough(found)) for (const client of found.flat()) client.destroy();
+        return found.map(({ length }) => length);
+      },
+      () => enough(found),
+      `each worker has ${count} clients`,
+    );
     return found;
   }
 
@@ -120,8 +125,12 @@ port = ${port}
   }
 
   async untilActive(console: Client, count: number): Promise<void> {
-    const enough = async (): Promise<boolean> => (await this.pids(console)).size === count;
-    await waitUntil(enough, `${count} workers can serve`, 40_000);
+    await waitToSee(
+      () => table(console, "show workers"),
+      (rows) => rows.filter(({ state }) => state === "active").length === count,
+      `${count} workers can serve`,
+      40_000,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
 import { rawCancel } from "../kit/raw-client.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { backends, Client, untilRunning } from "./pooled.ts";
 import { WorkerProgram } from "./worker-program.ts";
@@ -35,12 +35,10 @@ async function consoleBeside(): Promise<{ console: Client; own: number; other: n
   return { console, own, other, otherPid };
 }
 
-function untilState(console: Client, worker: number, state: string): Promise<void> {
-  return waitUntil(
-    async () => {
-      const rows = await table(console, "show workers");
-      return rows.find((row) => row["worker"] === String(worker))?.["state"] === state;
-    },
+async function untilState(console: Client, worker: number, state: string): Promise<void> {
+  await waitToSee(
+    () => table(console, "show workers"),
+    (rows) => rows.find((row) => row["worker"] === String(worker))?.["state"] === state,
     `worker ${worker} is ${state}`,
     40_000,
   );

@@ -5,7 +5,7 @@ import { checkConfig } from "../../src/config/load.ts";
 import { Pooler } from "../../src/server/app.ts";
 import { useLab } from "../kit/lab.ts";
 import { rawCancel } from "../kit/raw-client.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { type Client, untilRunning } from "./pooled.ts";
 import { allOf, WorkerProgram } from "./worker-program.ts";
@@ -50,10 +50,14 @@ test("a cancel request finds its client, whichever worker it comes to", async ()
 
 /** By both workers: whoever asks is at one of them. */
 async function untilPaused(): Promise<void> {
-  await waitUntil(async () => {
-    using console = await running.console();
-    return (await table(console, "show state"))[1]?.["value"] === "yes";
-  }, "all is paused");
+  await waitToSee(
+    async () => {
+      using console = await running.console();
+      return await table(console, "show state");
+    },
+    (rows) => rows[1]?.["value"] === "yes",
+    "all is paused",
+  );
 }
 
 describe("the console speaks for all workers", () => {

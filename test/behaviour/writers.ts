@@ -4,8 +4,7 @@
  * transaction has failed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { Crowd } from "../kit/crowd.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { Crowd } from "./crowd.ts";
 import { type Client, type Outcome, outcomeOf } from "./pooled.ts";
 
 const readerPauseMs = 100;
@@ -19,12 +18,7 @@ export class Writers extends Crowd {
 
   /** Resolves when `count` further writes have been acknowledged. */
   async untilAcknowledged(count: number, timeoutMs?: number): Promise<void> {
-    const goal = this.acknowledged.length + count;
-    await waitUntil(
-      () => this.acknowledged.length >= goal,
-      `${count} further writes are acknowledged`,
-      timeoutMs,
-    );
+    await this.untilMore(() => this.acknowledged.length, count, "further writes are acknowledged", timeoutMs);
   }
 
   protected override async work(first: Client, index: number): Promise<void> {
@@ -33,7 +27,7 @@ export class Writers extends Crowd {
       const id = index * numbersPerWriter + i;
       const insert = `insert into ${this.table} values (${id})`;
       const statements = index % 2 === 0 ? [insert] : ["begin", insert, "commit"];
-      const { sqlstate, commits, ended } = await runAll(client, statements);
+      const { sqlstate, commits, ended } = await runAll(client, statements, this.patienceMs);
       if (sqlstate === undefined) {
         this.acknowledged.push(id);
         continue;
@@ -43,7 +37,7 @@ export class Writers extends Crowd {
       if (commits && sqlstate !== "08006") this.unknown.push(id);
       if (!ended && statements.length === 1) continue;
       client.destroy();
-      client = await this.pooled.connect();
+      client = await this.connect();
     }
     client.destroy();
   }
@@ -59,8 +53,7 @@ export class Readers extends Crowd {
 
   /** Resolves when `count` further reads have been answered. */
   async untilAnswered(count: number): Promise<void> {
-    const goal = this.answered + count;
-    await waitUntil(() => this.answered >= goal, `${count} further reads are answered`, 20_000);
+    await this.untilMore(() => this.answered, count, "further reads are answered");
   }
 
   protected override async work(first: Client): Promise<void> {
@@ -68,11 +61,11 @@ export class Readers extends Crowd {
     let seen = 0;
     while (!this.stopped) {
       client.send({ kind: "Query", sql: `select count(*) from ${this.table}` });
-      const { error, rows } = await outcomeOrEnd(client);
+      const { error, rows } = await outcomeOrEnd(client, this.patienceMs);
       if (error !== undefined) {
         this.errors.push(error === "closed" ? error : error.code);
         client.destroy();
-        client = await this.pooled.connect();
+        client = await this.connect();
         continue;
       }
       const count = Number(rows?.[0]?.[0]);
@@ -90,10 +83,11 @@ export class Readers extends Crowd {
 async function runAll(
   client: Client,
   statements: readonly string[],
+  patienceMs: number | undefined,
 ): Promise<{ readonly sqlstate: string | undefined; readonly commits: boolean; readonly ended: boolean }> {
   for (const [index, sql] of statements.entries()) {
     client.send({ kind: "Query", sql });
-    const { error, ended } = await outcomeOrEnd(client);
+    const { error, ended } = await outcomeOrEnd(client, patienceMs);
     if (error === undefined) continue;
     const sqlstate = error === "closed" ? error : error.code;
     return { sqlstate, commits: index === statements.length - 1, ended };
@@ -110,10 +104,10 @@ type OutcomeOrEnd = { readonly ended: boolean } & (
  * Up to ReadyForQuery, or to the end of the session. That comes without a word ("closed") where half an answer has
  * reached the client already: a text would be taken for the rest of it.
  */
-export async function outcomeOrEnd(client: Client): Promise<OutcomeOrEnd> {
+export async function outcomeOrEnd(client: Client, patienceMs?: number): Promise<OutcomeOrEnd> {
   const messages = [];
   for (;;) {
-    const message = await client.raw.next("an answer").catch((error: unknown) => {
+    const message = await client.raw.next("an answer", patienceMs).catch((error: unknown) => {
       if (client.raw.isClosed) return undefined;
       throw error;
     });

@@ -2,7 +2,7 @@
 import type { BackendMessage } from "../../src/wire/index.ts";
 import type { RunOptions } from "../kit/differential/run.ts";
 import type { Transcript } from "../kit/differential/transcript.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee } from "../kit/wait.ts";
 import { type EventStage, performEvent } from "./auto-event-performance.ts";
 import type { EvolvingName, Startup } from "./auto-events.ts";
 import { Later } from "./auto-later.ts";
@@ -155,6 +155,10 @@ async function probeServers(count: number, transcript: Transcript, options: RunO
 /** Who vanished may still be in a transaction, and hold its table. */
 async function untilQuiet({ direct }: RunOptions): Promise<void> {
   const busy =
-    "select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()";
-  await waitUntil(async () => (await direct.query(busy)).rows[0]?.[0] === "0", "all have left");
+    "select state, query from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()";
+  await waitToSee(
+    async () => (await direct.query(busy)).rows,
+    (rows) => rows.length === 0,
+    "all have left",
+  );
 }

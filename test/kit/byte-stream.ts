@@ -6,7 +6,7 @@ import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import { unixSocketPath } from "../../src/base/transport.ts";
-import { waitMs, within } from "./wait.ts";
+import { waitMs, waitToSee, within } from "./wait.ts";
 
 /** A port of 127.0.0.1, an address, or the folder of a Unix socket. */
 export type Place = number | { readonly host: string; readonly port: number };
@@ -167,4 +167,20 @@ export class ByteStream {
       timeoutMs,
     );
   }
+}
+
+/** Nobody listens on the port of 127.0.0.1 any more. */
+export async function untilRefused(port: number): Promise<void> {
+  await waitToSee(
+    async () => {
+      try {
+        (await ByteStream.connect(port)).destroy();
+        return "accepted";
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code;
+      }
+    },
+    (answer) => answer === "ECONNREFUSED",
+    "new connections are refused",
+  );
 }

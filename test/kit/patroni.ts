@@ -12,7 +12,7 @@ import { type Account, ordinaryAccount } from "../../src/lab/account.ts";
 import { freePort } from "../../src/lab/ports.ts";
 import { cleanEnvironment, killTree } from "../../src/lab/processes.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
-import { waitUntil } from "./wait.ts";
+import { waitToSee, waitUntil } from "./wait.ts";
 
 const patroni = "/usr/bin/patroni";
 const etcd = ["/usr/bin/etcd", "/usr/local/bin/etcd"].find((file) => existsSync(file));
@@ -104,8 +104,11 @@ export class PatroniCluster implements AsyncDisposable {
 
   /** As {@link waitUntil}, for what takes a while and what Patroni is asked for. */
   async until(condition: () => Promise<boolean>, what: string): Promise<void> {
-    const slowly = async (): Promise<boolean> => (await condition()) || (await sleep(pauseMs, false));
-    await waitUntil(slowly, what, limitMs);
+    const slowly = async (): Promise<readonly Listed[] | undefined> => {
+      if (await condition()) return undefined;
+      return await sleep(pauseMs, this.list());
+    };
+    await waitToSee(slowly, (members) => members === undefined, `${what} (seen: the members)`, limitMs);
   }
 
   /** Who leads; undefined: nobody, or nobody is heard. */

@@ -33,6 +33,8 @@ export interface RawStartup {
   readonly version?: number;
   /** Further keys of the startup packet, in this order. */
   readonly parameters?: readonly (readonly [string, string])[];
+  /** How long the server may take for each of its messages. */
+  readonly patienceMs?: number | undefined;
 }
 
 /** What a login brought. */
@@ -129,12 +131,12 @@ export class RawClient {
   /** Logs in, and waits for ReadyForQuery. Rejects if the server refuses, with its SQLSTATE and message. */
   async startup(options: RawStartup = {}): Promise<RawSession> {
     this.sendStartup(options);
-    const messages = await this.#authenticate(options.user ?? "postgres", options.password);
+    const messages = await this.#authenticate(options);
     const parameters = new Map<string, string>();
     let pid = 0;
     let key: Buffer = Buffer.alloc(0);
     for (;;) {
-      const message = await this.next("ReadyForQuery");
+      const message = await this.next("ReadyForQuery", options.patienceMs);
       messages.push(message);
       if (message.kind === "ParameterStatus") parameters.set(message.name, message.value);
       else if (message.kind === "BackendKeyData") [pid, key] = [message.pid, Buffer.from(message.key)];
@@ -190,10 +192,11 @@ export class RawClient {
   }
 
   /** Answers what the server asks for until it says AuthenticationOk. */
-  async #authenticate(user: string, password = ""): Promise<BackendMessage[]> {
+  async #authenticate(options: RawStartup): Promise<BackendMessage[]> {
+    const { user = "postgres", password = "" } = options;
     const messages: BackendMessage[] = [];
     for (;;) {
-      const message = await this.next("AuthenticationOk");
+      const message = await this.next("AuthenticationOk", options.patienceMs);
       messages.push(message);
       switch (message.kind) {
         case "AuthenticationOk":

@@ -1,5 +1,6 @@
 /** Waiting for conditions: a test never sleeps for a fixed time and hopes. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 
 const pollMs = 5;
 /** What takes milliseconds may take seconds on a busy machine. */
@@ -14,6 +15,25 @@ export async function waitUntil(
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`did not come about in ${timeoutMs} ms: ${what}`);
+    await sleep(pollMs);
+  }
+}
+
+/** As {@link waitUntil}, for what is looked at: resolves with the first that is as wanted; else the error tells the last. */
+export async function waitToSee<T>(
+  look: () => T | Promise<T>,
+  wanted: (seen: T) => boolean,
+  what: string,
+  timeoutMs: number = waitMs,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const seen = await look();
+    if (wanted(seen)) return seen;
+    if (performance.now() > deadline) {
+      const last = inspect(seen, { depth: 5, breakLength: 120 });
+      throw new Error(`did not come about in ${timeoutMs} ms: ${what}; seen last: ${last}`);
+    }
     await sleep(pollMs);
   }
 }

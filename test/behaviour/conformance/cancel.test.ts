@@ -1,7 +1,7 @@
 /** Cancel requests by every driver: 57014, and a session that works on. */
 import { describe, expect, test } from "vitest";
 import { rawCancel } from "../../kit/raw-client.ts";
-import { waitUntil } from "../../kit/wait.ts";
+import { waitToSee, waitUntil } from "../../kit/wait.ts";
 import { failure, pgClient, postgresSql } from "./drivers.ts";
 import { type Target, usePlace, vias, withBlocks } from "./place.ts";
 import { collect, hasPsql, hasTerminal, startPsql, startPsqlInTerminal } from "./psql.ts";
@@ -23,13 +23,13 @@ const long = "select pg_sleep(300)";
 
 /** Waits until PostgreSQL runs a statement that holds `mark`, which must be told apart by target. */
 async function untilRunning(target: Target, mark: string, count = 1): Promise<void> {
+  const question = `select count(*) from pg_stat_activity where datname = '${target.database}' and state = 'active' and query like '%${mark}%' and pid <> pg_backend_pid()`;
   await withClient(place.target("direct"), (watcher) =>
-    waitUntil(async () => {
-      const found = await watcher.value(
-        `select count(*) from pg_stat_activity where datname = '${target.database}' and state = 'active' and query like '%${mark}%' and pid <> pg_backend_pid()`,
-      );
-      return found === String(count);
-    }, `${count} statements with ${mark} run`),
+    waitToSee(
+      () => watcher.value(question),
+      (found) => found === String(count),
+      `${count} statements with ${mark} run`,
+    ),
   );
 }
 

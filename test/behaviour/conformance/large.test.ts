@@ -3,7 +3,7 @@ import { once } from "node:events";
 import net from "node:net";
 import { describe, expect, test } from "vitest";
 import { encodeFrontend, encodeStartup, type FrontendMessage } from "../../../src/wire/index.ts";
-import { waitUntil } from "../../kit/wait.ts";
+import { waitToSee, waitUntil } from "../../kit/wait.ts";
 import { type Target, usePlace } from "./place.ts";
 import { knowsMemory, PoolerProcess } from "./pooler-process.ts";
 import { query, sync, TraceClient, unnamed, withClient } from "./trace-client.ts";
@@ -75,11 +75,12 @@ class SlowReader {
 /** Waits until the server of the slow reader can send no more. */
 async function untilBlocked(database: string): Promise<void> {
   await withClient(place.target("direct"), (watcher) =>
-    waitUntil(
-      async () =>
-        (await watcher.value(
-          `select count(*) from pg_stat_activity where datname = '${database}' and application_name = 'slow reader' and wait_event = 'ClientWrite'`,
-        )) === "1",
+    waitToSee(
+      () =>
+        watcher.value(
+          `select wait_event from pg_stat_activity where datname = '${database}' and application_name = 'slow reader'`,
+        ),
+      (event) => event === "ClientWrite",
       "the server waits for its client to read",
     ),
   );

@@ -3,31 +3,34 @@
  * the other. Whatever is acknowledged is on another node too, so nothing of it may ever be missing.
  */
 
-import { FaultProxy, Lab, type LabNode } from "../../../src/lab/index.ts";
-import type { NodeEvent } from "../../../src/server/node-events.ts";
-import { nodeRow, openConsole, startPooled, table } from "../../behaviour/console-client.ts";
-import { promoteBest, watched } from "../../behaviour/node-kit.ts";
-import type { Pooled } from "../../behaviour/pooled.ts";
-import { waitUntil } from "../wait.ts";
+import { FaultProxy, Lab, type LabNode } from "../../src/lab/index.ts";
+import type { NodeEvent } from "../../src/server/node-events.ts";
+import { nodeRow, openConsole, startPooled, table } from "../behaviour/console-client.ts";
+import { promoteBest, watched } from "../behaviour/node-kit.ts";
+import type { Pooled } from "../behaviour/pooled.ts";
+import { waitUntil } from "../kit/wait.ts";
 
 const stateMs = 60_000;
+
+/**
+ * The primary whose loss has a consequence, once. On a busy machine any other may look lost for a moment: if the new one
+ * were replaced as well, the writes that it alone has would be gone with it.
+ */
+interface Fault {
+  loses: LabNode | undefined;
+}
 
 export class Stage implements AsyncDisposable {
   readonly lab: Lab;
   readonly pooled: Pooled;
   readonly #proxies: ReadonlyMap<string, FaultProxy>;
-  readonly #onLost: { promotes: boolean };
+  readonly #fault: Fault;
 
-  private constructor(
-    lab: Lab,
-    pooled: Pooled,
-    proxies: ReadonlyMap<string, FaultProxy>,
-    onLost: { promotes: boolean },
-  ) {
+  private constructor(lab: Lab, pooled: Pooled, proxies: ReadonlyMap<string, FaultProxy>, fault: Fault) {
     this.lab = lab;
     this.pooled = pooled;
     this.#proxies = proxies;
-    this.#onLost = onLost;
+    this.#fault = fault;
   }
 
   static async start(): Promise<Stage> {
@@ -41,8 +44,7 @@ export class Stage implements AsyncDisposable {
     });
     const proxies = new Map<string, FaultProxy>();
     for (const { name, port } of lab.nodes) proxies.set(name, await FaultProxy.start({ port }));
-    // A busy machine may look like a primary that is lost; only what the scenario does is to have a consequence.
-    const onLost = { promotes: false };
+    const fault: Fault = { loses: undefined };
     const nodes = Object.fromEntries([...proxies].map(([name, { port }]) => [name, { port, role: "auto" }]));
     const settings = {
       ...{ pool_mode: "auto", load_balance_mode: true, max_client_conn: 500, default_pool_size: 20 },
@@ -50,12 +52,13 @@ export class Stage implements AsyncDisposable {
     };
     // What stands for a cluster manager: it promotes whoever has received the most.
     const onNodeEvent = async (event: NodeEvent): Promise<void> => {
-      if (event.kind !== "primary_lost" || !onLost.promotes) return;
-      const old = lab.nodes.find(({ name }) => name === event.oldPrimary.name);
-      if (old !== undefined) await promoteBest(lab, old);
+      const old = fault.loses;
+      if (event.kind !== "primary_lost" || event.oldPrimary.name !== old?.name) return;
+      fault.loses = undefined;
+      await promoteBest(lab, old);
     };
     const pooled = await startPooled(lab, watched(lab, { nodes, settings }), { onNodeEvent });
-    return new Stage(lab, pooled, proxies, onLost);
+    return new Stage(lab, pooled, proxies, fault);
   }
 
   proxyOf({ name }: LabNode): FaultProxy {
@@ -64,9 +67,9 @@ export class Stage implements AsyncDisposable {
     return proxy;
   }
 
-  /** Whether a primary that is lost is followed by another one without our doing. */
-  set promotes(promotes: boolean) {
-    this.#onLost.promotes = promotes;
+  /** The primary that a fault is to strike: when it is lost another one follows it, without our doing. */
+  set loses(node: LabNode | undefined) {
+    this.#fault.loses = node;
   }
 
   async stateOf({ name }: LabNode): Promise<string | null | undefined> {

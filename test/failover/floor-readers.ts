@@ -3,10 +3,9 @@
  * fewer of these, whichever node answers. Keeps what they met and how long they waited.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Client } from "../../behaviour/pooled.ts";
-import { outcomeOrEnd } from "../../behaviour/writers.ts";
-import { Crowd } from "../crowd.ts";
-import { waitUntil } from "../wait.ts";
+import { Crowd } from "../behaviour/crowd.ts";
+import type { Client } from "../behaviour/pooled.ts";
+import { outcomeOrEnd } from "../behaviour/writers.ts";
 
 /** All of them at full speed would leave the writers no time. */
 const pauseMs = 100;
@@ -23,8 +22,7 @@ export class FloorReaders extends Crowd {
   longestReadMs = 0;
 
   async untilAnswered(count: number, timeoutMs?: number): Promise<void> {
-    const goal = this.answered + count;
-    await waitUntil(() => this.answered >= goal, `${count} further reads are answered`, timeoutMs);
+    await this.untilMore(() => this.answered, count, "further reads are answered", timeoutMs);
   }
 
   protected override async work(first: Client, index: number): Promise<void> {
@@ -40,7 +38,7 @@ export class FloorReaders extends Crowd {
         : `select count(*) from ${this.table} where id between ${highest - rowsMax + 1} and ${highest}`;
       const sentMs = performance.now();
       client.send({ kind: "Query", sql });
-      const { error, rows, ended } = await outcomeOrEnd(client);
+      const { error, rows, ended } = await outcomeOrEnd(client, this.patienceMs);
       if (error !== undefined) {
         (writes ? this.writeErrors : this.readErrors).push(error === "closed" ? error : error.code);
       } else if (writes) {
@@ -52,7 +50,7 @@ export class FloorReaders extends Crowd {
       }
       if (ended) {
         client.destroy();
-        client = await this.pooled.connect();
+        client = await this.connect();
       }
       await sleep(pauseMs);
     }

@@ -1,6 +1,6 @@
 /** The faults of `npm run failover`: each strikes under writing and reading clients, and ends. */
-import type { LabNode } from "../../../src/lab/index.ts";
-import { receiveBy } from "../../behaviour/node-kit.ts";
+import type { LabNode } from "../../src/lab/index.ts";
+import { receiveBy } from "../behaviour/node-kit.ts";
 import type { Stage } from "./stage.ts";
 
 export interface Scenario {
