@@ -40,6 +40,8 @@ export class RawNames {
    * and is gone, as far as anybody can tell.
    */
   mayBeDropped = false;
+  /** Something was sent that runs statements, since the names were made there. */
+  ran = false;
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
   #entry: RawEntry | undefined;
   readonly #onAnswered: (entry: RequestOutcome) => void;
@@ -80,6 +82,7 @@ export class RawNames {
     }
     if (this.active) return;
     this.active = true;
+    this.ran = false;
     this.changes++;
     const { foreignNames } = server;
     const names = new Set([...own.names, ...(foreignNames?.names ?? [])]);
@@ -136,7 +139,8 @@ export class RawNames {
 
   /** Whether a Parse of the name has to be told that it is taken, although the server may lack it. */
   saysTaken(name: string): boolean {
-    return this.#refused.has(name) || (this.#unproven.has(name) && !this.mayBeDropped);
+    if (this.#refused.has(name)) return true;
+    return this.#unproven.has(name) && !(this.mayBeDropped && this.ran);
   }
 
   /** A Bind or Describe is about to use the name: if it could not be made, the client is told why; if it is out of date, it is made anew. */

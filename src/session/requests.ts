@@ -53,6 +53,7 @@ export class Requests {
         this.#forwardNaming(server, type, buffer, start, end);
         return;
       case Frontend.execute:
+        if (this.#statements !== undefined) this.#statements.rawNames.ran = true;
         replies.push(Request.execute, Handling.forward);
         break;
       case Frontend.sync:

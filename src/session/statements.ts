@@ -62,7 +62,8 @@ export class ClientStatements implements NameNotes {
   #awaited: RequestOutcome | undefined;
   readonly #onCertain: () => void;
   #ended = false;
-  readonly #rawNames = new RawNames(this, (entry) => this.#answered(entry));
+  /** On the server that the client has. */
+  readonly rawNames: RawNames = new RawNames(this, (entry) => this.#answered(entry));
   readonly #sql = new SqlStatements();
   /** The name that was used last, as it was spelled, for who has several for one statement. */
   #lastUsed = "";
@@ -86,7 +87,7 @@ export class ClientStatements implements NameNotes {
   onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
     const drop = this.#unnamed.query(server, this.#batch);
     server.unnamed = unnamedUnknown;
-    this.#batch++;
+    this.onBatchEnd();
     if (this.#names.none || !mayDropStatements(buffer, start, end)) return drop;
     this.#dropping = new DroppingQuery(drop, (query) => this.#answered(query));
     return this.#dropping;
@@ -95,6 +96,7 @@ export class ClientStatements implements NameNotes {
   /** The client ended a batch: Sync, or a FunctionCall. */
   onBatchEnd(): void {
     this.#batch++;
+    this.rawNames.ran = true;
   }
 
   /**
@@ -126,14 +128,14 @@ export class ClientStatements implements NameNotes {
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
-    const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.#rawNames.entry);
+    const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames.entry);
     return own ?? this.#earlier(sent) ?? this.#dropping;
   }
 
   /** What tells what one of the client's names means, or whether they are on the server. */
   #uncertainName(): RequestOutcome | undefined {
     for (const change of this.#names.changes) if (change.batch !== this.#batch) return change;
-    return this.#earlier(this.#rawNames.entry);
+    return this.#earlier(this.rawNames.entry);
   }
 
   #earlier(outcome: Uncertain): RequestOutcome | undefined {
@@ -155,7 +157,7 @@ export class ClientStatements implements NameNotes {
   clear(): void {
     this.#names.clear();
     this.#sql.clear();
-    this.#rawNames.version++;
+    this.rawNames.version++;
   }
 
   /** The client is gone: replies that are still to come change nothing any more. */
@@ -168,7 +170,7 @@ export class ClientStatements implements NameNotes {
   commit(change: NameChange): void {
     this.#names.answer(change);
     this.#answered(change);
-    this.#rawNames.version++;
+    this.rawNames.version++;
     const { name, statement } = change;
     this.#names.set(name, this.#ended ? undefined : statement);
     if (this.#ended && statement !== undefined) this.#registry.release(statement);
@@ -221,7 +223,7 @@ export class ClientStatements implements NameNotes {
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
     this.#names.set(name, this.#registry.acquire(body));
-    this.#rawNames.version++;
+    this.rawNames.version++;
     return true;
   }
 
@@ -242,27 +244,17 @@ export class ClientStatements implements NameNotes {
     }
     const names = new Set([...bodies.map(([name]) => name), ...this.#sql.names]);
     const within = server.replies.betweenUnits ? undefined : this.#batch;
-    this.#rawNames.enter(server, output, { bodies, queries: this.#sql.queries(), names }, alone, within);
+    this.rawNames.enter(server, output, { bodies, queries: this.#sql.queries(), names }, alone, within);
   }
 
   /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
   get namesPending(): boolean {
-    return this.#names.changing || this.#rawNames.entry !== undefined;
+    return this.#names.changing || this.rawNames.entry !== undefined;
   }
 
   /** The server it has, has its statements under its own names. */
   get raw(): boolean {
-    return this.#rawNames.active;
-  }
-
-  /** How often something was sent that makes a name there. */
-  get rawChanges(): number {
-    return this.#rawNames.changes;
-  }
-
-  /** SQL that is seen may drop some of the client's statements. */
-  mayBeDropped(): void {
-    this.#rawNames.mayBeDropped = true;
+    return this.rawNames.active;
   }
 
   /** SQL has prepared something. */
@@ -281,13 +273,13 @@ export class ClientStatements implements NameNotes {
 
   /** Whether the names on a server are this client's, as they are now. */
   left(names: ForeignNames): boolean {
-    return this.#rawNames.left(names);
+    return this.rawNames.left(names);
   }
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
     const names = this.raw ? new Set([...this.#names.known.keys(), ...this.#sql.names]) : undefined;
-    this.#rawNames.leave(server, known ? names : undefined);
+    this.rawNames.leave(server, known ? names : undefined);
   }
 
   /**
@@ -299,19 +291,19 @@ export class ClientStatements implements NameNotes {
     statements: FoundStatements,
     { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
   ): { readonly portable: boolean; readonly whole: boolean } {
-    const whole = this.raw && !this.#names.changing && rawChanges === this.rawChanges;
-    this.#rawNames.version++;
+    const whole = this.raw && !this.#names.changing && rawChanges === this.rawNames.changes;
+    this.rawNames.version++;
     if (whole) {
       this.#sql.clear();
       for (const name of this.#names.known.keys()) {
-        if (!statements.has(name) && !this.#rawNames.mayLack(name)) this.#names.set(name, undefined);
+        if (!statements.has(name) && !this.rawNames.mayLack(name)) this.#names.set(name, undefined);
       }
     }
     for (const [name, text] of statements) {
       if (text !== undefined && !this.#sql.has(name)) this.#sql.add(name, text, preparesOne);
     }
     // Code that nobody has seen has prepared something; what else the client has is not there.
-    if (!this.raw && statements.size > 0) this.#rawNames.note(server, new Set(statements.keys()));
+    if (!this.raw && statements.size > 0) this.rawNames.note(server, new Set(statements.keys()));
     return { portable: this.#sql.portable, whole };
   }
 
@@ -331,7 +323,7 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.raw && (existing === undefined || !this.#rawNames.saysTaken(name))) {
+    } else if (this.raw && (existing === undefined || !this.rawNames.saysTaken(name))) {
       this.#parseRaw(server, output, buffer, start, end, name, body);
     } else if (existing !== undefined) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
@@ -359,7 +351,7 @@ export class ClientStatements implements NameNotes {
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined) return false;
     if (this.raw) {
-      this.#rawNames.distrust(name);
+      this.rawNames.distrust(name);
       return true;
     }
     if (!server.prepared.has(statement.name)) return false;
@@ -411,7 +403,7 @@ export class ClientStatements implements NameNotes {
     body: Buffer,
   ): void {
     const change = this.#names.send(new NameChange(this, name, this.#registry.acquire(body), this.#batch));
-    this.#rawNames.changes++;
+    this.rawNames.changes++;
     server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
   }
@@ -492,7 +484,7 @@ export class ClientStatements implements NameNotes {
   ): void {
     const nameEnd = endOfName(buffer, nameStart, end);
     const name = nameAt(buffer, nameStart, nameEnd);
-    if (statement !== undefined) this.#rawNames.prove(server, output, name, statement.body);
+    if (statement !== undefined) this.rawNames.prove(server, output, name, statement.body);
     server.replies.push(request, Handling.forward);
     if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
     else appendWhole(output, server, withQuotedName(buffer, start, end, nameStart, nameEnd));

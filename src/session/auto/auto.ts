@@ -254,7 +254,7 @@ export class AutoSession {
       this.#enterLsn(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
     this.signals.due ||= knowledge.signals;
-    if (knowledge.dropsPrepared) this.#statements.mayBeDropped();
+    if (knowledge.dropsPrepared) this.#statements.rawNames.mayBeDropped = true;
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
     if (uses || knowledge.listsPrepared) {
       this.#namesPrepared = true;

@@ -186,8 +186,8 @@ export class Holdings {
     this.#opaque = false;
     this.#asked = touches;
     const reader = new LedgerReader(touches);
-    const { raw, rawChanges } = this.#statements;
-    const sent = { raw, rawChanges, sharedCount: server.prepared.size };
+    const { raw, rawNames } = this.#statements;
+    const sent = { raw, rawChanges: rawNames.changes, sharedCount: server.prepared.size };
     const { pool, ledgerQueries } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
