@@ -21,6 +21,7 @@ const sizeExceptions: Readonly<Record<string, string>> = {};
 const rooms: Readonly<Record<string, readonly string[]>> = {
   base: [],
   wire: ["base"],
+  epoll: ["base"],
   config: ["base"],
   auth: ["base", "wire"],
   sql: ["base"],
@@ -29,7 +30,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   pool: ["base", "wire", "config", "client"],
   session: ["base", "wire", "sql", "config", "auth", "client", "cluster", "pool"],
   admin: ["base", "wire", "sql", "config", "cluster", "pool", "session"],
-  server: ["base", "wire", "sql", "config", "auth", "client", "cluster", "pool", "session", "admin"],
+  server: ["base", "wire", "epoll", "sql", "config", "auth", "client", "cluster", "pool", "session", "admin"],
   check: ["base", "config", "client", "session", "server"],
   backup: ["base", "client"],
   recovery: ["base", "config", "client", "server", "backup"],

@@ -13,6 +13,7 @@
  */
 import net from "node:net";
 import os from "node:os";
+import type { PlainStream, StreamOwner } from "./descriptors.ts";
 import {
   type DirectHandle,
   type DirectWriter,
@@ -21,16 +22,6 @@ import {
   writePending,
 } from "./direct-write.ts";
 import { ReadBuffer } from "./read-buffer.ts";
-
-/** Whose stream it is. */
-export interface StreamOwner {
-  /** The bytes are a copy. */
-  onRead(chunk: Buffer): void;
-  onStreamError(error: Error): void;
-  onStreamClosed(): void;
-  /** Writes what waits for the end of the turn. */
-  sendTurn(): void;
-}
 
 interface Address {
   address?: string;
@@ -86,7 +77,7 @@ let onHandleClosed: (this: StreamHandle) => void;
 let onShutDown: (this: ShutdownRequest) => void;
 
 /** As far as a transport asks for it, with the names of Node's sockets. */
-export class HandleStream implements DirectWriter {
+export class HandleStream implements PlainStream, DirectWriter {
   readonly #handle: StreamHandle;
   readonly #owner: StreamOwner;
   #writable = true;
@@ -298,6 +289,7 @@ function ignore(): void {}
 /** A connection that was accepted, before Node makes a socket of it. */
 export interface AcceptedHandle {
   readonly useUserBuffer: unknown;
+  readonly fd?: number;
   setNoDelay?(on: boolean): void;
   close(): void;
 }

@@ -11,6 +11,15 @@
  */
 import net from "node:net";
 import tls from "node:tls";
+import { assert } from "./assert.ts";
+import {
+  type AcceptedDescriptor,
+  currentDescriptors,
+  type DescriptorStream,
+  isAcceptedDescriptor,
+  type PeerAddress,
+  type StreamOwner,
+} from "./descriptors.ts";
 import {
   type DirectHandle,
   type DirectWriter,
@@ -19,13 +28,8 @@ import {
   writeDirectly,
   writePending,
 } from "./direct-write.ts";
-import {
-  type AcceptedHandle,
-  canReadHandles,
-  HandleStream,
-  isStreamHandle,
-  type StreamOwner,
-} from "./handle-stream.ts";
+import { type AcceptedHandle, canReadHandles, HandleStream } from "./handle-stream.ts";
+import { holderOf, judgeClientCertificate, socketOf, takeHandle } from "./node-sockets.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import {
   beginChunk,
@@ -55,6 +59,9 @@ export interface TransportWatcher {
   /** After `onClose`. */
   onGone(transport: Transport): void;
 }
+
+/** What can be taken over. */
+export type AcceptedSocket = net.Socket | AcceptedHandle | AcceptedDescriptor;
 
 /** Where a transport connects to. `host` starting with `/` or `@` names the folder of a Unix socket. */
 export interface Endpoint {
@@ -94,14 +101,16 @@ const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
 
 export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   /** What is read and written now: after a TLS handshake the TLS socket. */
-  #stream!: net.Socket | HandleStream; // set by whoever makes it
+  #stream!: net.Socket | HandleStream | DescriptorStream; // set by whoever makes it
+  /** The same, while it is a descriptor. */
+  #descriptor: DescriptorStream | undefined;
   /** Where it is written to below the stream. Undefined: by the stream (TLS, not connected yet, a runtime without such handles). */
   #handle: DirectHandle | undefined;
   /** Bytes that were written to the handle and are pending. */
   #directBytes = 0;
   #listener: TransportListener = ignore;
   /** Undefined: every chunk is a new one. */
-  readonly #reads: ReadBuffer | undefined;
+  #reads: ReadBuffer | undefined;
   #paused = false;
   /** Bytes of this turn, and where they wait for its end. */
   #turnBytes = 0;
@@ -116,7 +125,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   #watcher: TransportWatcher | undefined;
 
   /** Made for the first write by the stream; most transports have none. */
-  #onStreamWritten: (() => void) | undefined;
+  #onNodeWritten: (() => void) | undefined;
 
   private constructor(reads: ReadBuffer | undefined) {
     this.#reads = reads;
@@ -161,7 +170,9 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     transport.#stream = stream;
     stream.once("connect", () => {
       connected = true;
-      transport.#handle = directHandle(holderOf(stream)._handle);
+      if (!transport.#continueByDescriptor(stream)) {
+        transport.#handle = directHandle(holderOf(stream)._handle);
+      }
       onConnect();
     });
     transport.#listenTo(stream);
@@ -173,10 +184,19 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
    * one buffer and hand on copies of what came: an idle client holds no buffer. Where the runtime lets nobody read a handle,
    * they hand on what Node's socket reads.
    */
-  static accept(accepted: net.Socket | AcceptedHandle, watcher?: TransportWatcher): Transport {
+  static accept(accepted: AcceptedSocket, watcher?: TransportWatcher): Transport {
     const transport = new Transport(undefined);
     transport.#watcher = watcher;
+    if (isAcceptedDescriptor(accepted)) {
+      transport.#openDescriptor(accepted, true);
+      return transport;
+    }
     const handle = canReadHandles ? takeHandle(accepted) : undefined;
+    const descriptor = handle === undefined ? undefined : currentDescriptors()?.take(handle);
+    if (descriptor !== undefined) {
+      transport.#openDescriptor({ descriptor }, true);
+      return transport;
+    }
     if (handle !== undefined) {
       transport.#stream = new HandleStream(handle, transport);
       transport.#handle = directHandle(handle);
@@ -188,6 +208,30 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     transport.#listenTo(socket);
     socket.resume();
     return transport;
+  }
+
+  /** What has connected is read and written by its descriptor from now on, if this process can. */
+  #continueByDescriptor(stream: net.Socket): boolean {
+    const descriptors = currentDescriptors();
+    const { _handle: handle } = holderOf(stream);
+    const descriptor = handle && descriptors?.take(handle as AcceptedHandle);
+    if (descriptors === undefined || typeof descriptor !== "number") return false;
+    holderOf(stream)._handle = null;
+    stream.off("error", onStreamError);
+    stream.off("close", onStreamClose);
+    // Node's object is empty now; it reads no more.
+    stream.destroy();
+    this.#reads = descriptors.reads;
+    this.#openDescriptor({ descriptor }, false);
+    return true;
+  }
+
+  #openDescriptor(socket: { descriptor: number; peer?: PeerAddress }, copies: boolean): void {
+    const stream = currentDescriptors()?.open(socket, this, copies);
+    assert(stream !== undefined, "descriptors come only where they can be read");
+    this.#stream = stream;
+    this.#descriptor = stream;
+    if (this.#paused) stream.pause();
   }
 
   /** Who hears of this stream from now on. */
@@ -262,11 +306,19 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
 
   #writeNow(chunk: Buffer): boolean {
     // What is pending at the handle comes before what the stream writes now, and the stream joins small chunks.
+    if (this.#descriptor !== undefined) return this.#writeToDescriptor(this.#descriptor, chunk);
     if (this.#handle !== undefined && !this.#drainOwed) return this.#writeDirectly(this.#handle, chunk);
     if (!this.#stream.writable) return true;
-    this.#onStreamWritten ??= () => this.#onWritten();
-    this.#stream.write(chunk, this.#onStreamWritten);
-    if (this.#stream.writableLength === 0) return true;
+    const stream = this.#stream as net.Socket | HandleStream; // no descriptor, as was seen
+    this.#onNodeWritten ??= () => this.onStreamWritten();
+    stream.write(chunk, this.#onNodeWritten);
+    if (stream.writableLength === 0) return true;
+    this.#drainOwed = true;
+    return false;
+  }
+
+  #writeToDescriptor(stream: DescriptorStream, chunk: Buffer): boolean {
+    if (stream.send(chunk)) return true;
     this.#drainOwed = true;
     return false;
   }
@@ -289,7 +341,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     // The handle has been left for TLS, and tells of its last writes or not.
     if (this.#handle === undefined) return;
     this.#directBytes -= bytes;
-    if (status >= 0) this.#onWritten();
+    if (status >= 0) this.onStreamWritten();
     else if (!this.#stream.destroyed) this.#stream.destroy(systemError(status, "write"));
   }
 
@@ -379,7 +431,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   }
 
   // Node's "drain" speaks only of writes beyond its high-water mark; a smaller one may be stuck as well.
-  #onWritten(): void {
+  onStreamWritten(): void {
     if (!this.#drainOwed || this.#closed || this.pendingBytes > 0) return;
     this.#drainOwed = false;
     this.#listener.onDrain();
@@ -411,7 +463,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   /** TLS is spoken by Node's sockets only. */
   #socket(): net.Socket {
     const stream = this.#stream;
-    if (!(stream instanceof HandleStream)) return stream;
+    if (this.#descriptor !== undefined) return socketOf(this.#descriptor);
+    if (!(stream instanceof HandleStream)) return stream as net.Socket;
     const handle = stream.release();
     return new net.Socket({ handle, pauseOnCreate: true } as net.SocketConstructorOpts);
   }
@@ -422,6 +475,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     plain.off("close", onStreamClose);
     this.#stream = secured;
     this.#handle = undefined;
+    this.#descriptor = undefined;
     this.#directBytes = 0;
     this.#paused = false;
     secured.on("data", onStreamData);
@@ -433,29 +487,4 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     stream.on("error", onStreamError);
     stream.on("close", onStreamClose);
   }
-}
-
-/** Takes the system's handle out of a socket, to be used in another way. Undefined where the runtime keeps no such handle. */
-export function takeHandle(socket: net.Socket | AcceptedHandle): AcceptedHandle | undefined {
-  if (!(socket instanceof net.Socket)) return socket;
-  const holder = holderOf(socket);
-  const handle = holder._handle;
-  if (handle === undefined || handle === null || !isStreamHandle(handle)) return undefined;
-  holder._handle = null;
-  // The emptied socket leaves its server's count; the server no longer knows of the connection.
-  socket.destroy();
-  return handle;
-}
-
-function holderOf(socket: net.Socket): { _handle?: object | null } {
-  return socket as unknown as { _handle?: object | null };
-}
-
-/** What tls.Server does for its sockets, and nobody for one that was made by hand. */
-function judgeClientCertificate(socket: tls.TLSSocket): void {
-  const handle = (socket as unknown as { _handle: { verifyError(): (Error & { code: string }) | null } })
-    ._handle;
-  const error = handle.verifyError();
-  socket.authorized = error === null;
-  if (error !== null) socket.authorizationError = error;
 }

@@ -48,6 +48,8 @@ let endings: (TurnEnding | undefined)[] = [];
 let spareEndings: (TurnEnding | undefined)[] = [];
 let endingCount = 0;
 let scheduled = false;
+/** Whoever reads the descriptors of this turn ends it, see {@link beginDrivenTurn}. */
+let driven = false;
 let kept = false;
 /** Turns that had something to do at their end. */
 let turns = 0;
@@ -135,10 +137,26 @@ function sendTurn(): void {
   kept = false;
 }
 
+/** Until {@link endDrivenTurn} what is to be done at the end of the turn waits for it, which costs nothing: no need to count turns. */
+export function beginDrivenTurn(): void {
+  driven = true;
+  leavesAtOnce = false;
+}
+
+export function endDrivenTurn(): void {
+  if (scheduled) endTurn();
+  driven = false;
+}
+
 function schedule(): void {
   if (scheduled || (leavesAtOnce && handlesChunk)) return;
   scheduled = true;
-  setImmediate(endTurn);
+  if (!driven) setImmediate(endScheduledTurn);
+}
+
+function endScheduledTurn(): void {
+  // A turn that was driven may have come first.
+  if (scheduled) endTurn();
 }
 
 function endTurn(): void {
@@ -146,7 +164,7 @@ function endTurn(): void {
   if (endingCount > 0) callEndings();
   sendTurn();
   turns++;
-  if (leavesAtOnce || ++turnsSeen < countedTurns) return;
+  if (driven || leavesAtOnce || ++turnsSeen < countedTurns) return;
   leavesAtOnce = chunks <= countedTurns * chunksPerTurnMax;
   chunks = 0;
   turnsSeen = 0;

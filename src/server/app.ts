@@ -4,6 +4,7 @@
  */
 import type { ShutdownWait } from "../admin/context.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { currentDescriptors, useDescriptors } from "../base/descriptors.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
@@ -11,6 +12,7 @@ import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { ManagerWord } from "../cluster/index.ts";
 import { consoleDatabase, isConsoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
+import { useEpoll } from "../epoll/descriptors.ts";
 import { CancelRegistry, type CancelTarget } from "../pool/cancel-registry.ts";
 import { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -80,6 +82,7 @@ export class Pooler {
     if (options.seat === undefined) requireOneProcess(config.pgsluice);
     const files = await readFiles(config);
     options.beforeListening?.();
+    if (!config.pgsluice.epoll || !useEpoll()) useDescriptors(undefined);
     const core = new PoolerCore(config, files, options);
     await core.open();
     return new Pooler(core);
@@ -218,7 +221,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
         this.clientLog.connected(id, accepted.peer);
       },
       () => this.#logins.makeRoom(),
-      seat?.doors ?? new Sockets(() => this.#config.pgsluice, options.sockets),
+      seat?.doors ?? new Sockets(() => this.#config.pgsluice, options.sockets, currentDescriptors()),
     );
     this.#ticker = setInterval(() => this.#tick(), tickIntervalMs);
     this.#shutdown = new Shutdown({

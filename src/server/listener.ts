@@ -4,9 +4,8 @@
  * to be refused, so that a flood of half-open logins costs bounded memory.
  */
 import net from "node:net";
-import type { AcceptedHandle } from "../base/handle-stream.ts";
 import type { Logger } from "../base/log.ts";
-import { Transport, type TransportWatcher } from "../base/transport.ts";
+import { type AcceptedSocket, Transport, type TransportWatcher } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Doors, SocketsListener } from "./sockets.ts";
 
@@ -80,7 +79,7 @@ export class Listener implements TransportWatcher, SocketsListener {
     this.#ending.delete(transport);
   }
 
-  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void {
+  onSocket(socket: AcceptedSocket, local: boolean): void {
     if (this.#openConnections >= this.#connectionsMax && !this.#closeEnding() && !this.#makeRoom()) {
       this.onAcceptFailed("too many connections: closed unread");
       if (socket instanceof net.Socket) socket.destroy();

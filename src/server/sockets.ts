@@ -4,9 +4,10 @@
  */
 import { chmod, unlink } from "node:fs/promises";
 import net from "node:net";
+import type { Descriptors } from "../base/descriptors.ts";
 import { OperationError } from "../base/errors.ts";
 import { type AcceptedHandle, acceptHandles } from "../base/handle-stream.ts";
-import { unixSocketPath } from "../base/transport.ts";
+import { type AcceptedSocket, unixSocketPath } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
 import { type InheritedSocket, inheritedFailure, unixPathOf } from "./inherited.ts";
 import { giveToGroup } from "./socket-group.ts";
@@ -26,7 +27,7 @@ interface Listening {
 /** Who takes what comes. */
 export interface SocketsListener {
   /** `local`: it came by a Unix socket. */
-  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void;
+  onSocket(socket: AcceptedSocket, local: boolean): void;
   onAcceptFailed(reason: string): void;
 }
 
@@ -47,13 +48,22 @@ export interface Doors {
 export class Sockets implements Doors {
   readonly #settings: () => Settings;
   readonly #inherited: readonly InheritedSocket[];
+  readonly #descriptors: Descriptors | undefined;
   readonly #listening: Listening[] = [];
   readonly #files: string[] = [];
+  /** What ends the accepting by descriptors, to be done before a server is closed. */
+  readonly #stops = new Map<net.Server, () => void>();
   #listener: SocketsListener | undefined;
 
-  constructor(settings: () => Settings, inherited: readonly InheritedSocket[] = []) {
+  /** `descriptors`: who accepts in Node's place. */
+  constructor(
+    settings: () => Settings,
+    inherited: readonly InheritedSocket[] = [],
+    descriptors?: Descriptors,
+  ) {
     this.#settings = settings;
     this.#inherited = inherited;
+    this.#descriptors = descriptors;
   }
 
   get address(): { readonly host: string; readonly port: number } {
@@ -85,7 +95,7 @@ export class Sockets implements Doors {
   }
 
   async close(): Promise<void> {
-    for (const { server } of this.#listening.splice(0)) server.close();
+    for (const { server } of this.#listening.splice(0)) this.#closeServer(server);
     for (const file of this.#files.splice(0)) await unlink(file).catch(() => undefined);
   }
 
@@ -93,8 +103,14 @@ export class Sockets implements Doors {
     const open = this.#listening.splice(0);
     for (const listening of open) {
       if (listening.unixPath !== undefined && listening.own) this.#listening.push(listening);
-      else listening.server.close();
+      else this.#closeServer(listening.server);
     }
+  }
+
+  #closeServer(server: net.Server): void {
+    this.#stops.get(server)?.();
+    this.#stops.delete(server);
+    server.close();
   }
 
   async #openOwn(settings: Settings): Promise<void> {
@@ -161,9 +177,31 @@ export class Sockets implements Doors {
         const onFailed = (error: Error): void => this.#listener?.onAcceptFailed(error.message);
         server.on("error", onFailed);
         // A socket that Node makes is taken apart again, at half of what a connection costs.
-        acceptHandles(server, (handle) => this.#listener?.onSocket(handle, isLocal), onFailed);
+        const onAccept = (accepted: AcceptedSocket): void => this.#listener?.onSocket(accepted, isLocal);
+        acceptHandles(server, onAccept, onFailed);
+        this.#acceptByDescriptor(server, onAccept, onFailed);
         resolve(server);
       });
+    });
+  }
+
+  /** If this process reads descriptors, no handle is made for a connection: another half of what is left. */
+  #acceptByDescriptor(
+    server: net.Server,
+    onAccept: (accepted: AcceptedSocket) => void,
+    onFailed: (error: Error) => void,
+  ): void {
+    const descriptors = this.#descriptors;
+    const { _handle: handle } = server as unknown as { _handle?: AcceptedHandle | null };
+    if (descriptors === undefined || handle === undefined || handle === null) return;
+    let stop: (() => void) | undefined;
+    // libuv watches a new socket from the next turn on, and it has to, in order to be made to stop.
+    const begun = setImmediate(() => {
+      stop = descriptors.accept(handle, onAccept, onFailed);
+    });
+    this.#stops.set(server, () => {
+      clearImmediate(begun);
+      stop?.();
     });
   }
 }

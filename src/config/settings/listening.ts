@@ -48,6 +48,12 @@ export const listening = {
     reloadable: false,
     doc: "Whether other processes may listen on the same TCP port, each of which then gets a share of the connections. It takes Node.js 22.12 or later; with an older one, systemd can hold the socket. See [operations](operations.md#restarting-without-losing-anybody).",
   },
+  epoll: {
+    type: "boolean",
+    default: true,
+    reloadable: false,
+    doc: "Whether sockets are read and written by their file descriptors, through Linux's epoll, which takes a third to a half of the processor time of Node's own way. Elsewhere, and where the binary of the package `koffi` is missing or not allowed, it is Node's way all the same; TLS is always spoken by Node. See [operations](operations.md#processor-time).",
+  },
   max_client_conn: {
     type: "integer",
     default: 100,

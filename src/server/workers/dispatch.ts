@@ -3,11 +3,12 @@
  * connection that a worker has not confirmed when it dies goes to another one; while there is none that could take it, it waits.
  */
 
-import type net from "node:net";
+import { assert } from "../../base/assert.ts";
 import { Deque } from "../../base/deque.ts";
-import type { AcceptedHandle } from "../../base/handle-stream.ts";
+import { isAcceptedDescriptor } from "../../base/descriptors.ts";
 import type { Logger } from "../../base/log.ts";
-import { takeHandle } from "../../base/transport.ts";
+import { takeHandle } from "../../base/node-sockets.ts";
+import type { AcceptedSocket } from "../../base/transport.ts";
 import type { Member } from "./member.ts";
 
 /** Connections that may wait for a worker; there is none only for moments. */
@@ -29,7 +30,8 @@ export class Dispatch {
     this.#logger = logger;
   }
 
-  add(socket: net.Socket | AcceptedHandle, local: boolean): void {
+  add(socket: AcceptedSocket, local: boolean): void {
+    assert(!isAcceptedDescriptor(socket), "what is passed on to another process is a handle");
     const handle = takeHandle(socket);
     if (handle !== undefined) this.#assign({ handle, local });
   }

@@ -8,12 +8,11 @@
  *                                └── start, reload, commands, cancel requests, shutdown
  */
 import { randomBytes } from "node:crypto";
-import type net from "node:net";
 import type { ConsoleStatement, ShutdownWait, WorkerView } from "../../admin/context.ts";
 import { readStatement, shows } from "../../admin/grammar.ts";
 import { Failure, OperationError } from "../../base/errors.ts";
-import type { AcceptedHandle } from "../../base/handle-stream.ts";
 import type { Logger } from "../../base/log.ts";
+import type { AcceptedSocket } from "../../base/transport.ts";
 import { withSetting } from "../../config/changes.ts";
 import type { Config } from "../../config/schema.ts";
 import { slotOfKey } from "../../pool/cancel-registry.ts";
@@ -156,7 +155,7 @@ export class Workers implements SocketsListener {
     for (const { link } of this.#members.values()) link.tell("beginShutdown", wait);
   }
 
-  onSocket(socket: net.Socket | AcceptedHandle, local: boolean): void {
+  onSocket(socket: AcceptedSocket, local: boolean): void {
     this.#dispatch.add(socket, local);
   }
 

@@ -1,0 +1,102 @@
+/**
+ * Accepts at a socket that Node listens on, in Node's place: a connection is a descriptor from the beginning, and no handle is made for it.
+ * Node's own watching of the socket is taken out of libuv's epoll; it keeps the socket, its address and its closing.
+ */
+import type { AcceptedDescriptor } from "../base/descriptors.ts";
+import { systemError } from "../base/direct-write.ts";
+import type { AddressReader } from "./addresses.ts";
+import {
+  closeOnExec,
+  duplicateCloseOnExec,
+  epollDelete,
+  epollIn,
+  noDelayOption,
+  nonBlocking,
+  tcpLevel,
+} from "./constants.ts";
+import { againCode, interruptedCode, noDescriptorsCodes } from "./errors.ts";
+import type { EventLoop, Watcher } from "./event-loop.ts";
+
+/** Connections that are accepted in a turn, so that a flood of them leaves time for others. */
+const acceptedMax = 16;
+const one = Buffer.from([1, 0, 0, 0]);
+
+export class Accepting implements Watcher {
+  readonly #loop: EventLoop;
+  readonly #addresses: AddressReader;
+  readonly #descriptor: number;
+  readonly #onAccept: (accepted: AcceptedDescriptor) => void;
+  readonly #onFailed: (error: Error) => void;
+  /** Given up for a moment to get rid of connections that cannot be had, as libuv does (uv__emfile_trick). */
+  #spare: number;
+
+  constructor(
+    loop: EventLoop,
+    addresses: AddressReader,
+    descriptor: number,
+    onAccept: (accepted: AcceptedDescriptor) => void,
+    onFailed: (error: Error) => void,
+  ) {
+    this.#loop = loop;
+    this.#addresses = addresses;
+    this.#descriptor = descriptor;
+    this.#onAccept = onAccept;
+    this.#onFailed = onFailed;
+    this.#spare = this.#duplicate();
+  }
+
+  /** False, and Node accepts as before, if the socket cannot be watched. */
+  begin(): boolean {
+    const { calls } = this.#loop;
+    if (calls.epoll_ctl(calls.backendDescriptor(), epollDelete, this.#descriptor, null) !== 0) return false;
+    return this.#loop.watch(this.#descriptor, this, epollIn);
+  }
+
+  stop(): void {
+    this.#loop.unwatch(this.#descriptor, epollIn);
+    if (this.#spare >= 0) this.#loop.calls.close(this.#spare);
+  }
+
+  onReady(): void {
+    for (let count = 0; count < acceptedMax; count++) {
+      const descriptor = this.#accept();
+      if (descriptor >= 0) this.#take(descriptor);
+      else if (this.#goesNoFurther(this.#loop.calls.errno())) return;
+    }
+  }
+
+  #accept(): number {
+    const { address, length } = this.#addresses;
+    this.#addresses.clear();
+    return this.#loop.calls.accept4(this.#descriptor, address, length, nonBlocking | closeOnExec);
+  }
+
+  #take(descriptor: number): void {
+    const { calls } = this.#loop;
+    const peer = this.#addresses.told();
+    if (peer.address !== undefined) calls.setsockopt(descriptor, tcpLevel, noDelayOption, one, one.length);
+    this.#onAccept({ descriptor, peer, close: () => calls.close(descriptor) });
+  }
+
+  #goesNoFurther(code: number): boolean {
+    if (code === againCode) return true;
+    if (code === interruptedCode) return false;
+    this.#onFailed(systemError(-code, "accept"));
+    if (noDescriptorsCodes.has(code)) this.#refuseAll();
+    return true;
+  }
+
+  /** Connections that wait for a descriptor would have it called again and again. */
+  #refuseAll(): void {
+    const { calls } = this.#loop;
+    if (this.#spare < 0) return;
+    calls.close(this.#spare);
+    for (let refused = this.#accept(); refused >= 0; refused = this.#accept()) calls.close(refused);
+    this.#spare = this.#duplicate();
+  }
+
+  /** Any descriptor: the socket's own is there. */
+  #duplicate(): number {
+    return this.#loop.calls.fcntl(this.#descriptor, duplicateCloseOnExec, "int", 0);
+  }
+}

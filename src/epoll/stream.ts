@@ -1,0 +1,269 @@
+/**
+ * A connected socket that is read and written by its descriptor.
+ *
+ *     reading ──(the peer ends its side)──▶ what is pending is written, then closed
+ *        └─(end)──▶ shut down behind what is pending ──(the peer ends its side)──▶ closed
+ *
+ * As with Node's sockets, closing is told later than it is asked for, once, and an error before. The descriptor is closed
+ * at the end of the turn, so that no other connection gets its number while events of this turn speak of it.
+ */
+import type { DescriptorStream, PeerAddress, StreamOwner } from "../base/descriptors.ts";
+import { systemError } from "../base/direct-write.ts";
+import type { AddressReader } from "./addresses.ts";
+import {
+  epollError,
+  epollHangUp,
+  epollIn,
+  epollOut,
+  keepAliveOption,
+  keepCountOption,
+  keepIdleOption,
+  keepIntervalOption,
+  noSignal,
+  shutdownWrite,
+  socketLevel,
+  tcpLevel,
+} from "./constants.ts";
+import { againCode, interruptedCode } from "./errors.ts";
+import type { Closing, EventLoop, Watcher } from "./event-loop.ts";
+
+/** Small chunks that wait are joined up to this. */
+const joinedBytesMax = 64 * 1024;
+/** What libuv sets with a time of idleness (uv_tcp_keepalive): seconds between probes, and their number. */
+const keepIntervalSeconds = 1;
+const keepCount = 10;
+
+export class EpollStream implements DescriptorStream, Watcher, Closing {
+  readonly #loop: EventLoop;
+  readonly #addresses: AddressReader;
+  readonly #descriptor: number;
+  readonly #owner: StreamOwner;
+  readonly #copies: boolean;
+  #peer: PeerAddress | undefined;
+  /** What epoll tells of. */
+  #events = epollIn;
+  #writable = true;
+  #destroyed = false;
+  /** The peer has ended its side; and our side has been ended. */
+  #peerEnded = false;
+  #shutDown = false;
+  #waiting: Buffer[] | undefined;
+  #waitingBytes = 0;
+
+  /** Begins to read. `copies`: each chunk is a new one; otherwise it lies in the loop's buffer. */
+  constructor(
+    loop: EventLoop,
+    addresses: AddressReader,
+    socket: { descriptor: number; peer?: PeerAddress },
+    owner: StreamOwner,
+    copies: boolean,
+  ) {
+    this.#loop = loop;
+    this.#addresses = addresses;
+    this.#descriptor = socket.descriptor;
+    this.#peer = socket.peer;
+    this.#owner = owner;
+    this.#copies = copies;
+    if (loop.watch(this.#descriptor, this, epollIn)) return;
+    this.#events = 0;
+    this.#destroyed = true;
+    this.#writable = false;
+    owner.onStreamError(systemError(-loop.calls.errno(), "epoll_ctl"));
+    loop.atTurnClosed(this);
+  }
+
+  get writable(): boolean {
+    return this.#writable;
+  }
+
+  get writableLength(): number {
+    return this.#waitingBytes;
+  }
+
+  get destroyed(): boolean {
+    return this.#destroyed;
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#peerName.address;
+  }
+
+  get remotePort(): number | undefined {
+    return this.#peerName.port;
+  }
+
+  get localAddress(): string | undefined {
+    return this.#destroyed ? undefined : this.#addresses.ownOf(this.#descriptor).address;
+  }
+
+  get localPort(): number | undefined {
+    return this.#destroyed ? undefined : this.#addresses.ownOf(this.#descriptor).port;
+  }
+
+  /** Kept from the first time on: a peer that is gone has none. */
+  get #peerName(): PeerAddress {
+    if (this.#peer !== undefined || this.#destroyed) return this.#peer ?? {};
+    const name = this.#addresses.peerOf(this.#descriptor);
+    if (name.address !== undefined) this.#peer = name;
+    return name;
+  }
+
+  setKeepAlive(enabled: boolean, idleMs: number): void {
+    if (this.#destroyed) return;
+    this.#setOption(socketLevel, keepAliveOption, enabled ? 1 : 0);
+    const idleSeconds = Math.trunc(idleMs / 1000);
+    if (!enabled || idleSeconds <= 0) return;
+    this.#setOption(tcpLevel, keepIdleOption, idleSeconds);
+    this.#setOption(tcpLevel, keepIntervalOption, keepIntervalSeconds);
+    this.#setOption(tcpLevel, keepCountOption, keepCount);
+  }
+
+  #setOption(level: number, option: number, value: number): void {
+    optionValue.writeInt32LE(value);
+    this.#loop.calls.setsockopt(this.#descriptor, level, option, optionValue, optionValue.length);
+  }
+
+  pause(): void {
+    this.#watch(this.#events & ~epollIn);
+  }
+
+  resume(): void {
+    if (!this.#peerEnded) this.#watch(this.#events | epollIn);
+  }
+
+  #watch(events: number): void {
+    if (this.#destroyed || events === this.#events) return;
+    this.#loop.change(this.#descriptor, this.#events, events);
+    this.#events = events;
+  }
+
+  onReady(events: number): void {
+    const failed = (events & (epollError | epollHangUp)) !== 0;
+    // Also what has failed is read first: there may be bytes before the failure.
+    if ((this.#events & epollIn) !== 0 && (failed || (events & epollIn) !== 0)) this.#read();
+    if (this.#waiting !== undefined && (failed || (events & epollOut) !== 0)) this.#writeWaiting();
+  }
+
+  #read(): void {
+    const loop = this.#loop;
+    const bytes = loop.receive(this.#descriptor);
+    if (bytes > 0) {
+      let chunk = loop.reads.first(bytes);
+      if (this.#copies) {
+        const copy = Buffer.allocUnsafe(bytes);
+        copy.set(chunk);
+        chunk = copy;
+      }
+      this.#owner.onRead(chunk);
+    } else if (bytes === 0) this.#onPeerEnded();
+    else {
+      const code = loop.calls.errno();
+      if (code !== againCode && code !== interruptedCode) this.destroy(systemError(-code, "read"));
+    }
+  }
+
+  #onPeerEnded(): void {
+    this.#watch(this.#events & ~epollIn);
+    this.#peerEnded = true;
+    this.#owner.sendTurn();
+    if (this.#destroyed) return;
+    // Closing ends our side as well; nothing is unread, so that it is no reset.
+    if (this.#shutDown || this.#waiting === undefined) this.destroy();
+    else this.end();
+  }
+
+  send(chunk: Buffer): boolean {
+    if (!this.#writable) return true;
+    const taken = this.#waiting === undefined ? this.#offer(chunk) : 0;
+    if (taken === chunk.length || this.#destroyed) return true;
+    this.#waiting ??= [];
+    this.#waiting.push(taken === 0 ? chunk : chunk.subarray(taken));
+    this.#waitingBytes += chunk.length - taken;
+    this.#watch(this.#events | epollOut);
+    return false;
+  }
+
+  /** How many bytes the kernel takes. What fails ends the stream. */
+  #offer(chunk: Buffer): number {
+    const { calls } = this.#loop;
+    const taken = calls.send(this.#descriptor, chunk, chunk.length, noSignal);
+    if (taken >= 0) return taken;
+    const code = calls.errno();
+    if (code !== againCode && code !== interruptedCode) this.destroy(systemError(-code, "write"));
+    return 0;
+  }
+
+  #writeWaiting(): void {
+    while (this.#waiting !== undefined && !this.#destroyed) {
+      const chunk = joinWaiting(this.#waiting);
+      const taken = this.#offer(chunk);
+      if (this.#destroyed) return;
+      this.#waitingBytes -= taken;
+      if (taken < chunk.length) {
+        this.#waiting[0] = chunk.subarray(taken);
+        return;
+      }
+      this.#waiting.shift();
+      if (this.#waiting.length === 0) this.#waiting = undefined;
+    }
+    this.#watch(this.#events & ~epollOut);
+    if (!this.#writable) this.#shut();
+    this.#owner.onStreamWritten();
+  }
+
+  end(last?: Buffer): void {
+    if (!this.#writable) return;
+    if (last !== undefined) this.send(last);
+    this.#writable = false;
+    if (this.#waiting === undefined) this.#shut();
+  }
+
+  #shut(): void {
+    if (this.#destroyed || this.#shutDown) return;
+    this.#shutDown = true;
+    // Of a peer that is gone there is nothing to wait for, and reading tells so.
+    this.#loop.calls.shutdown(this.#descriptor, shutdownWrite);
+    if (this.#peerEnded) this.destroy();
+  }
+
+  destroy(error?: Error): void {
+    if (this.#destroyed) return;
+    this.#leave();
+    if (error !== undefined) this.#owner.onStreamError(error);
+    this.#loop.atTurnClosed(this);
+  }
+
+  onTurnClosed(): void {
+    this.#loop.calls.close(this.#descriptor);
+    this.#owner.onStreamClosed();
+  }
+
+  release(): { descriptor: number; pending: Buffer | undefined } {
+    const pending = this.#waiting === undefined ? undefined : Buffer.concat(this.#waiting);
+    this.#leave();
+    return { descriptor: this.#descriptor, pending };
+  }
+
+  /** Of what comes from now on nobody hears. */
+  #leave(): void {
+    this.#loop.unwatch(this.#descriptor, this.#events);
+    this.#events = 0;
+    this.#destroyed = true;
+    this.#writable = false;
+    this.#waiting = undefined;
+    this.#waitingBytes = 0;
+  }
+}
+
+const optionValue = Buffer.alloc(4);
+
+/** The first chunk that waits, made longer by those behind it while all are small. */
+function joinWaiting(waiting: Buffer[]): Buffer {
+  let count = 1;
+  let bytes = waiting[0]?.length ?? 0;
+  while (count < waiting.length && bytes + (waiting[count]?.length ?? 0) <= joinedBytesMax) {
+    bytes += waiting[count++]?.length ?? 0;
+  }
+  if (count > 1) waiting.splice(0, count, Buffer.concat(waiting.slice(0, count), bytes));
+  return waiting[0] as Buffer;
+}
