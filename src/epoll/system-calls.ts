@@ -1,5 +1,5 @@
 /**
- * The system calls that sockets are read and written by, called through koffi (docs/adr/0020), and the few functions of libuv that
+ * The system calls that sockets are read and written by, called through koffi (docs/adr/0021), and the few functions of libuv that
  * say when Node has something to do itself. Undefined where they are not to be had: systems without epoll, threads that are not the main one,
  * runtimes without libuv, and where koffi's binary is missing or not allowed (Node's permission model).
  *
