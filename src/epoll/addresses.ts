@@ -56,7 +56,7 @@ export class AddressReader {
 }
 
 /** As inet_ntop writes it (RFC 5952): the longest run of zeros is left out, and an IPv4 address within keeps its dots. */
-export function formatIpv6(bytes: Buffer): string {
+function formatIpv6(bytes: Buffer): string {
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i));
   const dotted = `${bytes[12]}.${bytes[13]}.${bytes[14]}.${bytes[15]}`;
   const zeros = groups.findIndex((group) => group !== 0);
