@@ -99,8 +99,14 @@ export class PoolerProcess implements AsyncDisposable {
   /** A client that is logged in. */
   async connect(startup: RawStartup = {}): Promise<RawClient> {
     const client = await rawClient(this.place);
-    await client.startup({ database: "postgres", ...startup });
-    return client;
+    try {
+      await client.startup({ database: "postgres", ...startup });
+      return client;
+    } catch (error) {
+      // It may have given up too early, and be counted for as long as it is there.
+      client.destroy();
+      throw error;
+    }
   }
 
   counts(): Promise<Answers["counts"]> {

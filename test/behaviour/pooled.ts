@@ -163,8 +163,12 @@ export class Client implements Disposable {
 
   static async connect(place: Place, startup: RawStartup = {}): Promise<Client> {
     const raw = await rawClient(place);
-    const session = await raw.startup({ database: "postgres", ...startup });
-    return new Client(place, raw, session);
+    try {
+      return new Client(place, raw, await raw.startup({ database: "postgres", ...startup }));
+    } catch (error) {
+      raw.destroy();
+      throw error;
+    }
   }
 
   /** Sends messages in one write. */

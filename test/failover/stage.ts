@@ -88,7 +88,8 @@ export class Stage implements AsyncDisposable {
 
   async #until(condition: () => Promise<boolean>, what: string): Promise<void> {
     try {
-      await waitUntil(condition, what, stateMs);
+      // A console that does not answer for once is asked again: the machine may be busy.
+      await waitUntil(() => condition().catch(() => false), what, stateMs);
     } catch (error) {
       throw new Error(`${what} did not come about: ${await this.#described()}`, { cause: error });
     }
