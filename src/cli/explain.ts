@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { connect, type Result } from "../client/index.ts";
 import { loadConfigFile } from "../config/file.ts";
-import { functionListsOf, functionPatterns } from "../config/function-lists.ts";
+import { functionListsFor } from "../server/function-lists.ts";
 import {
   Catalog,
   CatalogReading,
@@ -14,7 +14,7 @@ import {
   Classifier,
   type Explanation,
   explain,
-  FunctionLists,
+  type FunctionLists,
   Parser,
 } from "../sql/index.ts";
 
@@ -77,9 +77,12 @@ async function run(
   );
 }
 
-async function listsOf(file: string, database: string | undefined): Promise<FunctionLists> {
-  const { reads, writes } = functionListsOf((await loadConfigFile(file)).config, database ?? "");
-  return new FunctionLists(functionPatterns(reads), functionPatterns(writes));
+async function listsOf(file: string, database = ""): Promise<FunctionLists> {
+  const { config } = await loadConfigFile(file);
+  return functionListsFor(
+    () => config,
+    () => database,
+  )();
 }
 
 async function catalogOf(target: string): Promise<Catalog> {

@@ -2,7 +2,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { WriteFloor } from "../cluster/floor.ts";
-import { functionListsOf, functionPatterns } from "../config/function-lists.ts";
 import type { Config } from "../config/schema.ts";
 import { Multiplexer } from "../pool/multiplexer.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -12,7 +11,8 @@ import { AutoDatabase } from "../session/auto/database.ts";
 import { isSameHost } from "../session/auto/listening/listeners.ts";
 import { Pids } from "../session/auto/pids.ts";
 import { administratorShutdown } from "../session/replies.ts";
-import { Classifier, type ClassifierStatistics, FunctionLists, Parser } from "../sql/index.ts";
+import { Classifier, type ClassifierStatistics, Parser } from "../sql/index.ts";
+import { functionListsFor } from "./function-lists.ts";
 import { FarClients } from "./workers/far-clients.ts";
 import type { PidChanges, SignalAsk } from "./workers/protocol.ts";
 import type { Seat } from "./workers/seat.ts";
@@ -98,7 +98,7 @@ export class AutoDatabases {
         clock: this.#clock,
         written: this.written,
         classifier: () => this.#classifier,
-        functionLists: this.#listsOf(pool),
+        functionLists: functionListsFor(this.#config, () => this.#pools.databaseOf(pool) ?? ""),
         pids: this.#pids,
         wantsNotice: () => this.#config().pgsluice.pin_notice,
         onDefaultsAltered: () => this.#onAltered({ kind: "defaults" }),
@@ -156,21 +156,6 @@ export class AutoDatabases {
   /** Undefined: nobody has shared servers of the pool. */
   multiplexerOf(pool: Pool): Multiplexer | undefined {
     return this.#readers.get(pool) ?? this.#databases.get(pool)?.multiplexer;
-  }
-
-  /** What tells the lists of functions of a pool's database: the same object until they are others. */
-  #listsOf(pool: Pool): () => FunctionLists {
-    let reads: readonly string[] | undefined;
-    let writes: readonly string[] | undefined;
-    let lists = new FunctionLists([], []);
-    return () => {
-      const next = functionListsOf(this.#config(), this.#pools.databaseOf(pool) ?? "");
-      if (next.reads !== reads || next.writes !== writes) {
-        ({ reads, writes } = next);
-        lists = new FunctionLists(functionPatterns(reads), functionPatterns(writes));
-      }
-      return lists;
-    };
   }
 
   #serverOf(pid: number, besides: Server): Server | undefined {

@@ -106,6 +106,12 @@ export function nameStartOf(type: number, buffer: Buffer, start: number, end: nu
   }
 }
 
+/** The name of a statement in a message; undefined if the message names none. Throws PeerError 08P01 if it has no end. */
+export function nameIn(type: number, buffer: Buffer, start: number, end: number): string | undefined {
+  const nameStart = nameStartOf(type, buffer, start, end);
+  return nameStart === undefined ? undefined : nameAt(buffer, nameStart, endOfName(buffer, nameStart, end));
+}
+
 /** SQL that may name prepared statements, or drop them; and that may drop all. A false alarm costs one wait. */
 const namingSql = /execute|prepare|deallocate/i;
 const droppingSql = /deallocate|discard/i;

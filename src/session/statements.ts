@@ -33,6 +33,7 @@ import {
   inNamesOfClient,
   mayDropStatements,
   nameAt,
+  nameIn,
   nameOf,
   nameStartOf,
   namesInSql,
@@ -265,10 +266,8 @@ export class ClientStatements implements NameNotes {
   /** Whether a message names something that SQL has prepared. */
   namesSql(type: number, buffer: Buffer, start: number, end: number): boolean {
     if (this.#sql.size === 0) return false;
-    const nameStart = nameStartOf(type, buffer, start, end);
-    const nameEnd = nameStart === undefined ? -1 : buffer.indexOf(0, nameStart);
-    if (nameStart === undefined || nameEnd < 0 || nameEnd >= end) return false;
-    return this.#sql.has(nameAt(buffer, nameStart, nameEnd));
+    const name = nameIn(type, buffer, start, end);
+    return name !== undefined && this.#sql.has(name);
   }
 
   /** Whether the names on a server are this client's, as they are now. */
@@ -345,9 +344,7 @@ export class ClientStatements implements NameNotes {
 
   /** What a Bind or Describe names is to be parsed again on this server. Returns false if it names nothing of ours. */
   distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
-    const nameStart = nameStartOf(type, buffer, start, end);
-    if (nameStart === undefined) return false;
-    const name = nameAt(buffer, nameStart, endOfName(buffer, nameStart, end));
+    const name = nameIn(type, buffer, start, end) ?? "";
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined) return false;
     if (this.raw) {

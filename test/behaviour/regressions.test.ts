@@ -13,12 +13,12 @@ import { makeCertificates } from "../../src/lab/index.ts";
 import { ServerBudget } from "../../src/pool/budget.ts";
 import { Pool } from "../../src/pool/pool.ts";
 import type { Server } from "../../src/pool/server.ts";
-import type { PoolSettings } from "../../src/pool/settings.ts";
 import { Listener } from "../../src/server/listener.ts";
 import { Sockets } from "../../src/server/sockets.ts";
 import { encodeQuery } from "../../src/wire/encode-frontend.ts";
 import { encodeStartup } from "../../src/wire/startup.ts";
 import { useLab } from "../kit/lab.ts";
+import { poolSettings } from "../kit/pool-settings.ts";
 import { rawClient } from "../kit/raw-client.ts";
 import { type ScriptedPeer, ScriptedServer } from "../kit/scripted-server.ts";
 import { tempFolder } from "../kit/temp-folder.ts";
@@ -27,38 +27,10 @@ import { Client, Pooled, query } from "./pooled.ts";
 
 const place = useLab();
 
-const settings: PoolSettings = {
-  mode: "transaction",
-  sizeMin: 0,
-  minWithoutClients: false,
-  waitingMax: 0,
-  roundRobin: false,
-  poolIdleTimeoutMs: 0,
-  connectQuery: "",
-  serverLifetimeMs: 3_600_000,
-  serverIdleTimeoutMs: 0,
-  serverConnectTimeoutMs: 15_000,
-  serverLoginRetryMs: 15_000,
-  queryWaitTimeoutMs: 0,
-  queryWaitNotifyMs: 0,
-  cancelWaitTimeoutMs: 1_000,
-  resetQuery: "",
-  resetQueryAlways: false,
-  resetTimeoutMs: 1_000,
-  checkQuery: "",
-  checkDelayMs: 0,
-  preparedMax: 100,
-  packetBytesMax: Number.POSITIVE_INFINITY,
-  multiplex: false,
-  multiplexCoalesce: false,
-  readsOnStandbys: false,
-  reuse: true,
-};
-
 function poolTo(port: () => number): Pool {
   return new Pool({
     name: "test",
-    settings,
+    settings: poolSettings,
     connectOptions: () =>
       connectOptions({
         hosts: [{ host: "127.0.0.1", port: port() }],

@@ -19,9 +19,6 @@ const columns = columnsOf(
   ["text", "reason"],
 );
 
-/** Of a node that nobody asks. */
-const unwatched = [null, "unwatched", 0];
-
 export const showNodes: Command<undefined> = showCommand("NODES", columns, (context) =>
   Object.keys(context.config().nodes).map((name) => rowOf(context, name)),
 );
@@ -34,38 +31,20 @@ function rowOf(context: AdminContext, name: string): Row {
   const connections = own.reduce((sum, { pool }) => sum + pool.size, 0);
   const { host = null, port = null, role = null, weight = 1, zone = null } = configured ?? {};
   const { max_connections: connectionsMax = 0 } = configured ?? {};
-  const given = [name, configured?.hostaddr ?? host, port, role];
-  const use = [connections, connectionsMax];
   const { lagBytesMax = null, lagMsMax = null } =
     configured === undefined ? {} : lagLimits(configured, context.config().pgsluice);
-  if (found === undefined) {
-    return [
-      ...given,
-      ...unwatched,
-      weight,
-      zone,
-      null,
-      null,
-      null,
-      null,
-      lagBytesMax,
-      lagMsMax,
-      null,
-      ...use,
-      null,
-      "",
-    ];
-  }
-  const primary = topology?.primary?.name === name ? 1 : 0;
+  // Nobody asks a node that is not found there.
+  const { state = "unwatched", timeline = null, lsn, lagBytes, lagMs, latencyMs, since } = found ?? {};
+  const sinceMs = since === undefined ? undefined : context.clock.now() - since;
   return [
-    ...[...given, found.role, found.state, primary, weight, zone],
-    ...[found.timeline ?? null, found.lsn === undefined ? null : formatLsn(found.lsn)],
-    ...[rounded(found.lagBytes), rounded(found.lagMs), lagBytesMax, lagMsMax],
-    ...[rounded(found.latencyMs === undefined ? undefined : found.latencyMs * 1000), ...use],
-    ...[rounded((context.clock.now() - found.since) / 1000), found.reason],
+    ...[name, configured?.hostaddr ?? host, port, role],
+    ...[found?.role ?? null, state, topology?.primary?.name === name ? 1 : 0, weight, zone],
+    ...[timeline, lsn === undefined ? null : formatLsn(lsn)],
+    ...[rounded(lagBytes), rounded(lagMs), lagBytesMax, lagMsMax, rounded(latencyMs, 1000)],
+    ...[connections, connectionsMax, rounded(sinceMs, 1 / 1000), found?.reason ?? ""],
   ];
 }
 
-function rounded(value: number | undefined): number | null {
-  return value === undefined ? null : Math.round(value);
+function rounded(value: number | undefined, factor = 1): number | null {
+  return value === undefined ? null : Math.round(value * factor);
 }

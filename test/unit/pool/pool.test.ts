@@ -10,36 +10,9 @@ import { Pool } from "../../../src/pool/pool.ts";
 import type { Server } from "../../../src/pool/server.ts";
 import type { PoolSettings } from "../../../src/pool/settings.ts";
 import type { Waiter } from "../../../src/pool/waiters.ts";
+import { poolSettings } from "../../kit/pool-settings.ts";
 import { type Script, ScriptedServer } from "../../kit/scripted-server.ts";
 import { waitUntil } from "../../kit/wait.ts";
-
-const settings: PoolSettings = {
-  mode: "transaction",
-  sizeMin: 0,
-  minWithoutClients: false,
-  waitingMax: 0,
-  roundRobin: false,
-  poolIdleTimeoutMs: 0,
-  connectQuery: "",
-  serverLifetimeMs: 3_600_000,
-  serverIdleTimeoutMs: 0,
-  serverConnectTimeoutMs: 15_000,
-  serverLoginRetryMs: 15_000,
-  queryWaitTimeoutMs: 120_000,
-  queryWaitNotifyMs: 0,
-  cancelWaitTimeoutMs: 10_000,
-  resetQuery: "DISCARD ALL",
-  resetQueryAlways: false,
-  resetTimeoutMs: 10_000,
-  checkQuery: "",
-  checkDelayMs: 30_000,
-  preparedMax: 200,
-  packetBytesMax: 0x7fff_ffff,
-  multiplex: false,
-  multiplexCoalesce: false,
-  readsOnStandbys: false,
-  reuse: true,
-};
 
 const greet: Script = async (peer) => {
   await peer.expectStartup("startup");
@@ -108,7 +81,7 @@ async function poolsOf(
     (own, index) =>
       new Pool({
         name: `pool ${index}`,
-        settings: { ...settings, ...own },
+        settings: { ...poolSettings, ...own },
         connectOptions: () => options,
         budgets: [budget],
         clock,

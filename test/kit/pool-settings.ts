@@ -1,0 +1,30 @@
+/** Settings of a pool in transaction mode, as they are by default, or nearly. */
+import type { PoolSettings } from "../../src/pool/settings.ts";
+
+export const poolSettings: PoolSettings = {
+  mode: "transaction",
+  sizeMin: 0,
+  minWithoutClients: false,
+  waitingMax: 0,
+  roundRobin: false,
+  poolIdleTimeoutMs: 0,
+  connectQuery: "",
+  serverLifetimeMs: 3_600_000,
+  serverIdleTimeoutMs: 0,
+  serverConnectTimeoutMs: 15_000,
+  serverLoginRetryMs: 15_000,
+  queryWaitTimeoutMs: 120_000,
+  queryWaitNotifyMs: 0,
+  cancelWaitTimeoutMs: 10_000,
+  resetQuery: "DISCARD ALL",
+  resetQueryAlways: false,
+  resetTimeoutMs: 10_000,
+  checkQuery: "",
+  checkDelayMs: 30_000,
+  preparedMax: 200,
+  packetBytesMax: 0x7fff_ffff,
+  multiplex: false,
+  multiplexCoalesce: false,
+  readsOnStandbys: false,
+  reuse: true,
+};
