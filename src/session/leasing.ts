@@ -53,6 +53,9 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   readonly #auto: AutoSession | undefined;
   /** In auto mode. */
   readonly #lost: LostUnits | undefined;
+  /** The two, where a unit was sent to a server of the client's and it matters to them what becomes of it. */
+  #timed: SharedUnit | undefined;
+  #watched: LostUnits | undefined;
   readonly #context: SessionContext;
   /** Once a unit has gone to a standby. */
   #standby: StandbyRead | undefined;
@@ -108,7 +111,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     this.#waiting = true;
     this.#entriesFailed = 0;
     if (this.#transaction !== undefined && this.#continue(this.#transaction)) return;
-    if (this.#auto?.listening.shared !== true || !this.#gated(this.#auto)) this.#start();
+    const auto = this.#auto;
+    if (auto?.special !== true || !auto.listening.shared || !this.#gated(auto)) this.#start();
   }
 
   /** Whether the unit belongs to a transaction on a standby, and is sent there or refused. */
@@ -161,7 +165,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   }
 
   #startHere(): void {
-    if (this.#sharing?.start() !== true) this.#lease();
+    const sharing = this.#pool.settings.multiplex ? this.#sharing : undefined;
+    if (sharing?.start() !== true) this.#lease();
   }
 
   /** Who finds a standby for the unit; undefined: it does more than read, or reads are not spread. */
@@ -258,25 +263,28 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   // ---- how long units take that have a server for themselves ----
 
   onSent(server: Server): void {
-    this.#sharing?.beginAlone(this.#parts.clock);
-    this.#lost?.begin(server);
+    const { multiplex, failoverTimeoutMs } = this.#pool.settings;
+    this.#timed = multiplex ? this.#sharing : undefined;
+    this.#timed?.beginAlone(this.#parts.clock);
+    this.#watched = failoverTimeoutMs === undefined ? undefined : this.#lost;
+    this.#watched?.begin(server);
   }
 
   onReplies(bytes: number): void {
-    this.#sharing?.countAlone(bytes);
-    this.#lost?.onReplies();
+    this.#timed?.countAlone(bytes);
+    this.#watched?.onReplies();
   }
 
   onSettled(server: Server, nowMs: number): void {
-    this.#sharing?.endAlone(nowMs);
-    this.#lost?.onSettled(server);
+    this.#timed?.endAlone(nowMs);
+    this.#watched?.onSettled(server);
   }
 
   // ---- the client's own server is lost ----
 
   /** Whether the session can go on without the server. `owed`: as the server has left it, or leaves it now. */
   outlives(server: Server, owed: number | undefined = server.replies.owed): boolean {
-    return this.#lost?.outlives(server, owed) === true;
+    return this.#watched?.outlives(server, owed) === true;
   }
 
   /** Goes on without the server that {@link outlives} was asked about. Returns whether the client is told of an error. */
@@ -336,7 +344,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   onSharedDone(): void {
     this.#waiting = false;
-    this.#auto?.listening.flush();
+    if (this.#auto?.special === true) this.#auto.listening.flush();
     if (this.#client.behind) this.#client.advance();
   }
 
@@ -427,7 +435,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
 
   /** The server is the client's, as soon as it listens to what the client listens to. */
   #take(server: Server): void {
-    const listening = this.#auto?.listening;
+    const listening = this.#auto?.special === true ? this.#auto.listening : undefined;
     if (listening?.mustEnter !== true) {
       this.#waiting = false;
       this.#client.attach(server);

@@ -25,8 +25,9 @@ export class Requests {
 
   /** Forwards one message, or the first part of one. Throws PeerError 08P01 if a name in it has no end. */
   forward(server: Server, type: number, buffer: Buffer, start: number, end: number): void {
-    if (this.#auto?.signals.due === true) {
-      const message = this.#auto.signals.redirect(server, type, buffer, start, end);
+    const auto = this.#auto;
+    if (auto?.special === true && auto.signals.due) {
+      const message = auto.signals.redirect(server, type, buffer, start, end);
       if (message !== undefined) {
         this.#forward(server, type, message, 0, message.length);
         return;

@@ -276,4 +276,6 @@ export interface StatementClass {
   /** A result may be kept: shareable, and the same rows for the same data (no now(), no random()). */
   readonly cacheable: boolean;
   readonly hints: readonly Hint[];
+  /** What a reader has made of this, once: kept here because it is looked for with each statement. */
+  readonly derived: { value: unknown };
 }

@@ -86,6 +86,7 @@ function assemble(syntax: Syntax, findings: Findings): StatementClass {
     route: findings.route,
     cacheable: shareable === true && findings.steady,
     hints: Object.freeze(syntax.hints),
+    derived: { value: undefined },
   });
 }
 

@@ -14,12 +14,11 @@
 import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
-import { settingsQueries, trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
+import { trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
 import { Handling, Request } from "../../pool/replies.ts";
-import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
+import { unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { TransactionStatus } from "../../wire/constants.ts";
-import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
 import { completesUnit, isShareable, type Unit } from "../unit.ts";
@@ -36,22 +35,14 @@ import { mayRunOnStandby } from "./read-only.ts";
 import { ParameterReports } from "./reports.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold, SequenceUse } from "./sequences.ts";
-import {
-  afterResetAll,
-  lsnQuery,
-  queriesBehindUnseenCode,
-  queryBehindResets,
-  takeIdleTimeout,
-  untrackedOf,
-} from "./settings.ts";
+import { lsnQuery, queryBehindResets, takeIdleTimeout } from "./settings.ts";
+import { sendOwn, settleIn } from "./settle-in.ts";
 import { Signals } from "./signals.ts";
 import { ClientTimeouts } from "./timeouts.ts";
 import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
 const causeBytesMax = 400;
-
-const deallocateAll = encodeQuery("DEALLOCATE ALL");
 
 export class AutoSession {
   readonly client: AutoClient;
@@ -87,8 +78,15 @@ export class AutoSession {
   begins = false;
   /** A BEGIN that no server knows of yet. */
   readonly heldBegin: HeldBegin;
-  /** A statement was seen that is more than plain, and the session was not at rest since: there is something to ask at each step. */
-  #special = false;
+  /**
+   * A statement was seen that is more than plain, and the session was not at rest since: there is something to ask at each
+   * step. Else none of the parts is asked: what is looked at for each unit has to come into the processor's caches.
+   */
+  special = false;
+  /** The same of what is said of transactions. */
+  #begun = false;
+  /** The session may have a limit that would end a server it has left. */
+  #timed = true;
 
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
@@ -110,27 +108,27 @@ export class AutoSession {
 
   /** A unit begins; nothing of it was noted. */
   beginUnit(): void {
-    this.route.begin(this.heldBegin.status !== TransactionStatus.idle);
-    if (!this.#special) return;
+    this.route.begin(this.status !== TransactionStatus.idle);
+    if (!this.special) return;
     this.#home.beginUnit();
     this.#sequences.begin();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
   shares(unit: Unit): Pace | undefined {
-    const free = !this.#special || this.#holdings.none;
+    const free = !this.special || this.#holdings.none;
     return free && this.reads(unit) ? this.route.pace : undefined;
   }
 
   /** The gathered unit does nothing but read. */
   reads(unit: Unit): boolean {
-    return this.route.plain && this.heldBegin.status === TransactionStatus.idle && isShareable(unit);
+    return this.route.plain && this.status === TransactionStatus.idle && isShareable(unit);
   }
 
   /** The gathered unit may run on any node, as a transaction of its own or as the beginning of one that only reads. */
   readsAnywhere(unit: Unit): boolean {
     const { route, heldBegin } = this;
-    const idle = heldBegin.status === TransactionStatus.idle;
+    const idle = this.status === TransactionStatus.idle;
     const opens = !idle && route.opens && heldBegin.repeatable(unit) !== undefined;
     if (!(opens || (route.reads && route.plain)) || !isShareable(unit)) return false;
     if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
@@ -184,7 +182,7 @@ export class AutoSession {
 
   /** Status of the transaction of a client that has no server. */
   get status(): TransactionStatus {
-    return this.heldBegin.status;
+    return this.#begun ? this.heldBegin.status : TransactionStatus.idle;
   }
 
   /** The server owes one answer to a question of the pooler's own, and nothing else. */
@@ -211,28 +209,30 @@ export class AutoSession {
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL; before it they are made in a better way. Not before what belongs to a COPY.
     if (server?.replies.betweenUnits === true && !completesUnit(type) && this.#mayNamePrepared) {
-      this.#special = true;
+      this.special = true;
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
     }
     const knowledge = this.#texts.read(type, buffer, start, end, whole);
     if (knowledge !== undefined) this.#see(knowledge, server);
-    if (this.#special) this.#texts.forget();
+    if (this.special) this.#texts.forget();
   }
 
   /** What was read from the client. */
   #see(knowledge: Knowledge, server: Server | undefined): void {
     this.copiesIn = knowledge.copiesIn;
     this.route.see(knowledge);
-    if (knowledge.pace === undefined) this.#seeExclusive(server);
+    if (knowledge.pace === undefined && server !== undefined) this.#seeExclusive(server);
     if (knowledge.plain) return;
-    if (server === undefined && knowledge.transaction !== undefined)
+    if (server === undefined && knowledge.transaction !== undefined) {
+      this.#begun = true;
       this.heldBegin.see(knowledge.transaction);
+    }
     if (knowledge.special) this.#seeSpecial(knowledge, server);
   }
 
   #seeSpecial(knowledge: Knowledge, server: Server | undefined): void {
-    this.#special = true;
+    this.special = true;
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
     touches |= knowledge.releases & this.#holdings.lookedFor();
@@ -271,9 +271,8 @@ export class AutoSession {
     return this.#hasNamedPrepared && !this.#statements.namesPending;
   }
 
-  #seeExclusive(server: Server | undefined): void {
-    this.route.exclusive = true;
-    if (server !== undefined) server.notifierPid = this.client.peer.announcedPid;
+  #seeExclusive(server: Server): void {
+    server.notifierPid = this.client.peer.announcedPid;
   }
 
   /** SQL means the client's own prepared statements. */
@@ -290,7 +289,7 @@ export class AutoSession {
     const mixed = this.#showsLsn === "among_others" || (within && this.route.writes);
     const query = lsnQuery(mixed ? null : this.route.token);
     this.#showsLsn = undefined;
-    this.#send(server, output, query, unheard);
+    sendOwn(server, output, query, unheard);
   }
 
   #claimSequences(server: Server, output: Output): void {
@@ -304,7 +303,7 @@ export class AutoSession {
 
   /** The server that knows what the unit asks for, or else the client's home. */
   get preferredServer(): Server | undefined {
-    return this.#sequences.preferredServer ?? this.#home.server;
+    return (this.special ? this.#sequences.preferredServer : undefined) ?? this.#home.server;
   }
 
   /**
@@ -312,7 +311,7 @@ export class AutoSession {
    * only a look into the catalogs.
    */
   get boundToServer(): boolean {
-    if (this.#special && (this.#home.asked || this.#sequences.asksServer)) return true;
+    if (this.special && (this.#home.asked || this.#sequences.asksServer)) return true;
     return this.route.exclusive && this.#home.server?.readsCatalogs === true;
   }
 
@@ -324,7 +323,7 @@ export class AutoSession {
   /** A unit that needs no server: its replies. Undefined if it needs one. */
   answer(unit: Unit): Buffer | undefined {
     // What was notified before a transaction or within it comes before the reply to BEGIN or COMMIT.
-    if (!this.heldBegin.sees || this.listening.listens) return undefined;
+    if (!this.#begun || !this.heldBegin.sees || this.listening.listens) return undefined;
     const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
     const replies = this.heldBegin.answer(unit, standby);
     if (replies !== undefined) this.route.keepHint();
@@ -340,52 +339,17 @@ export class AutoSession {
 
   /** Makes a server that was just given to the client the client's own, in the write before its statement. Returns whether that sends settings. */
   prepare(server: Server, output: Output): boolean {
-    const { id } = this.client;
-    const parameters = this.client.defaults.on(server);
-    const { tracked } = server.parameters;
-    let from: ParameterVector = tracked;
-    let sends = false;
-    if (server.foreignNames !== undefined && !this.#statements.left(server.foreignNames)) {
-      server.foreignNames = undefined;
-      server.prepared.clear();
-      this.#send(server, output, deallocateAll);
-    }
-    if (server.taintedBy !== undefined && server.taintedBy !== id) {
-      for (const query of queriesBehindUnseenCode) this.#send(server, output, query);
-      from = afterResetAll(server);
-      server.taintedBy = undefined;
-      sends = true;
-    }
-    if (parameters !== this.client.parameters) this.#nameDifference(server);
-    if (from !== tracked || !tracked.equals(parameters)) {
-      for (const query of settingsQueries(from, parameters)) {
-        this.#send(server, output, query);
-        sends = true;
-      }
-      tracked.replaceUntracked(untrackedOf(parameters, server), server.connection.parameters);
-    }
+    const sends = settleIn(server, output, this.client, this.#database, this.#statements);
     if (this.route.exclusive) server.notifierPid = this.client.peer.announcedPid;
-    if (this.#special) {
+    if (this.special) {
       this.#claimSequences(server, output);
       this.#home.enter(server);
       this.#enterRaw(server, output);
       this.#enterLsn(server, output, true);
     }
-    this.begins = this.heldBegin.status !== TransactionStatus.idle;
-    this.heldBegin.send(server, output);
+    this.begins = this.status !== TransactionStatus.idle;
+    if (this.#begun) this.heldBegin.send(server, output);
     return sends;
-  }
-
-  /** The ledger has to find what is set there although nobody has said so. */
-  #nameDifference(server: Server): void {
-    for (const name of this.client.defaults.differenceOn(server).keys())
-      this.#database.ledgerQueries.addName(name);
-  }
-
-  #send(server: Server, output: Output, query: Buffer, outcome?: RequestOutcome): void {
-    server.replies.push(Request.query, Handling.swallow, outcome);
-    server.unnamed = undefined;
-    output.append(query, 0, query.length, server.transport);
   }
 
   /**
@@ -416,7 +380,7 @@ export class AutoSession {
 
   /** Everything that was sent to the server is answered. */
   onSettled(server: Server): void {
-    this.signals.settle(server);
+    if (this.special) this.signals.settle(server);
   }
 
   // ---- the end of a transaction ----
@@ -427,7 +391,7 @@ export class AutoSession {
    */
   keeps(server: Server, client: Transport, nowMs?: number): boolean {
     this.route.settle(this.#database, nowMs);
-    if (!this.#special) {
+    if (!this.special) {
       this.leave(server, true);
       return false;
     }
@@ -465,8 +429,9 @@ export class AutoSession {
 
   /** The client has the server no more, be it that it gives it back (`known`: what is there) or that it is gone. */
   leave(server: Server, known = false): void {
-    if (this.#timeouts.leave()) takeIdleTimeout(server);
-    this.#statements.leaveRaw(server, known);
+    if (this.special || this.#timed) this.#timed = this.#timeouts.leave();
+    if (this.#timed) takeIdleTimeout(server);
+    if (this.special) this.#statements.leaveRaw(server, known);
   }
 
   /** What this client has done may concern others. */
@@ -481,11 +446,12 @@ export class AutoSession {
 
   /** The server is free now: somebody may want it who waits for nothing. */
   onReleased(): void {
-    if (this.#special) {
+    if (this.special) {
       this.#spread();
       this.listening.flush();
-      this.#special = !this.#atRest;
+      this.special = !this.#atRest;
     }
+    if (this.#begun) this.#begun = this.heldBegin.sees || this.status !== TransactionStatus.idle;
     this.#database.classification.load();
   }
 

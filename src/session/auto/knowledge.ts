@@ -19,11 +19,31 @@ export interface Reset {
   readonly local: boolean;
 }
 
+/** What one statement makes of the unit that it belongs to, whatever else is in that; any number of these. */
+export const Mark = {
+  /** It needs a server for itself. */
+  exclusive: 1,
+  /** It may not run on a standby; nor in a read-only transaction that is open there; nor begin one. */
+  keepsFromStandby: 2,
+  leavesStandby: 4,
+  opensNothing: 8,
+  /** It leaves something in such a transaction. */
+  leaves: 16,
+  /** It says more of the route than these marks. */
+  says: 32,
+} as const;
+
+/** The members that are looked at for each statement come first, side by side. */
 export interface Knowledge {
+  readonly marks: number;
+  /** Plain, and may run between statements of others: how long that takes. */
+  readonly pace: Pace | undefined;
   /** Nothing below is of interest. */
   readonly plain: boolean;
   /** Something else than `transaction` is of interest: the session, or what is known of it, may not be as before. */
   readonly special: boolean;
+  /** COPY FROM STDIN: the server answers although nothing ends the batch. */
+  readonly copiesIn: boolean;
   /** Parts of the state that may be different afterwards. */
   readonly touches: number;
   /** Parts where something may have ended: of interest if something is there. */
@@ -51,8 +71,6 @@ export interface Knowledge {
   readonly listsPrepared: boolean;
   /** DEALLOCATE, or code that may contain it. */
   readonly dropsPrepared: boolean;
-  /** COPY FROM STDIN: the server answers although nothing ends the batch. */
-  readonly copiesIn: boolean;
   /** Its answer tells of processes of the server. */
   readonly asksPids: boolean;
   /** Ends or cancels what processes do. */
@@ -60,8 +78,6 @@ export interface Knowledge {
   /** Functions, views or triggers may be others than before: those of this session alone, or of all. */
   readonly changesCatalog: "own" | "all" | undefined;
   readonly transaction: TransactionControl | undefined;
-  /** Plain, and may run between statements of others: how long that takes. */
-  readonly pace: Pace | undefined;
   /** May run on a standby, as far as its text tells. */
   readonly reads: boolean;
   /** The same in a read-only transaction that is open there; whether it leaves something in that. */
@@ -78,8 +94,11 @@ export interface Knowledge {
 }
 
 const nothing: Knowledge = {
+  marks: Mark.exclusive | Mark.keepsFromStandby | Mark.leavesStandby | Mark.opensNothing,
+  pace: undefined,
   plain: true,
   special: false,
+  copiesIn: false,
   touches: 0,
   releases: 0,
   reserves: 0,
@@ -94,12 +113,10 @@ const nothing: Knowledge = {
   namesPrepared: false,
   listsPrepared: false,
   dropsPrepared: false,
-  copiesIn: false,
   asksPids: false,
   signals: false,
   changesCatalog: undefined,
   transaction: undefined,
-  pace: undefined,
   reads: false,
   stays: false,
   leaves: false,
@@ -112,6 +129,7 @@ const nothing: Knowledge = {
 /** Of what was not looked at. */
 export const unknownStatement: Knowledge = {
   ...nothing,
+  marks: nothing.marks | Mark.says,
   plain: false,
   special: true,
   touches: touchesAll,
@@ -120,15 +138,11 @@ export const unknownStatement: Knowledge = {
   writes: true,
 };
 
-const known = new WeakMap<StatementClass, Knowledge>();
-
 export function knowledgeOf(statement: StatementClass): Knowledge {
-  let knowledge = known.get(statement);
-  if (knowledge === undefined) {
-    knowledge = derive(statement);
-    known.set(statement, knowledge);
-  }
-  return knowledge;
+  const { derived } = statement;
+  derived.value ??= derive(statement);
+  // Nobody else derives anything from a class.
+  return derived.value as Knowledge;
 }
 
 /** The same of a text that also sets a parameter whose name is no constant. */
@@ -194,7 +208,19 @@ function derive(statement: StatementClass): Knowledge {
   draft.leaves = leavesSomething(statement);
   draft.opens = draft.stays && draft.resets.length === 0 && opensOnStandby(statement);
   draft.writes = mayWrite(statement);
+  draft.marks = marksOf(draft);
   return draft;
+}
+
+function marksOf({ pace, reads, stays, opens, leaves, writes, transaction, routeHint }: Draft): number {
+  let marks = 0;
+  if (pace === undefined) marks |= Mark.exclusive;
+  if (!reads) marks |= Mark.keepsFromStandby;
+  if (!stays) marks |= Mark.leavesStandby;
+  if (!opens) marks |= Mark.opensNothing;
+  if (leaves) marks |= Mark.leaves;
+  if (writes || transaction !== undefined || routeHint !== undefined) marks |= Mark.says;
+  return marks;
 }
 
 const ownTransaction: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };

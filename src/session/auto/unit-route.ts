@@ -15,20 +15,13 @@ import type { Pace } from "../../pool/pace.ts";
 import type { ParameterVector } from "../../pool/parameters.ts";
 import type { Reader } from "../context.ts";
 import type { AutoDatabase } from "./database.ts";
-import type { Knowledge } from "./knowledge.ts";
+import { type Knowledge, Mark } from "./knowledge.ts";
 
 export class UnitRoute implements Reader {
   /** Of its slowest statement. */
   pace: Pace | undefined;
-  /** Something in it needs a server for itself. */
-  exclusive = false;
-  /** All of the unit may run on a standby. */
-  reads = true;
-  /** The same where a read-only transaction is open there, and whether something is left in that. */
-  stays = true;
-  leaves = false;
-  /** It may begin such a transaction, although it reads nothing. */
-  opens = true;
+  /** Of all of its statements. */
+  #marks = 0;
   /** It ends a transaction, and begins the next one with that. */
   ends = false;
   chains = false;
@@ -68,14 +61,12 @@ export class UnitRoute implements Reader {
   /** A unit begins; nothing of it was seen. `begun`: the client is in a transaction. */
   begin(begun: boolean): void {
     this.pace = undefined;
-    this.exclusive = false;
-    this.reads = true;
-    this.stays = true;
-    this.leaves = false;
-    this.opens = true;
-    this.ends = false;
-    this.chains = false;
-    this.#hint = undefined;
+    if ((this.#marks & Mark.says) !== 0) {
+      this.ends = false;
+      this.chains = false;
+      this.#hint = undefined;
+    }
+    this.#marks = 0;
     if (!begun) this.#beginHint = undefined;
   }
 
@@ -85,19 +76,43 @@ export class UnitRoute implements Reader {
   }
 
   see(knowledge: Knowledge): void {
-    this.reads &&= knowledge.reads;
-    this.stays &&= knowledge.stays;
-    this.leaves ||= knowledge.leaves;
-    this.opens &&= knowledge.opens;
-    const { transaction } = knowledge;
+    const { marks, pace } = knowledge;
+    this.#marks |= marks;
+    if ((marks & Mark.says) !== 0) this.#hear(knowledge);
+    if (pace !== undefined && (this.pace === undefined || pace.fastMs > this.pace.fastMs)) this.pace = pace;
+  }
+
+  #hear({ transaction, routeHint, writes }: Knowledge): void {
     if (transaction?.kind === "commit" || transaction?.kind === "rollback") {
       this.ends = true;
       this.chains = transaction.chain;
     }
-    this.#hint ??= knowledge.routeHint;
-    this.#wrote ||= knowledge.writes;
-    const { pace } = knowledge;
-    if (pace !== undefined && (this.pace === undefined || pace.fastMs > this.pace.fastMs)) this.pace = pace;
+    this.#hint ??= routeHint;
+    this.#wrote ||= writes;
+  }
+
+  /** Something in it needs a server for itself. */
+  get exclusive(): boolean {
+    return (this.#marks & Mark.exclusive) !== 0;
+  }
+
+  /** All of the unit may run on a standby. */
+  get reads(): boolean {
+    return (this.#marks & Mark.keepsFromStandby) === 0;
+  }
+
+  /** The same where a read-only transaction is open there, and whether something is left in that. */
+  get stays(): boolean {
+    return (this.#marks & Mark.leavesStandby) === 0;
+  }
+
+  get leaves(): boolean {
+    return (this.#marks & Mark.leaves) !== 0;
+  }
+
+  /** It may begin such a transaction, although it reads nothing. */
+  get opens(): boolean {
+    return (this.#marks & Mark.opensNothing) === 0;
   }
 
   /** All of its statements may run between those of others. */
