@@ -66,6 +66,8 @@ export class ShapeTrail {
   last = 0;
   next = 0;
   other = 0;
+  /** What is known of the last one: who sends the same again and again needs no look-up. */
+  known: Known<unknown> | undefined;
 }
 
 export class ShapeIndex<V> {
@@ -113,7 +115,10 @@ export class ShapeIndex<V> {
   }
 
   #expected(trail: ShapeTrail, hash: number, text: Buffer, start: number, end: number): Known<V> | undefined {
-    const known = hash === 0 ? undefined : this.#known.get(hash, bytesOf);
+    if (hash === 0) return undefined;
+    // What it holds on to may not be in the index any more; it is true all the same.
+    const last = hash === trail.last ? (trail.known as Known<V> | undefined) : undefined;
+    const known = last ?? this.#known.get(hash, bytesOf);
     if (known === undefined || !hasShape(known, text, start, end)) return undefined;
     follow(trail, hash, known);
     return known;
@@ -244,6 +249,7 @@ export class ShapeIndex<V> {
 /** The client has sent the shape with this hash, of which this is known. */
 function follow(trail: ShapeTrail, hash: number, known: Known<unknown> | undefined): void {
   trail.last = hash;
+  trail.known = known;
   trail.next = known?.next ?? 0;
   trail.other = known?.other ?? 0;
 }
