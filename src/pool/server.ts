@@ -14,6 +14,7 @@ import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import type { ErrorFields } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
+import { nextConnectionId } from "./connection-ids.ts";
 import type { SessionDefaults } from "./defaults.ts";
 import { fateUnknown } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
@@ -82,21 +83,6 @@ export const unnamedUnknown = "unknown"; // no body of a Parse is without a NUL
 
 /** The same for all server connections since `max_packet_size` was last changed. */
 let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: backendRules() };
-
-let lastConnectionId = 0;
-let connectionIdStep = 1;
-
-/** Clients and servers are numbered together, as in PgBouncer: an id names one connection of this process. */
-export function nextConnectionId(): number {
-  lastConnectionId += connectionIdStep;
-  return lastConnectionId;
-}
-
-/** Of `count` processes, this one, counted from 0, gives its own ids from now on: no two give the same. */
-export function shareConnectionIds(slot: number, count: number): void {
-  lastConnectionId = slot + 1 - count;
-  connectionIdStep = count;
-}
 
 export class Server implements TransportListener {
   readonly id: number = nextConnectionId();

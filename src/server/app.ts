@@ -14,9 +14,9 @@ import { consoleDatabase, isConsoleDatabase } from "../config/reserved.ts";
 import type { Config } from "../config/schema.ts";
 import { useEpoll } from "../epoll/descriptors.ts";
 import { CancelRegistry, type CancelTarget } from "../pool/cancel-registry.ts";
+import { nextConnectionId, shareConnectionIds } from "../pool/connection-ids.ts";
 import { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
-import { nextConnectionId, shareConnectionIds } from "../pool/server.ts";
 import { Admission } from "../session/admission.ts";
 import type { AutoDatabase } from "../session/auto/database.ts";
 import type {
