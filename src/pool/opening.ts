@@ -8,14 +8,13 @@ import { type OpenConnection, openConnection } from "../client/handshake/driver.
 import { encodeTerminate } from "../wire/encode-frontend.ts";
 import { cachedFailure, connectFailure, unreached } from "./failures.ts";
 import type { Permits } from "./permits.ts";
+import { serverReadBytes } from "./reply-reading.ts";
 import { Server } from "./server.ts";
 import type { ConnectOptionsSource, PoolSettings } from "./settings.ts";
 import type { Statistics } from "./statistics.ts";
 
 /** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
 const connectingMax = 8;
-/** Bytes that one read from a server may bring. */
-const readBufferBytes = 64 * 1024;
 /** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
 const startingUp = "57P03";
 /**
@@ -115,7 +114,10 @@ export class Opening {
     let opened: Opened;
     try {
       const options = this.#source();
-      const connection = await openConnection(options, { signal: attempt.signal, readBufferBytes });
+      const connection = await openConnection(options, {
+        signal: attempt.signal,
+        readBufferBytes: serverReadBytes,
+      });
       opened = { kind: "open", connection, options };
     } catch (error) {
       opened = { kind: "failed", failure: connectFailure(error) };

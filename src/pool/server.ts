@@ -19,6 +19,7 @@ import type { SessionDefaults } from "./defaults.ts";
 import { fateUnknown } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
+import { ReplyReading } from "./reply-reading.ts";
 import type { Statistics } from "./statistics.ts";
 
 /** Who a server works for: a client's session, or the pool itself while it resets or checks. */
@@ -88,6 +89,8 @@ export class Server implements TransportListener {
   readonly id: number = nextConnectionId();
   readonly transport: Transport;
   readonly replies: ReplyQueue = new ReplyQueue();
+  /** Stopped and resumed by whoever's client does not take the replies. */
+  readonly reading: ReplyReading;
   readonly parameters: ServerParameters;
   /** Names of shared statements this server holds; false: it has to be parsed again. */
   readonly prepared: LruMap<string, boolean>;
@@ -177,6 +180,7 @@ export class Server implements TransportListener {
     }
     this.#framer = new Framer(rules.frames);
     this.transport = connection.transport;
+    this.reading = new ReplyReading(connection.transport);
     this.parameters = new ServerParameters(connection.parameters);
     this.backendPid = connection.backendPid;
     this.cancelKey = connection.cancelKey;
@@ -250,11 +254,20 @@ export class Server implements TransportListener {
     this.#statistics.sentBytes += chunk.length;
     try {
       if (!this.#handle(chunk)) this.transport.retainChunk();
+      this.#paceReading(chunk.length);
     } catch (error) {
       this.destroy(error instanceof PeerError ? error : mistake(error));
     } finally {
       this.#handlingData = false;
     }
+  }
+
+  /** Not for who is in a pipeline with others, or replicates, and waits for each message. */
+  #paceReading(bytes: number): void {
+    const { type } = this.#framer;
+    const isMiddle = type === Backend.dataRow || type === Backend.copyData;
+    if (isMiddle && !this.replies.copyIn && this.owner?.onUnit === undefined) this.reading.onRows(bytes);
+    else this.reading.onOther();
   }
 
   onDrain(): void {

@@ -201,7 +201,7 @@ export class SharedServer implements ServerOwner {
 
   /** The client in front takes bytes again. */
   onSharerDrain(): void {
-    if (this.server.transport.paused) this.server.transport.resume();
+    this.server.reading.resume();
   }
 
   // ---- from the server ----
@@ -238,7 +238,7 @@ export class SharedServer implements ServerOwner {
     const place = this.#places.shift();
     assert(place !== undefined, "a unit that is answered was sent");
     // Its client may be slow still; the server has nothing more for it.
-    if (this.server.transport.paused) this.server.transport.resume();
+    this.server.reading.resume();
     this.#backlogMs = this.#places.length === 0 ? 0 : Math.max(0, this.#backlogMs - place.expectedMs);
     if (status !== TransactionStatus.idle) {
       // No plain read does that: whatever it was, the server is not what it is thought to be.
@@ -312,7 +312,7 @@ export class SharedServer implements ServerOwner {
     place.relayed = true;
     const flushed = sharer.onReplies(bytes);
     if (!flushed && sharer.congested) {
-      this.server.transport.pause();
+      this.server.reading.stop();
       this.#returnFollowers();
     }
     return flushed;

@@ -152,7 +152,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   onDrain(): void {
-    if (this.#server?.transport.paused === true) this.#server.transport.resume();
+    this.#server?.reading.resume();
     this.#leasing.onClientDrain();
     if (this.#flow.stalled) this.advance();
   }
@@ -214,7 +214,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     // What a held message waits for may turn out to be something that the client has yet to send.
     if (this.#held !== undefined || this.#flow.clearsByReplies(this.#server)) this.#advanceSoon();
     if (transport.write(bytes)) return true;
-    if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.transport.pause();
+    if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.reading.stop();
     return false;
   }
 
@@ -432,7 +432,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#server = undefined;
     this.#sender.end();
     server.owner = undefined;
-    if (server.transport.paused) server.transport.resume();
+    server.reading.resume();
   }
 
   /** True (and the session is over) if the settings could not be applied: what follows ran with wrong ones. */

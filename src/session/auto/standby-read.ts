@@ -157,7 +157,7 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
 
   /** The client's socket takes bytes again. */
   onDrain(): void {
-    if (this.#server?.transport.paused === true) this.#server.transport.resume();
+    this.#server?.reading.resume();
     this.#sharing?.onDrain();
   }
 
@@ -271,7 +271,7 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
     this.#held = [];
     this.#relayed = true;
     if (transport.write(bytes)) return true;
-    if (transport.pendingBytes > repliesPendingBytesMax) server.transport.pause();
+    if (transport.pendingBytes > repliesPendingBytesMax) server.reading.stop();
     return false;
   }
 
@@ -424,7 +424,7 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
     this.#settingsPending = false;
     this.#held = [];
     if (server.owner === this) server.owner = undefined;
-    if (server.transport.paused) server.transport.resume();
+    server.reading.resume();
     return [pool, server];
   }
 }

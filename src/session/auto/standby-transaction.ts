@@ -165,7 +165,7 @@ export class StandbyTransaction implements ServerOwner {
 
   /** The client's socket takes bytes again. */
   onDrain(): void {
-    if (this.#server?.transport.paused === true) this.#server.transport.resume();
+    this.#server?.reading.resume();
   }
 
   // ---- from the server ----
@@ -173,7 +173,7 @@ export class StandbyTransaction implements ServerOwner {
   onReplies(bytes: Buffer): boolean {
     const { transport } = this.#parts;
     if (transport.write(bytes)) return true;
-    if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.transport.pause();
+    if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.reading.stop();
     return false;
   }
 
@@ -264,7 +264,7 @@ export class StandbyTransaction implements ServerOwner {
     this.#pool = undefined;
     this.#server = undefined;
     if (server.owner === this) server.owner = undefined;
-    if (server.transport.paused) server.transport.resume();
+    server.reading.resume();
     return [pool, server];
   }
 }
