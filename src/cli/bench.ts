@@ -199,8 +199,14 @@ function extra(result: PeerResult): string {
   if (typeof result.bytesPerClient === "number")
     return `${(result.bytesPerClient / 1000).toFixed(1)} kB/client`;
   if (typeof result.copiedBytesPerSecond === "number")
-    return `${(result.copiedBytesPerSecond / 1e6).toFixed(0)} MB/s`;
+    return `${(result.copiedBytesPerSecond / 1e6).toFixed(0)} MB/s${memoryOverTime(result)}`;
   return "";
+}
+
+/** Whether what a long COPY takes is given back, or taken again. */
+function memoryOverTime({ rssBeforeBytes: before, rssAfterBytes: after }: PeerResult): string {
+  if (typeof before !== "number" || typeof after !== "number") return "";
+  return `, ${(before / 1e6).toFixed(0)} MB before, ${(after / 1e6).toFixed(0)} after`;
 }
 
 function figure(value: number | null, digits: number): string {

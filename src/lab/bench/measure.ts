@@ -31,6 +31,9 @@ export interface Sample {
   readonly cpuMicrosPerTx: number | undefined;
   /** The most memory that the pooler's processes held during the run. */
   readonly rssBytes: number | undefined;
+  /** What they held before and after it. */
+  readonly rssBeforeBytes?: number | undefined;
+  readonly rssAfterBytes?: number | undefined;
   /** `idle` only: growth of that memory, per client. */
   readonly bytesPerClient: number | undefined;
   /** Of the scenarios of COPY only: rows, in `copy` those of both directions. */
@@ -85,6 +88,8 @@ export async function measure(peer: Peer, settings: RunSettings): Promise<Sample
     p99Ms: load.p99Ms,
     cpuMicrosPerTx: cpuBetween(before, after, load.transactions),
     rssBytes: after?.peakBytes,
+    rssBeforeBytes: before?.rssBytes,
+    rssAfterBytes: after?.rssBytes,
     bytesPerClient: undefined,
     copiedBytesPerSecond: load.copiedBytes > 0 ? load.copiedBytes / load.seconds : undefined,
     connectSeconds: load.connectSeconds,

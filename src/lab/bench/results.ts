@@ -17,8 +17,10 @@ export interface PeerResult {
   readonly rssBytes: number | null;
   /** `idle` only. */
   readonly bytesPerClient?: number | null;
-  /** Of the scenarios of COPY only. */
+  /** Of the scenarios of COPY only; the memory is that before and after a run. */
   readonly copiedBytesPerSecond?: number | null;
+  readonly rssBeforeBytes?: number | null;
+  readonly rssAfterBytes?: number | null;
   /** Why there are no figures. */
   readonly error?: string;
 }
@@ -73,11 +75,21 @@ export function summarise(
       cpuMicrosPerTx: medianOf(samples, "cpuMicrosPerTx", 2),
       rssBytes: medianOf(samples, "rssBytes", 0),
       ...(name === "idle" ? { bytesPerClient: medianOf(samples, "bytesPerClient", 0) } : {}),
-      ...(copies(name) ? { copiedBytesPerSecond: medianOf(samples, "copiedBytesPerSecond", 0) } : {}),
+      ...(copies(name) ? copyFigures(samples) : {}),
       ...(error === undefined ? {} : { error }),
     });
   }
   return { name, clients, mode, results, ratio: ratios(results) };
+}
+
+function copyFigures(
+  samples: readonly Sample[],
+): Pick<PeerResult, "copiedBytesPerSecond" | "rssBeforeBytes" | "rssAfterBytes"> {
+  return {
+    copiedBytesPerSecond: medianOf(samples, "copiedBytesPerSecond", 0),
+    rssBeforeBytes: medianOf(samples, "rssBeforeBytes", 0),
+    rssAfterBytes: medianOf(samples, "rssAfterBytes", 0),
+  };
 }
 
 function ratios(results: readonly PeerResult[]): ScenarioResult["ratio"] {

@@ -62,6 +62,19 @@ test("a scenario has medians over its rounds, and ratios of pgsluice to each pee
   expect(summary.ratio).toEqual({ direct: 0.5, pgbouncer: null });
 });
 
+test("a COPY has the memory before and after it", () => {
+  const samples = [1, 3, 2].map((n) => ({
+    ...sample(0.1, undefined),
+    rssBeforeBytes: 100 * n,
+    rssAfterBytes: 200 * n,
+  }));
+  const cell = new Map([["pgsluice", { samples }]] as const);
+  expect(summarise("copy-in", 1, "auto", cell).results).toMatchObject([
+    { rssBeforeBytes: 200, rssBytes: 1000, rssAfterBytes: 400 },
+  ]);
+  expect(summarise("tpcb", 1, "auto", cell).results[0]).not.toHaveProperty("rssBeforeBytes");
+});
+
 test("a COPY of a gigabyte has a rate and a ratio, though it takes seconds", () => {
   const cell = new Map([
     ["pgsluice", { samples: [sample(0.1275, undefined)] }],
