@@ -170,7 +170,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     transport.#stream = stream;
     stream.once("connect", () => {
       connected = true;
-      if (!transport.#continueByDescriptor(stream)) {
+      // TLS may have it by now.
+      if (transport.#stream === stream && !transport.#continueByDescriptor(stream)) {
         transport.#handle = directHandle(holderOf(stream)._handle);
       }
       onConnect();
@@ -396,6 +397,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
    */
   startTls(options: tls.ConnectionOptions, onSecure: (socket: tls.TLSSocket) => void): void {
     this.sendTurn();
+    // That may have found the peer gone; then closing follows.
+    if (this.#stream.destroyed) return;
     const plain = this.#socket();
     const secured = tls.connect({ ...options, socket: plain });
     this.#adopt(secured, plain);
@@ -413,6 +416,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     onSecure: (socket: tls.TLSSocket) => void,
   ): void {
     this.sendTurn();
+    if (this.#stream.destroyed) return;
     const plain = this.#socket();
     plain.pause();
     if (first !== undefined && first.length > 0) plain.unshift(first);

@@ -14,7 +14,7 @@ import {
   nonBlocking,
   tcpLevel,
 } from "./constants.ts";
-import { againCode, interruptedCode, noDescriptorsCodes } from "./errors.ts";
+import { abortedCode, againCode, interruptedCode, noDescriptorsCodes } from "./errors.ts";
 import type { EventLoop, Watcher } from "./event-loop.ts";
 
 /** Connections that are accepted in a turn, so that a flood of them leaves time for others. */
@@ -28,7 +28,8 @@ export class Accepting implements Watcher {
   readonly #onAccept: (accepted: AcceptedDescriptor) => void;
   readonly #onFailed: (error: Error) => void;
   /** Given up for a moment to get rid of connections that cannot be had, as libuv does (uv__emfile_trick). */
-  #spare: number;
+  #spare = -1;
+  #stopped = false;
 
   constructor(
     loop: EventLoop,
@@ -42,23 +43,25 @@ export class Accepting implements Watcher {
     this.#descriptor = descriptor;
     this.#onAccept = onAccept;
     this.#onFailed = onFailed;
-    this.#spare = this.#duplicate();
   }
 
   /** False, and Node accepts as before, if the socket cannot be watched. */
   begin(): boolean {
     const { calls } = this.#loop;
     if (calls.epoll_ctl(calls.backendDescriptor(), epollDelete, this.#descriptor, null) !== 0) return false;
-    return this.#loop.watch(this.#descriptor, this, epollIn);
+    if (!this.#loop.watch(this.#descriptor, this, epollIn)) return false;
+    this.#spare = this.#duplicate();
+    return true;
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#loop.unwatch(this.#descriptor, epollIn);
     if (this.#spare >= 0) this.#loop.calls.close(this.#spare);
   }
 
   onReady(): void {
-    for (let count = 0; count < acceptedMax; count++) {
+    for (let count = 0; count < acceptedMax && !this.#stopped; count++) {
       const descriptor = this.#accept();
       if (descriptor >= 0) this.#take(descriptor);
       else if (this.#goesNoFurther(this.#loop.calls.errno())) return;
@@ -80,7 +83,7 @@ export class Accepting implements Watcher {
 
   #goesNoFurther(code: number): boolean {
     if (code === againCode) return true;
-    if (code === interruptedCode) return false;
+    if (code === interruptedCode || code === abortedCode) return false;
     this.#onFailed(systemError(-code, "accept"));
     if (noDescriptorsCodes.has(code)) this.#refuseAll();
     return true;

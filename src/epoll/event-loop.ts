@@ -200,6 +200,15 @@ export class EventLoop {
   #closeAll(): void {
     const closings = this.#closings;
     this.#closings = [];
-    for (const closing of closings) closing.onTurnClosed();
+    let next = 0;
+    try {
+      while (next < closings.length) closings[next++]?.onTurnClosed();
+    } finally {
+      // What one of them throws must not keep the others open.
+      if (next < closings.length) {
+        this.#closings = closings.slice(next).concat(this.#closings);
+        setImmediate(() => this.#closeAll());
+      }
+    }
   }
 }
