@@ -195,9 +195,11 @@ export class Sockets implements Doors {
     const { _handle: handle } = server as unknown as { _handle?: AcceptedHandle | null };
     if (descriptors === undefined || handle === undefined || handle === null) return;
     let stop: (() => void) | undefined;
-    // libuv watches a new socket from the next turn on, and it has to, in order to be made to stop.
-    const begun = setImmediate(() => {
-      stop = descriptors.accept(handle, onAccept, onFailed);
+    // libuv watches a new socket from the next time on that it waits, and it has to, in order to be made to stop: it waits between the two.
+    let begun = setImmediate(() => {
+      begun = setImmediate(() => {
+        stop = descriptors.accept(handle, onAccept, onFailed);
+      });
     });
     this.#stops.set(server, () => {
       clearImmediate(begun);
