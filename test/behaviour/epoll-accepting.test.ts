@@ -152,19 +152,19 @@ describe.runIf(onLinux)("accepting", () => {
 
   /** The next `accept4` fails with this. */
   function failOnce(code: number): () => number {
-    const { accept4, errno } = kit.calls;
+    const { calls } = kit;
+    const real = { ...calls };
     let failures = 0;
     let failing = false;
-    kit.calls.accept4 = (...given) => {
+    calls.accept4 = (...given) => {
       failing = failures === 0;
-      if (!failing) return accept4(...given);
+      if (!failing) return real.accept4(...given);
       failures++;
       return -1;
     };
-    kit.calls.errno = () => (failing ? code : errno());
+    calls.errno = () => (failing ? code : real.errno());
     return () => {
-      kit.calls.accept4 = accept4;
-      kit.calls.errno = errno;
+      Object.assign(calls, real);
       return failures;
     };
   }

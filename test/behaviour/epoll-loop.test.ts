@@ -77,7 +77,7 @@ describe.runIf(process.platform === "linux")("the loop", () => {
 
   test("ticks and promises of a handler run before anything waits, immediates soon after", async () => {
     const order: string[] = [];
-    const { epoll_wait: wait } = kit.calls;
+    const real = { ...kit.calls };
     const [one, other] = kit.pair();
     other.onChunk = () => {
       order.push("handler");
@@ -90,13 +90,13 @@ describe.runIf(process.platform === "linux")("the loop", () => {
     };
     kit.calls.epoll_wait = (...given) => {
       order.push("wait");
-      return wait(...given);
+      return real.epoll_wait(...given);
     };
     try {
       one.stream.send(Buffer.from("go"));
       await waitUntil(() => order.includes("immediate"), "everything has run");
     } finally {
-      kit.calls.epoll_wait = wait;
+      Object.assign(kit.calls, real);
     }
     const after = order.slice(order.indexOf("handler"));
     expect(after.slice(0, 4)).toEqual(["handler", "tick", "promise", "tick of the promise"]);
@@ -120,7 +120,7 @@ describe.runIf(process.platform === "linux")("the loop", () => {
     kit.send(toA, "one");
     kit.send(toB, "other");
     await waitUntil(() => both.some(({ closes }) => closes > 0), "one is closed");
-    expect(both.map(({ chunks }) => chunks.length).toSorted()).toEqual([0, 1]);
+    expect(both.flatMap(({ chunks }) => chunks)).toHaveLength(1);
     expect(both.flatMap(({ errors }) => errors)).toEqual([]);
     expect([a, b]).not.toContain(reused[0]);
     expect(reused).toHaveLength(1);

@@ -2,7 +2,7 @@
 import net from "node:net";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AddressReader, formatIpv6 } from "../../../src/epoll/addresses.ts";
+import { AddressReader } from "../../../src/epoll/addresses.ts";
 import { ipv4Domain, ipv6Domain, unixDomain } from "../../../src/epoll/constants.ts";
 import type { SystemCalls } from "../../../src/epoll/system-calls.ts";
 
@@ -10,6 +10,18 @@ const plain = (bytes: Buffer): string =>
   Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16)).join(":");
 const nodes = (bytes: Buffer): string =>
   new net.SocketAddress({ address: plain(bytes), family: "ipv6" }).address;
+
+/** As the reader writes an address of these bytes. */
+function formatIpv6(bytes: Buffer): string | undefined {
+  const getpeername = (_socket: number, address: Buffer): number => {
+    address.writeUInt16LE(ipv6Domain);
+    address.set(bytes, 8);
+    // Of no interface.
+    address.writeUInt32LE(0, 24);
+    return 0;
+  };
+  return new AddressReader({ getpeername } as unknown as SystemCalls).peerOf(3).address;
+}
 
 describe("IPv6 addresses", () => {
   test("are written as Node writes them", () => {
