@@ -41,6 +41,7 @@ import {
   takePlace,
   turnBytesMax,
 } from "./turn-writes.ts";
+import { isUnixHost, unixSocketPath } from "./unix-socket.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -73,16 +74,6 @@ export interface KeepAlive {
   readonly enabled: boolean;
   /** Seconds of idleness before the first probe; 0 leaves it to the system. */
   readonly idleSeconds: number;
-}
-
-/** File name of PostgreSQL's Unix socket in a folder (pqcomm.h UNIXSOCK_PATH); `@` means Linux's abstract names. */
-export function unixSocketPath(folder: string, port: number): string {
-  const path = `${folder}/.s.PGSQL.${port}`;
-  return path.startsWith("@") ? `\0${path.slice(1)}` : path;
-}
-
-function isUnixHost(host: string): boolean {
-  return host.startsWith("/") || host.startsWith("@");
 }
 
 /** How long `end` waits for the peer to take the last bytes and to close its side. */

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
-import { unixSocketPath } from "../../src/base/transport.ts";
+import { unixSocketPath } from "../../src/base/unix-socket.ts";
 import { waitMs, waitToSee, within } from "./wait.ts";
 
 /** A port of 127.0.0.1, an address, or the folder of a Unix socket. */

@@ -2,7 +2,7 @@
  * A socket that this process has opened only to pass it to others, as a service manager does. A server of Node's own
  * would take the connections that are meant for them.
  */
-import { unixSocketPath } from "../../src/base/transport.ts";
+import { unixSocketPath } from "../../src/base/unix-socket.ts";
 
 /** As the parts of Node that its net module stands on call it. */
 interface Handle {

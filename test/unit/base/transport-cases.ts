@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import tls from "node:tls";
 import { describe, expect, test, vi } from "vitest";
-import { Transport, unixSocketPath } from "../../../src/base/transport.ts";
+import { Transport } from "../../../src/base/transport.ts";
+import { unixSocketPath } from "../../../src/base/unix-socket.ts";
 import { authority, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
 import { listen, pair, portOf, Recorder, readBufferBytes, servers, transports, until } from "./pairs.ts";
 
