@@ -86,6 +86,7 @@ type OwnedStream = net.Socket & { [ownerOf]: Transport };
 // The same functions for all streams, set by Transport: functions of its own cost each idle client some hundred bytes.
 let onStreamData: (this: OwnedStream, chunk: Buffer) => void;
 let onStreamError: (this: OwnedStream, error: Error) => void;
+let onStreamEnd: (this: OwnedStream) => void;
 let onStreamClose: (this: OwnedStream) => void;
 
 const ignore: TransportListener = { onData() {}, onDrain() {}, onClose() {} };
@@ -103,6 +104,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   /** Undefined: every chunk is a new one. */
   #reads: ReadBuffer | undefined;
   #paused = false;
+  /** Node's socket has told of its end. */
+  #peerEnded = false;
   /** Bytes of this turn, and where they wait for its end. */
   #turnBytes = 0;
   #turnPlace = 0;
@@ -128,6 +131,9 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     };
     onStreamError = function (error) {
       this[ownerOf].onStreamError(error);
+    };
+    onStreamEnd = function () {
+      this[ownerOf].#onStreamEnd();
     };
     onStreamClose = function () {
       this[ownerOf].onStreamClosed();
@@ -210,6 +216,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     if (descriptors === undefined || typeof descriptor !== "number") return false;
     holderOf(stream)._handle = null;
     stream.off("error", onStreamError);
+    stream.off("end", onStreamEnd);
     stream.off("close", onStreamClose);
     // Node's object is empty now; it reads no more.
     stream.destroy();
@@ -351,7 +358,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#stream.resume();
+    if (this.#peerEnded) this.#onStreamEnd();
+    else this.#stream.resume();
   }
 
   setKeepAlive(keepAlive: KeepAlive): void {
@@ -446,6 +454,14 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     this.#error ??= error;
   }
 
+  /** Node's sockets tell of their end even while paused; what came before may still wait with the listener, so it counts on `resume`. */
+  #onStreamEnd(): void {
+    this.#peerEnded = true;
+    if (this.#paused) return;
+    this.sendTurn();
+    this.#stream.end();
+  }
+
   onStreamClosed(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -467,6 +483,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   /** Puts the TLS socket in the place of the plain one, which it now owns. */
   #adopt(secured: tls.TLSSocket, plain: net.Socket): void {
     plain.off("data", onStreamData);
+    plain.off("end", onStreamEnd);
     plain.off("close", onStreamClose);
     this.#stream = secured;
     this.#handle = undefined;
@@ -479,7 +496,9 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
 
   #listenTo(stream: net.Socket): void {
     (stream as OwnedStream)[ownerOf] = this;
+    stream.allowHalfOpen = true; // ended by onStreamEnd
     stream.on("error", onStreamError);
+    stream.on("end", onStreamEnd);
     stream.on("close", onStreamClose);
   }
 }

@@ -297,6 +297,24 @@ describe("TLS", () => {
     await until(() => near.text === "later", "the bytes come after all");
   });
 
+  test("an end that comes while paused is acted on when the stream is resumed", async () => {
+    const { near, far, secured } = await secure(serverOptions, clientOptions);
+    await until(() => secured.length === 2, "both sides are secure");
+    near.transport.write(Buffer.from("last"));
+    await until(() => far.text === "last", "the last bytes are there");
+    far.transport.pause();
+    const socket = far.transport.tlsSocket as tls.TLSSocket;
+    const ended = once(socket, "end");
+    near.transport.end();
+    await ended;
+    await new Promise(setImmediate);
+    expect(socket.writable).toBe(true);
+    expect(far.closes).toEqual([]);
+    far.transport.resume();
+    await until(() => near.closes.length > 0 && far.closes.length > 0, "both are closed");
+    expect([near.closes, far.closes]).toEqual([[undefined], [undefined]]);
+  });
+
   test("the peer's plain close ends the secure stream", async () => {
     const server = await listen();
     const accepted = once(server, "connection") as Promise<[net.Socket]>;
