@@ -4,8 +4,12 @@ import { filesThatJudgeTheirProcess } from "./test/kit/whole-process.ts";
 
 const alone = filesThatJudgeTheirProcess(import.meta.dirname, "test/behaviour");
 
+/** Under Bun, Vitest takes an ES module that also has a default export (zod) for a CommonJS one. */
+const modules = "bun" in process.versions ? { deps: { interopDefault: false } } : {};
+
 /** Real PostgreSQL and real drivers. */
 const behaviour = {
+  ...modules,
   environment: "node",
   globalSetup: "test/kit/lab-template.ts",
   pool: "forks",
@@ -28,6 +32,7 @@ export default defineConfig({
     projects: [
       {
         test: {
+          ...modules,
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
           environment: "node",
@@ -50,6 +55,7 @@ export default defineConfig({
       { test: { ...behaviour, name: "alone", include: alone, testTimeout: 180_000 } },
       {
         test: {
+          ...modules,
           name: "fuzz",
           include: ["test/fuzz/**/*.test.ts"],
           environment: "node",

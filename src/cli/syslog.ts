@@ -107,9 +107,9 @@ export class Syslog {
     child.once("error", forget);
     child.once("exit", forget);
     child.stdin.on("error", forget);
-    // It ends with the pipe, and holds nobody up.
+    // It ends with the pipe, and holds nobody up. Bun's pipe holds nobody up anyway.
     child.unref();
-    (child.stdin as unknown as { unref(): void }).unref();
+    (child.stdin as unknown as { unref?(): void }).unref?.();
     this.#child = child;
     return child.stdin;
   }

@@ -70,9 +70,9 @@ export class Supervised {
       this.#hasEnded = true;
     });
     this.#child.stdin?.on("error", () => undefined);
-    // A lab that nobody waits for does not keep the program alive; the pipe's end then stops it.
+    // A lab that nobody waits for does not keep the program alive; the pipe's end then stops it. Bun's pipe keeps nothing alive.
     this.#child.unref();
-    (this.#child.stdin as Socket | null)?.unref();
+    (this.#child.stdin as Partial<Socket> | null)?.unref?.();
   }
 
   /** Why not even the shell could be started. */

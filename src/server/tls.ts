@@ -30,7 +30,10 @@ export async function loadClientTls(settings: Settings): Promise<ClientTls | und
         maxVersion: limits.maxVersion,
         ecdhCurve: limits.ecdhCurve,
         ...(limits.ciphers === undefined ? {} : { ciphers: limits.ciphers }),
-        ...(limits.dhparam === undefined ? {} : { dhparam: limits.dhparam }),
+        // BoringSSL (Bun has it) refuses the option: it has no ciphers that it would be for.
+        ...(limits.dhparam === undefined || "boringssl" in process.versions
+          ? {}
+          : { dhparam: limits.dhparam }),
         // No resumed sessions (as be-secure-openssl.c): a certificate is shown and checked every time.
         secureOptions:
           limits.secureOptions | constants.SSL_OP_NO_TICKET | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
