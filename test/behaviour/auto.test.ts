@@ -19,6 +19,7 @@ let pooled: Pooled;
 
 beforeAll(async () => {
   await place.lab.primary.query("create table kept (id serial, a int); create sequence numbers");
+  await place.lab.primary.query("select pg_replication_origin_create('far')");
 });
 
 beforeEach(async () => {
@@ -31,7 +32,9 @@ beforeEach(async () => {
 });
 
 afterAll(async () => {
-  await place.lab.primary.query("drop table kept; drop sequence numbers");
+  await place.lab.primary.query(
+    "drop table kept; drop sequence numbers; select pg_replication_origin_drop('far')",
+  );
 });
 
 /** Runs them one after the other, in this client. */
@@ -58,6 +61,8 @@ describe("a reservation", () => {
       ["sequence", ["select nextval('numbers')", "select currval('numbers')"], "discard all"],
       ["load", ["load 'plpgsql'"], undefined],
       ["seed", ["select setseed(0.5)"], undefined],
+      ["replication_origin", ["select pg_replication_origin_session_setup('far')"], undefined],
+      ["backup", ["select pg_backup_start('kept', true)"], undefined],
     ];
 
   test.each(reasons)("%s: %j, until %s", async (reason, begins, ends) => {
@@ -79,6 +84,27 @@ describe("a reservation", () => {
     await runAll(holder, ends);
     expect(await answer).toBe(pid);
     await holder.close();
+  });
+
+  test("opaque_setting: what only a superuser may set, until it is reset", async () => {
+    await place.lab.primary.query(`create role plain login;
+      create function privileged() returns text language sql security definer
+      as $$ select set_config('track_functions', 'all', false) $$`);
+    using holder = await pooled.connect({ user: "plain" });
+    using other = await pooled.connect({ user: "plain" });
+    await runAll(holder, "select privileged()");
+    const answer = other.value("show track_functions");
+    await pooled.untilWaiting(1);
+    expect((await holder.raw.until("NoticeResponse")).at(-1)).toMatchObject({
+      fields: {
+        message: "server connection is reserved for this client: opaque_setting",
+        detail: "Because of: select privileged()",
+      },
+    });
+    expect(await holder.value("show track_functions")).toBe("all");
+    await runAll(holder, "reset all");
+    expect(await answer).toBe("none");
+    expect(await holder.value("show track_functions")).toBe("none");
   });
 
   test("pin_notice: a NOTICE says why, if that is wanted", async () => {

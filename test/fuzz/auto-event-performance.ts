@@ -180,17 +180,20 @@ async function use(number: number, name: EvolvingName, stage: EventStage): Promi
   if (client.gone || !client.idle) return;
   const first = stage.witnessOf(number);
   await client.perform(using(name), first);
-  // It may have been deallocated since.
-  if (first.errors.length > 0) stage.prepared(number).delete(name);
+  const end = (witness: Later): void => {
+    // It may have been deallocated since.
+    if (witness.errors.length > 0) stage.prepared(number).delete(name);
+    stage.tell(witness);
+  };
   if (!first.errors.includes(planIsStale)) {
-    stage.tell(first);
+    end(first);
     return;
   }
   const second = stage.witnessOf(number);
   if (stage.options.pooled) second.note(client.name, "IS TOLD OF A STALE PLAN");
   await client.perform(preparing(name), stage.witnessOf(number));
   await client.perform(using(name), second);
-  stage.tell(second);
+  end(second);
 }
 
 const planIsStale = "cached plan must not change result type";
