@@ -196,6 +196,12 @@ export const databaseSettings = {
     reloadable: true,
     doc: "Instead of the setting of this name in [pgsluice].",
   },
+  multiplex_latency: {
+    type: "seconds",
+    minimum: 0,
+    reloadable: true,
+    doc: "Instead of the setting of this name in [pgsluice].",
+  },
   multiplex_coalesce: {
     type: "boolean",
     reloadable: true,

@@ -22,7 +22,6 @@ import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
 import { atTurnEnd, type TurnEnding, turnNumber } from "../base/turn-writes.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
-import { briefMsMax } from "./pace.ts";
 import type { Pool } from "./pool.ts";
 import type { RoundTrip } from "./round-trip.ts";
 import type { Server } from "./server.ts";
@@ -125,6 +124,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     this.#environment = {
       cancel: (server) => pool.cancel(server),
       turnMs: () => this.#noteTurn(),
+      limitMs: () => this.limitMs,
       roundTrip,
       onStandby,
     };
@@ -134,6 +134,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   /** The database's units may share (`multiplex`). */
   get enabled(): boolean {
     return this.#pool.settings.multiplex;
+  }
+
+  /** What brief statements need less than, and so the work that may be ahead in a pipeline. */
+  get limitMs(): number {
+    return this.#pool.settings.multiplexLatencyMs;
   }
 
   /** Units that wait for a server: all of them behind one place in the pool's queue. */
@@ -152,7 +157,6 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
    */
   submit(candidate: Candidate): boolean {
     if (!this.#pool.handsOut) return false;
-    this.#noteTurn();
     this.#arrived[this.#arrivedCount++] = candidate;
     this.#askForTurnEnd();
     return true;
@@ -269,7 +273,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     // Replies that come before our next turn wait for it anyway.
     const nowMs = this.#clock.now();
     const spentMs = this.#turn === turnNumber() ? nowMs - this.#turnMs : 0;
-    this.#joinMsMax = Math.min(briefMsMax, Math.max(joinMsMin, spentMs));
+    this.#joinMsMax = Math.min(this.limitMs, Math.max(joinMsMin, spentMs));
     for (const shared of this.#shared) {
       if (this.#queue.length === 0) break;
       if (!shared.draining) this.#feed(shared, nowMs);
@@ -304,6 +308,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   #askForTurnEnd(): void {
+    this.#noteTurn();
     if (this.#turnDue) return;
     this.#turnDue = true;
     atTurnEnd(this);
@@ -313,7 +318,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   #place(candidate: Candidate, nowMs: number): boolean {
     if (!this.#pool.handsOut) return false;
     if (this.#queue.length > 0) return this.#enqueue(candidate);
-    const near = this.#find(candidate, this.#joinMsMax, nowMs);
+    const near = this.#find(candidate, this.#joinMsMax);
     if (near !== undefined) {
       this.#send(near, candidate, nowMs);
       return true;
@@ -324,7 +329,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
       if (!idle.fit || !candidate.fits(idle)) return false;
       return this.#enqueue(candidate);
     }
-    const far = this.#find(candidate, briefMsMax, nowMs);
+    const far = this.#find(candidate, this.limitMs);
     if (far === undefined) return this.#enqueue(candidate);
     this.#send(far, candidate, nowMs);
     return true;
@@ -350,10 +355,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   /** The first server, in the order in which they came, that has less than this ahead; so few of them are busy. */
-  #find(candidate: Candidate, backlogMsMax: number, nowMs: number): SharedServer | undefined {
+  #find(candidate: Candidate, backlogMsMax: number): SharedServer | undefined {
+    const turnMs = this.#turnMs;
     for (const shared of this.#shared) {
       if (shared.backlogMs > backlogMsMax || shared.depth >= depthMax || !shared.open) continue;
-      if (shared.stuck(nowMs) || !candidate.fits(shared.server)) continue;
+      if (shared.stuck(turnMs) || !candidate.fits(shared.server)) continue;
       return shared;
     }
     return undefined;
@@ -393,9 +399,11 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   #feed(shared: SharedServer, nowMs: number): void {
-    while (shared.open && shared.depth < depthMax && shared.backlogMs < briefMsMax) {
+    const { limitMs } = this;
+    const turnMs = this.#turnMs;
+    while (shared.open && shared.depth < depthMax && shared.backlogMs < limitMs) {
       const first = this.#queue.peekFirst();
-      if (first === undefined || shared.stuck(nowMs) || !first.candidate.fits(shared.server)) break;
+      if (first === undefined || shared.stuck(turnMs) || !first.candidate.fits(shared.server)) break;
       this.#queue.shift();
       this.#taken(first);
       this.#send(shared, first.candidate, nowMs);

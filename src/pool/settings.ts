@@ -49,6 +49,8 @@ export interface PoolSettings {
   readonly packetBytesMax: number;
   /** In auto mode: brief reads of several clients share a server. */
   readonly multiplex: boolean;
+  /** Statements that need less are brief. */
+  readonly multiplexLatencyMs: number;
   /** Those that are the same and still wait run once. */
   readonly multiplexCoalesce: boolean;
   /** In auto mode: reads may go to standbys, if nodes are watched. */

@@ -13,10 +13,9 @@
 import { assert } from "../base/assert.ts";
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
-import { turnNumber } from "../base/turn-writes.ts";
 import { Backend, TransactionStatus } from "../wire/constants.ts";
 import { sqlstateOf } from "../wire/fields.ts";
-import { briefMsMax, type Pace } from "./pace.ts";
+import type { Pace } from "./pace.ts";
 import type { RoundTrip } from "./round-trip.ts";
 import type { Server, ServerOwner } from "./server.ts";
 import { isStandbysOwnError, onlyAnnounces } from "./standby-replies.ts";
@@ -53,6 +52,8 @@ interface Place {
   sharer: Sharer | undefined;
   sentAtMs: number;
   expectedMs: number;
+  /** When it has been in front for so long, it is taken for blocked. */
+  patienceMs: number;
   bytes: number;
   /** Something of the replies has reached the client. */
   relayed: boolean;
@@ -72,14 +73,16 @@ const heldBytesMax = 256 * 1024;
 const queryCanceled = "57014";
 /** What each unit is expected to take at least: nothing is done in no time. */
 const expectedMsMin = 0.02;
-/** Turns of the event loop after which a brief statement has been answered. */
-const turnsToAnswer = 4;
+/** Nobody waits less for the unit in front: so long does it take to wake another server. */
+const patienceMsMin = 0.3;
 
 /** What a shared server needs of those around it. */
 export interface SharedServerEnvironment {
   readonly cancel: (server: Server) => Promise<void>;
   /** When this turn of the event loop began: what is read in it had come by then. */
   readonly turnMs: () => number;
+  /** What brief statements need less than. */
+  readonly limitMs: () => number;
   readonly roundTrip: RoundTrip;
   /** Units may run on another node instead, and have to where an error may be the server's own. */
   readonly onStandby: boolean;
@@ -100,15 +103,15 @@ export class SharedServer implements ServerOwner {
   readonly #listener: SharedServerListener;
   readonly #cancel: (server: Server) => Promise<void>;
   readonly #turnMs: () => number;
+  readonly #limitMs: () => number;
   readonly #roundTrip: RoundTrip;
   readonly #onStandby: boolean;
   readonly #places = new Deque<Place>();
   readonly #spare: Place[] = [];
   /** Expected time of everything in the pipeline. */
   #backlogMs = 0;
-  /** When the unit in front began, as far as that can be seen, and in which turn. */
+  /** When the unit in front began, as far as that can be seen. */
   #headSinceMs = 0;
-  #headTurn = 0;
   /** Units whose end was seen in the chunk at hand, and since when they have been running. */
   readonly #donePaces: Pace[] = [];
   readonly #doneBytes: number[] = [];
@@ -124,6 +127,7 @@ export class SharedServer implements ServerOwner {
     this.#listener = listener;
     this.#cancel = environment.cancel;
     this.#turnMs = environment.turnMs;
+    this.#limitMs = environment.limitMs;
     this.#roundTrip = environment.roundTrip;
     this.#onStandby = environment.onStandby;
     if (environment.onStandby) {
@@ -158,11 +162,13 @@ export class SharedServer implements ServerOwner {
     return !this.draining && this.server.closeReason === undefined && this.server.cancelsInFlight === 0;
   }
 
-  /** The unit in front takes longer than brief statements do: nobody should wait behind it. */
-  stuck(nowMs: number): boolean {
+  /**
+   * The unit in front is older than 99 of 100 of its kind were when they were answered: nobody should wait behind it. To be asked
+   * at the end of a turn, with the time of its beginning: what had come by then has been read.
+   */
+  stuck(turnMs: number): boolean {
     const head = this.#places.peekFirst();
-    if (head === undefined || nowMs - this.#atWorkSinceMs(head) < briefMsMax) return false;
-    return turnNumber() - this.#headTurn > turnsToAnswer;
+    return head !== undefined && turnMs - this.#atWorkSinceMs(head) > head.patienceMs;
   }
 
   add(sharer: Sharer, nowMs: number): void {
@@ -171,7 +177,8 @@ export class SharedServer implements ServerOwner {
     place.sharer = sharer;
     place.sentAtMs = nowMs;
     place.expectedMs = Math.max(expectedMsMin, sharer.pace.fastMs);
-    if (this.#places.length === 0) this.#beginHead(nowMs);
+    place.patienceMs = Math.max(patienceMsMin, sharer.pace.answeredMs);
+    if (this.#places.length === 0) this.#headSinceMs = nowMs;
     this.#places.push(place);
     this.#backlogMs += place.expectedMs;
     sharer.sendUnit(this);
@@ -262,9 +269,12 @@ export class SharedServer implements ServerOwner {
     if (count > 0) {
       this.#doneCount = 0;
       const seenMs = this.#turnMs();
-      const eachMs = Math.max(0, seenMs - this.#doneSinceMs) / count;
-      for (let i = 0; i < count; i++) this.#donePaces[i]?.observe(eachMs, this.#doneBytes[i] as number);
-      this.#beginHead(seenMs);
+      const allMs = Math.max(0, seenMs - this.#doneSinceMs);
+      const limitMs = this.#limitMs();
+      this.#donePaces[0]?.observeAnswer(allMs);
+      for (let i = 0; i < count; i++)
+        this.#donePaces[i]?.observe(allMs / count, this.#doneBytes[i] as number, limitMs);
+      this.#headSinceMs = seenMs;
     }
     this.#listener.onRoom(this);
   }
@@ -295,12 +305,6 @@ export class SharedServer implements ServerOwner {
   }
 
   // ---- within ----
-
-  /** Another unit is in front. */
-  #beginHead(nowMs: number): void {
-    this.#headSinceMs = nowMs;
-    this.#headTurn = turnNumber();
-  }
 
   /** Since when it can be seen here that the server works for the unit in front: not before an answer could have come. */
   #atWorkSinceMs(head: Place): number {
@@ -385,6 +389,7 @@ export class SharedServer implements ServerOwner {
     place.sharer = undefined;
     place.sentAtMs = 0;
     place.expectedMs = 0;
+    place.patienceMs = 0;
     place.bytes = 0;
     place.relayed = false;
     place.cancelAsked = false;
@@ -401,6 +406,7 @@ function newPlace(): Place {
     sharer: undefined,
     sentAtMs: 0,
     expectedMs: 0,
+    patienceMs: 0,
     bytes: 0,
     relayed: false,
     cancelAsked: false,

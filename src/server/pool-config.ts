@@ -132,6 +132,7 @@ export function settingsOf(config: Config, request: LoginRequest, identity: Iden
     preparedMax: settings.max_prepared_statements || (mode === "auto" ? preparedMaxInAuto : 0),
     packetBytesMax: settings.max_packet_size,
     multiplex: target?.database.multiplex ?? settings.multiplex,
+    multiplexLatencyMs: (target?.database.multiplex_latency ?? settings.multiplex_latency) * 1000,
     multiplexCoalesce: target?.database.multiplex_coalesce ?? settings.multiplex_coalesce,
     readsOnStandbys: target?.database.load_balance_mode ?? settings.load_balance_mode,
     reuse: !request.replication && !neverPooled.has(target?.dbname ?? ""),

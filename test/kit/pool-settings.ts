@@ -24,6 +24,7 @@ export const poolSettings: PoolSettings = {
   preparedMax: 200,
   packetBytesMax: 0x7fff_ffff,
   multiplex: false,
+  multiplexLatencyMs: 2,
   multiplexCoalesce: false,
   readsOnStandbys: false,
   reuse: true,

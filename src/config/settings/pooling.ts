@@ -19,6 +19,13 @@ export const pooling = {
     reloadable: true,
     doc: "Whether brief reads of several clients in auto mode share a server: they stand in its pipeline one behind the other, and neither side sleeps and wakes for each of them. docs/pooling.md says which do.",
   },
+  multiplex_latency: {
+    type: "seconds",
+    default: 0.002,
+    minimum: 0,
+    reloadable: true,
+    doc: "A read is brief, and may share a server, if a server needs less for it, and if 95 of 100 runs take no longer than that, or than eight times the mean where the machine is busy. As much work may be ahead of a read that shares; 0: none shares.",
+  },
   multiplex_coalesce: {
     type: "boolean",
     default: false,

@@ -111,7 +111,7 @@ export class SharedUnit implements Candidate {
     if (pace === undefined) return false;
     this.pace = pace;
     this.#returns = 0;
-    if (pace.brief && this.#submit()) return true;
+    if (pace.isBrief(multiplexer.limitMs) && this.#submit()) return true;
     this.#observes = true;
     return false;
   }
@@ -131,10 +131,12 @@ export class SharedUnit implements Candidate {
   endAlone(nowMs: number): void {
     if (!this.#observes) return;
     this.#observes = false;
-    const { roundTrip } = this.#multiplexer;
+    const { roundTrip, limitMs } = this.#multiplexer;
     const ms = nowMs - this.#aloneSinceMs;
     roundTrip.answered(ms);
-    this.pace.observe(roundTrip.without(ms), this.#aloneBytes);
+    const ownMs = roundTrip.without(ms);
+    this.pace.observe(ownMs, this.#aloneBytes, limitMs);
+    this.pace.observeAnswer(ownMs);
   }
 
   /** Takes the unit out of the queue, or from behind another that runs for it. False: it was not there. */

@@ -1,0 +1,345 @@
+/**
+ * What servers do to a pipeline that PostgreSQL does too seldom, or at no chosen time, and what is sent to them in which
+ * write: a proxy that knows messages stands between.
+ */
+import { describe, expect, test } from "vitest";
+import { encodeErrorResponse, encodeParameterStatus } from "../../src/wire/encode-backend.ts";
+import { useLab } from "../kit/lab.ts";
+import { waitUntil } from "../kit/wait.ts";
+import { type Change, MessageProxy, type ProxiedServer } from "./message-proxy.ts";
+import { type Client, execute, Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
+
+const place = useLab();
+
+const readyType = 0x5a;
+
+/** A pooler in auto mode behind a proxy, and clients. */
+class Scene implements AsyncDisposable {
+  readonly proxy: MessageProxy;
+  readonly pooled: Pooled;
+  readonly #clients: Client[] = [];
+
+  private constructor(proxy: MessageProxy, pooled: Pooled) {
+    this.proxy = proxy;
+    this.pooled = pooled;
+  }
+
+  static async start(size: number, options: PooledOptions = {}): Promise<Scene> {
+    const proxy = await MessageProxy.start(place.lab.primary);
+    const pooled = await Pooled.start(place.lab, {
+      ...options,
+      node: { host: proxy.host, port: proxy.port },
+      settings: {
+        pool_mode: "auto",
+        default_pool_size: size,
+        admin_users: ["postgres"],
+        // However long statements take on this machine, many get into a pipeline.
+        multiplex_latency: 0.5,
+        ...options.settings,
+      },
+    });
+    return new Scene(proxy, pooled);
+  }
+
+  async connect(count: number, database = "postgres"): Promise<Client[]> {
+    const clients = await Promise.all(Array.from({ length: count }, () => this.pooled.connect({ database })));
+    this.#clients.push(...clients);
+    return clients;
+  }
+
+  /** A figure of SHOW MULTIPLEX, summed over all pools. */
+  async figure(name: string): Promise<number> {
+    using console = await this.pooled.connect({ database: "pgbouncer" });
+    const { messages, rows } = await console.run("show multiplex");
+    const description = messages.find((message) => message.kind === "RowDescription");
+    const names =
+      description?.kind === "RowDescription" ? description.columns.map((column) => column.name) : [];
+    expect(names).toContain(name);
+    return rows.reduce((sum, row) => sum + Number(row[names.indexOf(name)]), 0);
+  }
+
+  /** Runs the statement until it is known to be brief, and shares. */
+  async warm(sql: string): Promise<void> {
+    const before = await this.figure("units");
+    await waitUntil(async () => {
+      using client = await this.pooled.connect();
+      await client.value(sql);
+      return (await this.figure("units")) > before;
+    }, `shared: ${sql}`);
+  }
+
+  /**
+   * Has one statement of each client in the pipeline of one server, whose replies are held: client 0 asks for 'round.0', and so on.
+   * Where one has come too late to join it is tried again.
+   */
+  async fill(
+    clients: readonly Client[],
+  ): Promise<{ readonly link: ProxiedServer; readonly texts: string[] }> {
+    for (let round = 0; ; round++) {
+      expect(round, "all get into one pipeline").toBeLessThan(50);
+      const texts = clients.map((_client, index) => `select '${round}.${index}'`);
+      const waited = await this.figure("waited");
+      this.proxy.hold();
+      for (const [index, client] of clients.entries()) client.send(query(texts[index] ?? ""));
+      const sent = (): number => texts.filter((text) => this.proxy.countOf(text) > 0).length;
+      await waitUntil(
+        async () => sent() === clients.length || sent() + (await this.figure("queued")) === clients.length,
+        `all are sent or wait, ${waited} waited before`,
+      );
+      const link = this.proxy.linkOf(texts[0] ?? "");
+      if (link !== undefined && texts.every((text) => link.countOf(text) === 1)) return { link, texts };
+      this.proxy.release();
+      for (const client of clients) expect((await client.outcome()).error).toBeUndefined();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) client.destroy();
+    await this.pooled[Symbol.asyncDispose]();
+    await this.proxy[Symbol.asyncDispose]();
+  }
+}
+
+/** Changes the replies to the unit of this number, counted from now. */
+function changeUnit(number: number, change: Change): Change {
+  let unit = 0;
+  return (reply) => {
+    const replies = unit === number ? change(reply) : [reply];
+    if (reply[0] === readyType) unit++;
+    return replies;
+  };
+}
+
+/** Each client has the answer to its own statement. */
+async function expectAnswers(clients: readonly Client[], texts: readonly string[]): Promise<void> {
+  for (const [index, client] of clients.entries()) {
+    const { rows, error } = await client.outcome();
+    expect(error).toBeUndefined();
+    expect(rows).toEqual([[/'(.*)'/.exec(texts[index] ?? "")?.[1]]]);
+  }
+}
+
+describe("in a pipeline", () => {
+  test("57014 that hits a stranger is seen by nobody: its statement runs again", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(3);
+    await scene.warm("select 'x'");
+    const { link, texts } = await scene.fill(clients);
+    scene.proxy.passesCancels = false;
+    await clients[0]?.cancel();
+    expect(scene.proxy.cancels).toBe(1);
+    // The request has come too late for the first, and hits the second.
+    const fields = { severity: "ERROR", code: "57014", message: "canceling statement due to user request" };
+    link.change = changeUnit(1, (reply) =>
+      reply[0] === readyType ? [encodeErrorResponse({ ...fields, severityLocalized: "ERROR" }), reply] : [],
+    );
+    link.release();
+    await expectAnswers(clients, texts);
+    expect(texts.map((text) => scene.proxy.countOf(text))).toEqual([1, 2, 1]);
+    expect(await scene.figure("returned")).toBe(1);
+  });
+
+  test("a ParameterStatus in the middle ends the sharing of that server, and every answer is right", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(3);
+    await scene.warm("select 'x'");
+    const { link, texts } = await scene.fill(clients);
+    link.change = changeUnit(1, (reply) =>
+      reply[0] === readyType ? [encodeParameterStatus("TimeZone", "Asia/Tokyo"), reply] : [reply],
+    );
+    link.release();
+    await expectAnswers(clients, texts);
+    await scene.pooled.untilClosedFor("a shared statement has changed a setting");
+    for (const client of clients) expect(await client.value("show timezone")).not.toBe("Asia/Tokyo");
+  });
+
+  test("a ReadyForQuery in the middle that is not idle ends the sharing of that server, and every answer is right", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(3);
+    await scene.warm("select 'x'");
+    const { link, texts } = await scene.fill(clients);
+    link.change = changeUnit(1, (reply) =>
+      reply[0] === readyType ? [Buffer.concat([reply.subarray(0, 5), Buffer.from("T")])] : [reply],
+    );
+    link.release();
+    await expectAnswers(clients, texts);
+    await scene.pooled.untilClosedFor("a shared statement has opened a transaction");
+    for (const client of clients) expect((await client.run("select 'y'")).status).toBe("I");
+  });
+
+  test("a server that dies between the replies to one takes that client with it, and nobody behind it", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(4);
+    await scene.warm("select 'x'");
+    const { link, texts } = await scene.fill(clients);
+    let ended = false;
+    const inSecond = changeUnit(1, (reply) => {
+      ended = true;
+      setImmediate(() => link.cut());
+      return [reply];
+    });
+    link.change = (reply) => (ended ? [] : inSecond(reply));
+    const [first, torn, ...behind] = clients as [Client, Client, ...Client[]];
+    link.release();
+    await expectAnswers([first, ...behind], [texts[0] ?? "", ...texts.slice(2)]);
+    // Half a reply is followed by nothing of ours.
+    expect((await torn.raw.next()).kind).toBe("RowDescription");
+    await torn.raw.stream.closed;
+    expect(texts.map((text) => scene.proxy.countOf(text))).toEqual([1, 1, 2, 2]);
+  });
+
+  test("a server whose front takes longer than it should gets nothing more: others are served elsewhere", async () => {
+    await using scene = await Scene.start(2);
+    const clients = await scene.connect(6);
+    await scene.warm("select 'x'");
+    const [first, ...others] = clients as [Client, ...Client[]];
+    const { link, texts } = await scene.fill([first]);
+    // Another server is opened meanwhile, or is there: its replies pass.
+    for (const other of scene.proxy.links) if (other !== link) other.release();
+    const before = link.messages.length;
+    for (let round = 0; round < 5; round++)
+      expect(new Set(await Promise.all(others.map((client) => client.value("select 'other'"))))).toEqual(
+        new Set(["other"]),
+      );
+    const joined = link.messages.slice(before).length;
+    expect(joined, "sent behind the one that is stuck").toBe(0);
+    link.release();
+    await expectAnswers([first], texts);
+  });
+
+  test("who does not read is not read for: the rest of the result stays at the server", async () => {
+    await place.lab.primary.query(
+      "create table if not exists wide as select case n when 1 then 1 else 2 end as id, repeat('x', 10000) as text from generate_series(1, 3201) n",
+    );
+    await using scene = await Scene.start(2);
+    const [slow, other] = (await scene.connect(2)) as [Client, Client];
+    await scene.warm("select text from wide where id = 1");
+    slow.raw.stream.pause();
+    slow.send(query("select text from wide where id = 2"));
+    await waitUntil(
+      () => (scene.proxy.linkOf("select text from wide where id = 2")?.unreadBytes ?? 0) > 16_000_000,
+      "the pooler reads no more than its buffers hold",
+    );
+    expect(await other.value("select text from wide where id = 1")).toHaveLength(10_000);
+    slow.raw.stream.resume();
+    expect((await slow.outcome()).rows).toHaveLength(3200);
+  });
+});
+
+describe("one write", () => {
+  test("for the units of many clients that come in one turn", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(10);
+    await scene.warm("select 'x'");
+    const rounds: number[] = [];
+    for (let round = 0; round < 10; round++) {
+      const texts = clients.map((_client, index) => `select 'r${round}.${index}'`);
+      for (const [index, client] of clients.entries()) client.send(query(texts[index] ?? ""));
+      await expectAnswers(clients, texts);
+      const link = scene.proxy.links.find((one) => one.countOf(texts[0] ?? "") > 0);
+      const chunks = link?.chunks.filter((chunk) =>
+        chunk.some((message) => message.kind === "Query" && texts.includes(message.sql)),
+      );
+      rounds.push(chunks?.length ?? 0);
+    }
+    // A turn that ends in between is chance; the rule is one.
+    expect(Math.min(...rounds)).toBe(1);
+  });
+
+  test("for settings, BEGIN, Parse and the first statement", async () => {
+    await using scene = await Scene.start(1);
+    const [one, other] = (await scene.connect(2)) as [Client, Client];
+    await one.run("set work_mem = '5MB'");
+    await other.run("set work_mem = '7MB'");
+    await other.run("begin; select 1; commit");
+    expect((await one.run("begin")).status).toBe("T");
+    expect((await one.ask(parse("", "select 1 + $1::int"), ...execute("", ["2"]), sync)).rows).toEqual([
+      ["3"],
+    ]);
+    const chunk = scene.proxy.links[0]?.chunkWith("begin");
+    expect(chunk?.some((message) => message.includes("work_mem"))).toBe(true);
+    expect(chunk).toEqual(
+      expect.arrayContaining(["Query: begin", "Parse: select 1 + $1::int", "Bind", "Execute", "Sync"]),
+    );
+    await one.run("commit");
+  });
+});
+
+describe("what shares", () => {
+  test("is nothing with effects, locks, a volatile function, a limit of rows, or in a transaction", async () => {
+    await using scene = await Scene.start(1);
+    await place.lab.primary.query(
+      "create table if not exists shares (a int); create sequence if not exists shares_s",
+    );
+    const [client] = (await scene.connect(1)) as [Client];
+    await scene.warm("select 'x'");
+    const units = await scene.figure("units");
+    for (let run = 0; run < 5; run++) {
+      for (const sql of [
+        "select a from shares for update",
+        "select a from shares for share",
+        "select random()",
+        "select nextval('shares_s')",
+        "select set_config('work_mem', '6MB', false)",
+        "select 'x'; select 'y'",
+        "begin; select 'x'; commit",
+        "insert into shares values (1)",
+        "with added as (insert into shares values (1) returning a) select a from added",
+        "show work_mem",
+      ])
+        expect((await client.run(sql)).error).toBeUndefined();
+      await client.ask(
+        parse("", "select 'x'"),
+        { kind: "Bind", portal: "", statement: "", formats: [], values: [], resultFormats: [] },
+        { kind: "Execute", portal: "", maxRows: 1 },
+        sync,
+      );
+    }
+    expect(await scene.figure("units")).toBe(units);
+    client.destroy();
+    await scene.warm("select 'x'");
+    expect(await scene.figure("units")).toBe(units + 1);
+  });
+
+  test("is switched off for one database by its own multiplex = false", async () => {
+    await using scene = await Scene.start(2, {
+      databases: { postgres: {}, off: { dbname: "postgres", multiplex: false } },
+    });
+    await scene.warm("select 'x'");
+    const units = await scene.figure("units");
+    const [off] = (await scene.connect(1, "off")) as [Client];
+    for (let run = 0; run < 10; run++) expect(await off.value("select 'x'")).toBe("x");
+    expect(await scene.figure("units")).toBe(units);
+  });
+});
+
+test("multiplex_coalesce: a read that is answered with another's is younger than every request", async () => {
+  await place.lab.primary.query("create table if not exists younger (a int); truncate younger");
+  await using scene = await Scene.start(1, { settings: { multiplex_coalesce: true } });
+  const [first, second, third] = (await scene.connect(3)) as [Client, Client, Client];
+  const sql = "select count(*) from younger";
+  await scene.warm(sql);
+  const coalesced = await scene.figure("coalesced");
+  scene.proxy.hold();
+  first.send(query(sql));
+  await waitUntil(
+    () => (scene.proxy.linkOf(sql)?.heldCount ?? 0) > 0,
+    "the first has been answered, and waits",
+  );
+  await place.lab.primary.query("insert into younger values (1)");
+  // What is sent already is joined by nobody, although it is the same and not answered yet.
+  second.send(query(sql));
+  await waitUntil(async () => (await scene.figure("queued")) === 1, "the second waits");
+  await place.lab.primary.query("insert into younger values (2)");
+  third.send(query(sql));
+  await waitUntil(
+    async () => (await scene.figure("coalesced")) === coalesced + 1,
+    "the third waits for the second",
+  );
+  await place.lab.primary.query("insert into younger values (3)");
+  scene.proxy.release();
+  const counts = [await first.outcome(), await second.outcome(), await third.outcome()].map(
+    ({ rows }) => rows[0]?.[0],
+  );
+  expect(counts).toEqual(["0", "3", "3"]);
+});
