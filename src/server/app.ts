@@ -47,6 +47,7 @@ import type { PoolerOptions } from "./pooler-options.ts";
 import { Pools } from "./pools.ts";
 import { ReadRouting } from "./read-routing.ts";
 import { admissionLimitsOf, type Files, LimitTable, peersOf, readFiles } from "./resolved.ts";
+import { SessionTickets } from "./session-tickets.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { Sockets } from "./sockets.ts";
 import { statisticsFields } from "./statistics.ts";
@@ -168,6 +169,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
 
   #config: Config;
   #tls: ClientTls | undefined;
+  readonly #tickets: SessionTickets;
   #limits: LimitTable;
   #tickMs: number;
   readonly #credentials = new Credentials();
@@ -207,6 +209,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
     this.peers = new Peers(this.logger);
     this.#configurePeers();
     this.authentication = new Authentication(this, this.#credentials, files, seat?.mockKey);
+    this.#tickets = new SessionTickets(this.authentication.mockKey, this.clock);
     this.autoDatabases = new AutoDatabases(this.clock, this.logger, this.pools, () => this.#config, seat);
     this.#reads = new ReadRouting(this, options.routeRead);
     this.consoles = new Consoles(this);
@@ -393,7 +396,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
   }
 
   clientTls(): ClientTls | undefined {
-    return this.#tls;
+    return this.#tickets.of(this.#tls);
   }
 
   isAdministrator(user: string): boolean {

@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
+import { TlsSessions } from "../client/handshake/tls-sessions.ts";
 import type { TopologyNode } from "../cluster/index.ts";
 import { anyDatabase, type Config } from "../config/schema.ts";
 import { standbyLost } from "../pool/failures.ts";
@@ -73,6 +74,7 @@ export class Pools {
   /** Called when the node of a pool that follows the primary may be in trouble. */
   onTrouble: () => void = () => undefined;
 
+  readonly #tlsSessions = new TlsSessions();
   readonly #seat: Seat | undefined;
 
   /** `seat`: the limits on servers are those of several processes. */
@@ -226,7 +228,8 @@ export class Pools {
   }
 
   #optionsOf(request: LoginRequest, user: string): ConnectOptions {
-    return connectOptionsOf(this.#config, this.#credentials, request, user, this.#primary);
+    const options = connectOptionsOf(this.#config, this.#credentials, request, user, this.#primary);
+    return { ...options, tlsSessions: this.#tlsSessions };
   }
 
   /** Each of several processes keeps its share of the minimum. */

@@ -112,6 +112,10 @@ export interface ClientTls {
   readonly endPoint: Buffer | undefined;
   /** Clients are asked for a certificate. */
   readonly asksForCertificate: boolean;
+  /** What clients need to resume sessions; undefined: they may not. */
+  readonly resumption:
+    | { readonly certificate: Buffer; contextWith(ticketKeys: Buffer): SecureContext }
+    | undefined;
 }
 
 /** A session at the console that is about to begin. */

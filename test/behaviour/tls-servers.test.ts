@@ -6,7 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connectOptions } from "../../src/client/conninfo/options.ts";
 import { SimpleClient } from "../../src/client/index.ts";
 import { CertificateAuthority, Lab, type LabCertificates, makeCertificates } from "../../src/lab/index.ts";
+import { ScriptedServer } from "../kit/scripted-server.ts";
 import { type TempFolder, tempFolder } from "../kit/temp-folder.ts";
+import { waitUntil } from "../kit/wait.ts";
 import { fatal, startPooler, type TestConfig, type TestPooler, value } from "./login-pooler.ts";
 
 let folder: TempFolder;
@@ -199,3 +201,53 @@ describe("reload", () => {
     expect(pooler.log).toContain("gone.crt");
   });
 });
+
+test.each(["TLSv1.2", "TLSv1.3"] as const)(
+  "sessions with servers that give out tickets are resumed, as long as they are verified alike, %s",
+  async (version) => {
+    const context = {
+      cert: files.server.certificate,
+      key: files.server.key,
+      ticketKeys: Buffer.alloc(48, 7),
+      minVersion: version,
+      maxVersion: version,
+    };
+    const reused: boolean[] = [];
+    await using upstream = await ScriptedServer.start(async (peer) => {
+      const socket = await peer.acceptTls(context);
+      reused.push(socket.isSessionReused());
+      await peer.expectStartup("startup");
+      peer.welcome();
+      await peer.expect("Query");
+      const values = [Buffer.from("1")];
+      peer.send({ kind: "DataRow", values }, { kind: "CommandComplete", tag: "SELECT 1" });
+      peer.send({ kind: "ReadyForQuery", status: 0x49 });
+      await peer.closed;
+    });
+    const to = (node: Readonly<Record<string, unknown>>): TestConfig =>
+      config("verify-full", { host: "localhost", port: upstream.port, ...node });
+    const own = to({ server_tls_ca_file: files.authorityFile });
+    await using pooler = await startPooler({
+      ...own,
+      settings: { ...own.settings, admin_users: ["postgres"] },
+    });
+    const { client: console } = await pooler.login({ user: "postgres", database: "pgbouncer" });
+    for (let opened = 1; opened <= 2; opened++) {
+      const { client } = await pooler.login({ user: "encrypted", database: "app" });
+      expect(await value(client, "select 1")).toBe("1");
+      client.destroy();
+      await console.query("reconnect");
+      await waitUntil(() => pooler.pooler.counts.servers === 0, "the server is closed");
+    }
+    expect(reused).toEqual([false, true]);
+    // The same authority by another file: nothing is known of it yet.
+    const copy = path.join(folder.path, "copy.crt");
+    await writeFile(copy, files.authority.certificate);
+    await pooler.reload(to({ server_tls_ca_file: copy }));
+    const { client } = await pooler.login({ user: "encrypted", database: "app" });
+    expect(await value(client, "select 1")).toBe("1");
+    expect(reused).toEqual([false, true, false]);
+    client.destroy();
+    console.destroy();
+  },
+);

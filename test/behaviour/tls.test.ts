@@ -351,6 +351,53 @@ describe("authentication", () => {
   });
 });
 
+describe.each(["TLSv1.2", "TLSv1.3"] as const)("resumption of sessions, %s", (version) => {
+  const versions = { minVersion: version, maxVersion: version };
+
+  /** Logs in, by the session of an earlier one if it is good; the session of this one, and whether it was resumed. */
+  async function resumed(
+    pooler: TestPooler,
+    session?: Buffer,
+  ): Promise<{ readonly reused: boolean | undefined; readonly session: Buffer | undefined }> {
+    const client = await secured(pooler, { ...versions, ...(session === undefined ? {} : { session }) });
+    const socket = client.stream.tlsSocket;
+    const result = { reused: socket?.isSessionReused(), session: socket?.getSession() };
+    client.destroy();
+    return result;
+  }
+
+  test("saves who comes again the certificate, also after a reload, until there is another one", async () => {
+    await using own = await tempFolder();
+    const old = await makeCertificates(own.path);
+    const settings = {
+      client_tls_cert_file: old.server.certificateFile,
+      client_tls_key_file: old.server.keyFile,
+    };
+    await using pooler = await startPooler(config("require", settings));
+    const first = await resumed(pooler);
+    expect(first.reused).toBe(false);
+    expect((await resumed(pooler, first.session)).reused).toBe(true);
+    await pooler.reload(config("require", settings));
+    expect((await resumed(pooler, first.session)).reused).toBe(true);
+    await makeCertificates(own.path, { hosts: ["renewed"] });
+    await pooler.reload(config("require", settings));
+    const renewed = await resumed(pooler, first.session);
+    expect(renewed.reused).toBe(false);
+    expect((await resumed(pooler, renewed.session)).reused).toBe(true);
+  });
+
+  test("is for another process none, and ends with its day", async () => {
+    const clock = new VirtualClock();
+    await using pooler = await startPooler(config("require"), clock);
+    const { session } = await resumed(pooler);
+    expect((await resumed(pooler, session)).reused).toBe(true);
+    clock.advance(24 * 3600 * 1000);
+    expect((await resumed(pooler, session)).reused).toBe(false);
+    await using other = await startPooler(config("require"));
+    expect((await resumed(other, session)).reused).toBe(false);
+  });
+});
+
 describe("reload", () => {
   /** Common name and serial number of the certificate that a new client is shown. */
   async function shown(pooler: TestPooler): Promise<string> {

@@ -2,9 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkConfig } from "../../src/config/load.ts";
+import { makeCertificates } from "../../src/lab/index.ts";
 import { Pooler } from "../../src/server/app.ts";
 import { useLab } from "../kit/lab.ts";
-import { rawCancel } from "../kit/raw-client.ts";
+import { rawCancel, rawClient } from "../kit/raw-client.ts";
 import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { type Client, untilRunning } from "./pooled.ts";
@@ -261,6 +262,31 @@ describe("configuration", () => {
     expect((await second.run("reload")).tags).toEqual(["RELOAD"]);
     expect(await poolSizes(found)).toEqual(["20", "20"]);
     for (const console of found) console.destroy();
+  });
+
+  test("a TLS session of one worker is resumed at the other", async () => {
+    const { server } = await makeCertificates(running.folder.path);
+    const files = `client_tls_cert_file = "${server.certificateFile}"\nclient_tls_key_file = "${server.keyFile}"`;
+    running.configure(`client_tls_sslmode = "allow"\n${files}`);
+    using console = await running.console();
+    expect((await console.run("reload")).tags).toEqual(["RELOAD"]);
+    const workers = new Set<string | null | undefined>();
+    let session: Buffer | undefined;
+    for (let number = 0; number < 2 || workers.size < 2; number++) {
+      expect(number, "both workers are met").toBeLessThan(100);
+      const raw = await rawClient(running.place);
+      const socket = await raw.startTls(session === undefined ? {} : { session });
+      expect(socket.isSessionReused()).toBe(number > 0);
+      const name = `resumed ${number}`;
+      await raw.startup({ database: "postgres", parameters: [["application_name", name]] });
+      await raw.rows("select 1");
+      session = socket.getSession();
+      const rows = await table(console, "show clients");
+      workers.add(rows.find((row) => row["application_name"] === name)?.["worker"]);
+      raw.destroy();
+    }
+    running.configure("");
+    expect((await console.run("reload")).tags).toEqual(["RELOAD"]);
   });
 
   test("workers are for the program: whoever embeds the pooler is told so", async () => {

@@ -4,6 +4,7 @@
  * because a bad combination fails the same way on every address. Names and meanings are libpq's
  * (PostgreSQL's manual, "Parameter Key Words"); nothing is read from the environment or from files here.
  */
+import type { TLSSocket } from "node:tls";
 import { OperationError } from "../../base/errors.ts";
 import { protocolVersion30, protocolVersion32, startupBytesMax } from "../../wire/constants.ts";
 
@@ -50,6 +51,13 @@ export interface KeepAliveOptions {
   readonly idleSeconds: number;
 }
 
+/** TLS sessions with servers, by a key that says with whom and verified how. */
+export interface TlsSessionStore {
+  find(key: string): Buffer | undefined;
+  /** Keeps what the verified connection brings, now or later. */
+  keep(key: string, socket: TLSSocket): void;
+}
+
 export interface ConnectOptions {
   /** Tried in this order, unless `loadBalanceHosts` is `random`. */
   readonly hosts: readonly Host[];
@@ -93,6 +101,8 @@ export interface ConnectOptions {
   readonly sslMaxProtocolVersion?: TlsVersion | undefined;
   /** Ciphers as Node takes them: those of TLS 1.3 and OpenSSL's list in one; Node's own if not given. */
   readonly tlsCiphers?: string | undefined;
+  /** Sessions are resumed from there and kept there; none are without it. */
+  readonly tlsSessions?: TlsSessionStore | undefined;
   /** Path of a file that TLS's secrets are appended to in NSS's format: whoever reads it reads the session. */
   readonly sslkeylogfile?: string | undefined;
   /** Whether the host's name is told to the server in the TLS handshake; true if not given. */

@@ -26,6 +26,7 @@ import { resolveBySystem } from "./resolve.ts";
 import type { ConnectionStatus } from "./status.ts";
 import { type ConnectedEndpoint, isUnix } from "./targets.ts";
 import { describeTls, loadTlsMaterial, logTlsSecrets, type TlsMaterial, tlsOptions } from "./tls.ts";
+import { sessionKey } from "./tls-sessions.ts";
 
 const readBufferBytesDefault = 16 * 1024;
 /** More than a login brings; of one that brings more, the rest waits in the kernel for the next poll. */
@@ -375,8 +376,16 @@ export class Attempt {
 
   #startTls(demand: Extract<Demand, { kind: "startTls" }>): void {
     assert(this.#material !== undefined, "TLS is begun only where sslmode allows it");
-    this.#transport?.startTls(tlsOptions(this.#options, this.#material, demand.host), (socket) => {
+    const { tlsSessions: sessions } = this.#options;
+    const { host } = demand;
+    const key =
+      sessions === undefined
+        ? undefined
+        : sessionKey(this.#options, this.#material, host, this.#endpoint?.port);
+    const known = key === undefined ? undefined : sessions?.find(key);
+    this.#transport?.startTls(tlsOptions(this.#options, this.#material, host, known), (socket) => {
       this.#secured = socket;
+      if (key !== undefined) sessions?.keep(key, socket);
       this.#answer(demand, () => ({ kind: "tlsStarted", ...describeTls(this.#options, socket) }));
     });
     // The handshake itself has secrets to log already.

@@ -51,13 +51,14 @@ export async function loadTlsMaterial(options: ConnectOptions): Promise<TlsMater
 }
 
 /**
- * The options of one handshake with `host`, a name or an address as the user gave it. Throws OperationError
+ * The options of one handshake with `host`, a name or an address as the user gave it; `session` is resumed if the server will. Throws OperationError
  * `client.bad_option` (22023) if a certificate or key is not one.
  */
 export function tlsOptions(
   options: ConnectOptions,
   material: TlsMaterial,
   host: string,
+  session?: Buffer,
 ): tls.ConnectionOptions {
   const check = certificateCheck(options);
   const servername = serverNameIndication(options, host);
@@ -66,6 +67,7 @@ export function tlsOptions(
     ALPNProtocols: [applicationProtocol],
     rejectUnauthorized: check !== "none",
     ...(servername === undefined ? {} : { servername }),
+    ...(session === undefined ? {} : { session }),
     // The name to check is the one that was asked for, also where it is an address and not told in SNI.
     checkServerIdentity: (_, certificate) =>
       check === "chain-and-name" ? tls.checkServerIdentity(host, certificate) : undefined,
