@@ -56,7 +56,7 @@ const merges: ReadonlyMap<string, Merge> = new Map<string, Merge>([
   ["SHOW POOLS", grouped(2, poolRow, consoleDatabase)],
   ["SHOW DATABASES", grouped(1, byColumn({ 12: sum, 14: sum, 15: largest, 16: largest }), consoleDatabase)],
   ["SHOW USERS", grouped(1, byColumn({ 5: sum, 7: sum }))],
-  ["SHOW MULTIPLEX", grouped(3, byColumn({ ...columnsFrom(3, 8, sum), 11: largest }))],
+  ["SHOW MULTIPLEX", grouped(3, byColumn({ ...columnsFrom(3, 9, sum), 12: largest }))],
   ["SHOW CLASSIFIER", grouped(0, byColumn(columnsFrom(0, 12, sum)))],
   ["SHOW RESERVATION_STATS", grouped(3, byColumn(columnsFrom(3, 2, sum)))],
   ["SHOW PEER_POOLS", grouped(1, byColumn(columnsFrom(1, 4, sum)))],

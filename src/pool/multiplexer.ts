@@ -76,6 +76,8 @@ export interface MultiplexCounts {
   /** Units that went into a pipeline, and those of them that found others in it. */
   units: number;
   joined: number;
+  /** Units that got a server for themselves, those of a transaction as one. */
+  alone: number;
   queued: number;
   /** Units that were answered with the replies to the same one, or were to be. */
   coalesced: number;
@@ -88,6 +90,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly counts: MultiplexCounts = {
     units: 0,
     joined: 0,
+    alone: 0,
     queued: 0,
     coalesced: 0,
     returned: 0,

@@ -72,7 +72,7 @@ class Scene implements AsyncDisposable {
    * Has one statement of each client in the pipeline of one server, whose replies are held: client 0 asks for 'round.0', and so on.
    * Where one has come too late to join it is tried again.
    */
-  async fill(
+  async pipeline(
     clients: readonly Client[],
   ): Promise<{ readonly link: ProxiedServer; readonly texts: string[] }> {
     for (let round = 0; ; round++) {
@@ -124,7 +124,7 @@ describe("in a pipeline", () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
-    const { link, texts } = await scene.fill(clients);
+    const { link, texts } = await scene.pipeline(clients);
     scene.proxy.passesCancels = false;
     await clients[0]?.cancel();
     expect(scene.proxy.cancels).toBe(1);
@@ -143,7 +143,7 @@ describe("in a pipeline", () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
-    const { link, texts } = await scene.fill(clients);
+    const { link, texts } = await scene.pipeline(clients);
     link.change = changeUnit(1, (reply) =>
       reply[0] === readyType ? [encodeParameterStatus("TimeZone", "Asia/Tokyo"), reply] : [reply],
     );
@@ -157,7 +157,7 @@ describe("in a pipeline", () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
-    const { link, texts } = await scene.fill(clients);
+    const { link, texts } = await scene.pipeline(clients);
     link.change = changeUnit(1, (reply) =>
       reply[0] === readyType ? [Buffer.concat([reply.subarray(0, 5), Buffer.from("T")])] : [reply],
     );
@@ -171,7 +171,7 @@ describe("in a pipeline", () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(4);
     await scene.warm("select 'x'");
-    const { link, texts } = await scene.fill(clients);
+    const { link, texts } = await scene.pipeline(clients);
     let ended = false;
     const inSecond = changeUnit(1, (reply) => {
       ended = true;
@@ -193,7 +193,7 @@ describe("in a pipeline", () => {
     const clients = await scene.connect(6);
     await scene.warm("select 'x'");
     const [first, ...others] = clients as [Client, ...Client[]];
-    const { link, texts } = await scene.fill([first]);
+    const { link, texts } = await scene.pipeline([first]);
     // Another server is opened meanwhile, or is there: its replies pass.
     for (const other of scene.proxy.links) if (other !== link) other.release();
     const before = link.messages.length;
@@ -307,9 +307,11 @@ describe("what shares", () => {
     });
     await scene.warm("select 'x'");
     const units = await scene.figure("units");
+    const alone = await scene.figure("alone");
     const [off] = (await scene.connect(1, "off")) as [Client];
     for (let run = 0; run < 10; run++) expect(await off.value("select 'x'")).toBe("x");
     expect(await scene.figure("units")).toBe(units);
+    expect(await scene.figure("alone")).toBeGreaterThan(alone);
   });
 });
 

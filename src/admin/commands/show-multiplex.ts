@@ -5,7 +5,7 @@ import { columnsOf } from "../result.ts";
 const columns = columnsOf(
   ["text", "database", "user", "node"],
   ["int4", "servers", "depth", "queued"],
-  ["int8", "units", "joined", "waited", "coalesced", "returned", "depth_max"],
+  ["int8", "units", "joined", "alone", "waited", "coalesced", "returned", "depth_max"],
 );
 
 export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", columns, (context) =>
@@ -15,8 +15,8 @@ export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", column
     const { servers, clientsCount, counts } = multiplexer;
     let depth = 0;
     for (const server of servers) depth += server.depth;
-    const { units, joined, queued, coalesced, returned, depthMax } = counts;
+    const { units, joined, alone, queued, coalesced, returned, depthMax } = counts;
     const sizes = [servers.length, depth, clientsCount];
-    return [[database, user, node, ...sizes, units, joined, queued, coalesced, returned, depthMax]];
+    return [[database, user, node, ...sizes, units, joined, alone, queued, coalesced, returned, depthMax]];
   }),
 );

@@ -105,7 +105,12 @@ export class SharedUnit implements Candidate {
   start(multiplexer: Multiplexer = this.#multiplexer): boolean {
     this.#multiplexer = multiplexer;
     this.#observes = false;
-    if (!multiplexer.enabled) return false;
+    const shares = multiplexer.enabled && this.#shares(multiplexer);
+    if (!shares) multiplexer.counts.alone++;
+    return shares;
+  }
+
+  #shares(multiplexer: Multiplexer): boolean {
     const { unit } = this.#parts.gathering;
     const pace = unit === undefined ? undefined : this.#parts.auto.shares(unit);
     if (pace === undefined) return false;
@@ -270,12 +275,14 @@ export class SharedUnit implements Candidate {
 
   onRefused(): void {
     this.#queued = false;
+    this.#multiplexer.counts.alone++;
     this.#observes = true;
     this.#client.leaseAlone(undefined);
   }
 
   onLeased(server: Server): void {
     this.#queued = false;
+    this.#multiplexer.counts.alone++;
     this.#dismissFollowers();
     this.#client.leaseAlone(server);
   }

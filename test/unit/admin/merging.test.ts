@@ -53,8 +53,8 @@ describe("rows", () => {
   test("of shared servers are added up by node; the deepest pipeline is the deepest of all", async () => {
     const near = ["postgres", "me", "near"];
     const far = ["postgres", "me", "far"];
-    const mine = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-    const theirs = [10, 20, 30, 40, 50, 60, 70, 80, 3];
+    const mine = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+    const theirs = [10, 20, 30, 40, 50, 60, 70, 80, 90, 3];
     expect(
       await merged(
         "SHOW MULTIPLEX",
@@ -68,7 +68,7 @@ describe("rows", () => {
       ),
     ).toEqual([
       [...far, ...mine],
-      [...near, 11, 22, 33, 44, 55, 66, 77, 88, 9],
+      [...near, 11, 22, 33, 44, 55, 66, 77, 88, 99, 10],
     ]);
   });
 
