@@ -12,7 +12,7 @@ import type { OpenConnection } from "../client/handshake/driver.ts";
 import { Backend, TransactionStatus } from "../wire/constants.ts";
 import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeTerminate } from "../wire/encode-frontend.ts";
-import type { ErrorFields } from "../wire/fields.ts";
+import { type ErrorFields, isWords } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
 import { nextConnectionId } from "./connection-ids.ts";
 import type { SessionDefaults } from "./defaults.ts";
@@ -311,6 +311,11 @@ export class Server implements TransportListener {
       const kind = framer.next();
       if (kind === Frame.need) break;
       const first = kind === Frame.whole || kind === Frame.head;
+      // Who judges words has got what comes before.
+      if (run !== undefined && isWords(framer.type)) {
+        if (!this.#forward(span(run, runStart, runEnd))) flushed = false;
+        run = undefined;
+      }
       const verdict = first ? this.#accept(kind === Frame.whole) : this.#streamVerdict;
       if (verdict === Verdict.forward) {
         if (kind === Frame.whole && (framer.type === Backend.dataRow || framer.type === Backend.copyData)) {
@@ -482,10 +487,7 @@ export class Server implements TransportListener {
 
 const noSettings: ReadonlyMap<string, string> = new Map();
 
-/**
- * A mistake of ours while replies were read or a unit was sent, by a client's code perhaps. It ends this server and whoever has it:
- * nobody else, and not the process.
- */
+/** A mistake of ours while replies were read or a unit was sent. It ends this server and whoever has it: nobody else. */
 export function mistake(cause: unknown): OperationError {
   return new OperationError("internal error", {
     code: "server.internal",

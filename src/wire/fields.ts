@@ -2,7 +2,7 @@
  * The fields of ErrorResponse and NoticeResponse (docs 54.8 "Error and Notice Message Fields"): a letter and
  * a string each, until a zero byte. Letters we do not know are passed over, as the manual asks of frontends.
  */
-import { headerBytes } from "./constants.ts";
+import { Backend, headerBytes } from "./constants.ts";
 import type { Reader } from "./reader.ts";
 import type { Writer } from "./writer.ts";
 
@@ -97,6 +97,11 @@ export function readFields(reader: Reader): ErrorFields {
     message: message ?? "",
     ...optional,
   };
+}
+
+/** Whether messages of this type hold them: ErrorResponse and NoticeResponse. */
+export function isWords(type: number): boolean {
+  return type === Backend.errorResponse || type === Backend.noticeResponse;
 }
 
 /**

@@ -2,7 +2,10 @@
 import { expect, test } from "vitest";
 import type { ReadRouteHook } from "../../src/index.ts";
 import type { LabNode } from "../../src/lab/index.ts";
-import { waitUntil } from "../kit/wait.ts";
+import type { FrontendMessage } from "../../src/wire/messages.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
+import { nodesThatRan } from "./node-kit.ts";
+import { execute, parse, sync } from "./pooled.ts";
 import type { ReadsKit } from "./reads-transactions.ts";
 
 export function listsOfFunctions(kit: ReadsKit): void {
@@ -44,6 +47,56 @@ export function listsOfFunctions(kit: ReadsKit): void {
     await primary.query("drop function where_it_runs()");
     await kit.reload({});
   });
+}
+
+export function noticesOnTheWay(kit: ReadsKit): void {
+  test.each([true, false])(
+    "multiplex = %s: what came before a plan was found out of date is not said twice",
+    async (multiplex) => {
+      const { primary, standbys } = kit.lab();
+      const [near] = standbys as [LabNode];
+      await primary.query(
+        "create function noisy(int) returns int immutable language plpgsql as $$ begin raise notice 'noise'; return $1; end $$",
+      );
+      await kit.lab().untilReplayed();
+      await kit.reload({ read_your_writes: "none", read_only_function_list: ["noisy"], multiplex });
+      using client = await kit.pooled().connect();
+      await kit.untilOnStandby(client);
+      await client.run(`set pgsluice.route = 'node=${near.name}'`);
+      await client.ask(
+        parse("noise", `select noisy($1) as "${multiplex}"`),
+        parse("things", "select * from things"),
+        sync,
+      );
+      // Its argument is known when the call is planned: it is made then, in Bind.
+      const [noise, things] = [execute("noise", ["1"]), execute("things")];
+      const [bindNoise] = noise as [FrontendMessage & { kind: "Bind" }];
+      const batch = [bindNoise, ...things, sync] as const;
+      const kinds = async (): Promise<string[]> => {
+        const { messages, error } = await client.ask(...batch);
+        expect(error).toBeUndefined();
+        return messages.map(({ kind }) => kind);
+      };
+      const told = ["NoticeResponse", "BindComplete", "BindComplete", "CommandComplete", "ReadyForQuery"];
+      await waitToSee(
+        async () => {
+          await client.ask(...things, sync);
+          return (await nodesThatRan(kit.lab(), "select * from things")).includes(near);
+        },
+        (seen) => seen,
+        `it runs on ${near.name}`,
+      );
+      // Five times: then a plan is kept that makes the call when it runs.
+      expect(await kinds()).toEqual(told);
+      await primary.query("alter table things add other int");
+      await kit.lab().untilReplayed();
+      // On the primary the notice is news.
+      expect((await kinds()).filter((kind) => kind !== "NoticeResponse")).toEqual(told.slice(1));
+      expect(await kinds()).toEqual(told);
+      await primary.query("drop function noisy(int)");
+      await kit.reload({});
+    },
+  );
 }
 
 export function ofDatabases(kit: ReadsKit): void {

@@ -9,7 +9,7 @@ import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { startPooled } from "./console-client.ts";
 import { nodesOf, nodesThatRan, watched } from "./node-kit.ts";
 import { type Client, execute, type Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
-import { listsOfFunctions, ofDatabases, routed, routeHook } from "./reads-functions.ts";
+import { listsOfFunctions, noticesOnTheWay, ofDatabases, routed, routeHook } from "./reads-functions.ts";
 import { lagOfStandbys } from "./reads-lag.ts";
 import { openedTransactions } from "./reads-openings.ts";
 import { type ReadsKit, readOnlyTransactions } from "./reads-transactions.ts";
@@ -418,6 +418,8 @@ describe("read_only_function_list and write_function_list", () => {
   ofDatabases(readsKit);
   routeHook(readsKit);
 });
+
+noticesOnTheWay(readsKit);
 
 describe("read_your_writes", () => {
   test("session: a client sees its own writes, others what the standby has", async () => {

@@ -3,8 +3,11 @@
  * change between. Rows that are proven elsewhere are in the list of test/unit/docs/semantics.test.ts.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { FrontendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
-import { backends, execute, Pooled, parse, sync } from "./pooled.ts";
+import { waitToSee } from "../kit/wait.ts";
+import { openConsole, startPooled, table } from "./console-client.ts";
+import { backends, type Client, execute, Pooled, parse, sync } from "./pooled.ts";
 
 const place = useLab();
 const poolers = new Map<number, Pooled>();
@@ -277,6 +280,37 @@ test.each(sizes)(
     expect((await client.ask(...execute("s"), sync)).error).toMatchObject({ code: "26000" });
   },
 );
+
+test("cached plan must not change result type: unseen by who has described it, between units of others", async () => {
+  await using pooled = await startPooled(place.lab, {
+    settings: { pool_mode: "auto", default_pool_size: 1 },
+  });
+  using console = await openConsole(pooled);
+  const units = async (): Promise<number> =>
+    Number((await table(console, "show multiplex"))[0]?.["units"] ?? 0);
+  const described: FrontendMessage = { kind: "Describe", target: "statement", name: "s" };
+  const asked = async (client: Client): Promise<string[]> =>
+    (await client.ask(described, ...execute("s"), sync)).messages.map(({ kind }) => kind);
+  await waitToSee(
+    async () => {
+      const before = await units();
+      using other = await pooled.connect();
+      await other.ask(parse("s", "select a from plans where true"), sync);
+      await asked(other);
+      return (await units()) - before;
+    },
+    (shared) => shared > 0,
+    "the statement shares the server",
+  );
+  using client = await pooled.connect();
+  await client.ask(parse("s", "select a from plans where true"), sync);
+  const answer = await asked(client);
+  expect(answer.slice(0, 3)).toEqual(["ParameterDescription", "RowDescription", "BindComplete"]);
+  const before = await units();
+  await place.lab.primary.query("alter table plans alter a type bigint");
+  expect(await asked(client)).toEqual(answer);
+  expect(await units()).toBe(before + 1);
+});
 
 test.each(["select setseed(0.5)", "set seed = 0.5"])(
   "setseed(), SET seed (%s): reserve the server",

@@ -313,6 +313,7 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
 
   onSettled(): void {
     const refused = this.#refused;
+    const relayed = this.#relayed;
     const [pool, server] = this.#end();
     const nowMs = this.#parts.clock.now();
     this.#noteLatency(nowMs);
@@ -326,7 +327,7 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
     if (server.clean) this.#release(pool, server, nowMs);
     else if (this.#begins) rollBack(pool, server);
     else pool.discard(server, "a read has left a transaction open");
-    if (refused) this.#runOnPrimary();
+    if (refused) this.#runOnPrimary(relayed);
     else this.#finish(nowMs);
   }
 
@@ -373,13 +374,14 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
     this.#runOnPrimary();
   }
 
-  #runOnPrimary(): void {
-    this.#runsAgain();
+  /** `partly`: what the client has got of the replies is not said again (unit-sender.ts). */
+  #runOnPrimary(partly = false): void {
+    this.#runsAgain(partly);
     this.#client.readOnPrimary();
   }
 
-  #runsAgain(): void {
-    this.#parts.sender.reset();
+  #runsAgain(partly = false): void {
+    if (!partly) this.#parts.sender.reset();
     if (this.#begins) this.#restore();
     this.#begins = false;
   }
