@@ -41,7 +41,7 @@ import {
   takePlace,
   turnBytesMax,
 } from "./turn-writes.ts";
-import { isUnixHost, unixSocketPath } from "./unix-socket.ts";
+import { type Endpoint, isUnixHost, unixSocketPath } from "./unix-socket.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -63,12 +63,6 @@ export interface TransportWatcher {
 
 /** What can be taken over. */
 export type AcceptedSocket = net.Socket | AcceptedHandle | AcceptedDescriptor;
-
-/** Where a transport connects to. `host` starting with `/` or `@` names the folder of a Unix socket. */
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
 
 export interface KeepAlive {
   readonly enabled: boolean;
