@@ -9,6 +9,7 @@
  * value that a new session has. Only values that a server has reported or shown enter a vector, so equal
  * settings are equal strings.
  */
+import { assert } from "../base/assert.ts";
 import { protocolViolation } from "../base/errors.ts";
 import { LruMap } from "../base/lru.ts";
 import { reportedParametersMax } from "../wire/constants.ts";
@@ -119,6 +120,14 @@ export class ParameterVector {
     copy.#values = other.#values;
     copy.defaults = other.defaults;
     return copy;
+  }
+
+  /** The values that a vector had when this was its `version`. */
+  static ofVersion(version: object): ParameterVector {
+    const vector = new ParameterVector();
+    assert(version instanceof Values, "a version is one of a vector");
+    vector.#values = version;
+    return vector;
   }
 
   get(name: string): string | undefined {

@@ -54,8 +54,27 @@ export class ClientNames {
   }
 
   /** All names, those that change first. */
-  get all(): Set<string> {
+  get #all(): Set<string> {
     return new Set([...this.#pending.keys(), ...this.#named.keys()]);
+  }
+
+  /** Bodies of Parse, by the names that they have for a message that is sent now. */
+  bodies(): [string, Buffer][] {
+    const bodies: [string, Buffer][] = [];
+    for (const name of this.#all) {
+      const statement = this.find(name);
+      if (statement !== undefined) bodies.push([name, statement.body]);
+    }
+    return bodies;
+  }
+
+  /** A name of the statement that servers call so. */
+  of(serverName: string): string | undefined {
+    for (const name of this.#all) {
+      // Or the one before, if what gives its name to another is not answered yet.
+      if (this.find(name)?.name === serverName || this.#named.get(name)?.name === serverName) return name;
+    }
+    return undefined;
   }
 
   /** The statement that `name` means to a message that is sent now. */

@@ -88,3 +88,8 @@ export function rollBack(pool: Pool, server: Server): void {
   });
   askUnseen(server, rollback, () => undefined);
 }
+
+/** Why the session has ended whose client is gone. */
+export function closeReason(error: Error | undefined): string {
+  return error === undefined ? "client closed connection" : `client connection failed: ${error.message}`;
+}

@@ -25,6 +25,9 @@ const readsMax = 2;
 /** How many servers are asked to listen for a client before it is given up. */
 const entriesMax = 3;
 
+/** The parts of the session that send and account for its unit: one object for all who need them. */
+export type LeasingParts = Omit<SharingParts, "auto"> & { readonly auto: AutoSession | undefined };
+
 /** What the session does when it is settled. */
 export interface LeasingClient {
   readonly transport: Transport;
@@ -32,14 +35,16 @@ export interface LeasingClient {
   attach(server: Server): void;
   /** Goes on with what the client has sent. */
   advance(): void;
+  /** The same, but not before what is being done now. */
+  advanceSoon(): void;
   /** Ends the session. */
   fail(failure: Failure): void;
   /** Answers the unit with an error: nothing of it was sent. The session goes on. */
   refuse(failure: Failure): void;
   /** As `fail`, for whatever was thrown. */
   failBy(error: unknown): void;
-  /** More has come than the unit. */
-  readonly behind: boolean;
+  /** The unit is answered: goes on with what has come behind it. */
+  goOn(): void;
   onServerLost(failure: Failure, relayed: boolean): void;
   onServerDrain(): void;
 }
@@ -47,7 +52,7 @@ export interface LeasingClient {
 export class Leasing implements Waiter, SharingClient, ReadingClient, TransactionClient, WaitingRead {
   readonly #client: LeasingClient;
   readonly #pool: Pool;
-  readonly #parts: Omit<SharingParts, "auto">;
+  readonly #parts: LeasingParts;
   /** In auto mode. */
   readonly #sharing: SharedUnit | undefined;
   readonly #auto: AutoSession | undefined;
@@ -71,20 +76,15 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   /** Servers that would not listen for the client, of one unit. */
   #entriesFailed = 0;
 
-  constructor(
-    client: LeasingClient,
-    pool: Pool,
-    context: SessionContext,
-    { auto, ...parts }: Omit<SharingParts, "auto"> & { readonly auto: SharingParts["auto"] | undefined },
-  ) {
+  constructor(client: LeasingClient, pool: Pool, context: SessionContext, parts: LeasingParts) {
     this.#client = client;
     this.#pool = pool;
     this.#context = context;
     this.#parts = parts;
-    this.#auto = auto;
-    if (auto === undefined) return;
-    this.#lost = new LostUnits({ auto, ...parts });
-    this.#sharing = new SharedUnit(this, { auto, ...parts }, context.autoDatabase(pool).multiplexer);
+    this.#auto = parts.auto;
+    if (!inAuto(parts)) return;
+    this.#lost = new LostUnits(parts);
+    this.#sharing = new SharedUnit(this, parts, context.autoDatabase(pool).multiplexer);
   }
 
   get queryWaitTimeoutMs(): number | undefined {
@@ -208,7 +208,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     const pool = reading.poolFor(this.#pool, auto.route, besides);
     if (pool === undefined) return false;
     this.#reads++;
-    this.#standby ??= new StandbyRead(this, { auto, ...this.#parts });
+    this.#standby ??= new StandbyRead(this, this.#autoParts());
     this.#standby.start({ pool, load: reading.loadOf(pool), multiplexer: reading.multiplexerOf(pool) });
     return true;
   }
@@ -345,7 +345,7 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   onSharedDone(): void {
     this.#waiting = false;
     if (this.#auto?.special === true) this.#auto.listening.flush();
-    if (this.#client.behind) this.#client.advance();
+    this.#client.goOn();
   }
 
   // ---- from a read on a standby ----
@@ -387,10 +387,14 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
   }
 
   #transactionOf(): StandbyTransaction {
-    const auto = this.#auto;
-    assert(auto !== undefined, "reads go to standbys in auto mode");
-    this.#transaction ??= new StandbyTransaction(this, { auto, ...this.#parts });
+    this.#transaction ??= new StandbyTransaction(this, this.#autoParts());
     return this.#transaction;
+  }
+
+  #autoParts(): SharingParts {
+    const parts = this.#parts;
+    assert(inAuto(parts), "reads go to standbys in auto mode");
+    return parts;
   }
 
   onServerDrain(): void {
@@ -458,4 +462,8 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     if (++this.#entriesFailed >= entriesMax) throw entryFailed();
     this.#lease();
   }
+}
+
+function inAuto(parts: LeasingParts): parts is SharingParts {
+  return parts.auto !== undefined;
 }

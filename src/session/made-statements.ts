@@ -5,14 +5,13 @@
 import { emptyMap, ownMap } from "../base/empty-map.ts";
 import type { SharedStatement } from "../pool/prepared.ts";
 import { Handling, Request } from "../pool/replies.ts";
-import type { RequestOutcome } from "../pool/request-outcome.ts";
 import type { Server } from "../pool/server.ts";
 import type { Statistics } from "../pool/statistics.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
-import { type NameChange, SentChange, type SentNotes } from "./statement-outcomes.ts";
+import { type AnswerListener, type NameChange, SentChange, type SentNotes } from "./statement-outcomes.ts";
 
 export class MadeStatements implements SentNotes {
   /**
@@ -23,13 +22,13 @@ export class MadeStatements implements SentNotes {
   /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
   #sent: Map<string, SentChange> = emptyMap;
   readonly #statistics: Statistics;
-  readonly #onAnswered: (change: RequestOutcome) => void;
+  readonly #owner: AnswerListener;
   /** The batch began outside of any transaction. */
   #outside = false;
 
-  constructor(statistics: Statistics, onAnswered: (change: RequestOutcome) => void) {
+  constructor(statistics: Statistics, owner: AnswerListener) {
     this.#statistics = statistics;
-    this.#onAnswered = onAnswered;
+    this.#owner = owner;
   }
 
   /** Something is not answered yet. */
@@ -68,7 +67,7 @@ export class MadeStatements implements SentNotes {
 
   settle(sent: SentChange): void {
     if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
-    this.#onAnswered(sent);
+    this.#owner.answered(sent);
   }
 
   /**

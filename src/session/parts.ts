@@ -76,7 +76,7 @@ export function sessionParts(
 function sharedStatements(client: LeasingClient, pool: Pool): ClientStatements | undefined {
   const { mode, preparedMax } = pool.settings;
   if (mode === "session" || preparedMax === 0) return undefined;
-  return new ClientStatements(pool.statements, () => queueMicrotask(() => client.advance()));
+  return new ClientStatements(pool.statements, client);
 }
 
 function autoSession(

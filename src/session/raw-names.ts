@@ -11,6 +11,7 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
+import type { AnswerListener } from "./statement-outcomes.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
 
@@ -29,7 +30,7 @@ export class RawNames {
   changes = 0;
   /** Counts the changes of what the client's names mean. */
   version = 0;
-  readonly #owner: object;
+  readonly #owner: AnswerListener;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
   /** Those of them that it has said it cannot make. Nothing can have dropped what was never there. */
@@ -44,12 +45,15 @@ export class RawNames {
   ran = false;
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
   #entry: RawEntry | undefined;
-  readonly #onAnswered: (entry: RequestOutcome) => void;
 
   /** `owner`: whose names they are. */
-  constructor(owner: object, onAnswered: (entry: RequestOutcome) => void) {
+  constructor(owner: AnswerListener) {
     this.#owner = owner;
-    this.#onAnswered = onAnswered;
+  }
+
+  /** What the client's names mean is something else now. */
+  change(): void {
+    this.version++;
   }
 
   get entry(): RawEntry | undefined {
@@ -161,7 +165,7 @@ export class RawNames {
         this.active = false;
         server.foreignNames = { owner: this.#owner, version: -1, names };
       }
-      this.#onAnswered(entry);
+      this.#owner.answered(entry);
     });
     this.#entry = entry;
     return entry;

@@ -26,7 +26,7 @@ export class Requests {
   /** Forwards one message, or the first part of one. Throws PeerError 08P01 if a name in it has no end. */
   forward(server: Server, type: number, buffer: Buffer, start: number, end: number): void {
     const auto = this.#auto;
-    if (auto?.special === true && auto.signals.due) {
+    if (auto?.special === true && auto.signals?.due === true) {
       const message = auto.signals.redirect(server, type, buffer, start, end);
       if (message !== undefined) {
         this.#forward(server, type, message, 0, message.length);
@@ -54,7 +54,7 @@ export class Requests {
         this.#forwardNaming(server, type, buffer, start, end);
         return;
       case Frontend.execute:
-        if (this.#statements !== undefined) this.#statements.rawNames.ran = true;
+        if (this.#statements?.rawNames !== undefined) this.#statements.rawNames.ran = true;
         replies.push(Request.execute, Handling.forward);
         break;
       case Frontend.sync:

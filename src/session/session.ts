@@ -28,7 +28,7 @@ import type { ListeningClient } from "./auto/listening/peer.ts";
 import type { SessionContext, SessionIdentity } from "./context.ts";
 import { beginsUnit, type Flow } from "./flow.ts";
 import { Gathered, type Gathering } from "./gathering.ts";
-import { applySettings, flushSynthesised, quitServer } from "./handover.ts";
+import { applySettings, closeReason, flushSynthesised, quitServer } from "./handover.ts";
 import type { Inbox } from "./inbox.ts";
 import type { Leasing, LeasingClient } from "./leasing.ts";
 import type { Output } from "./output.ts";
@@ -96,10 +96,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#flow = parts.flow;
     this.#gathering = parts.gathering;
     this.#leasing = parts.leasing;
-    if (parts.auto !== undefined) {
-      this.reportsDue = (names) => this.#reportsDue(names);
-      this.onNotification = (bytes) => this.#server && this.#auto?.listening.onNative(bytes, this.#server);
-    }
+    if (parts.auto !== undefined) this.reportsDue = (names) => this.#takeReports(names);
+    if (parts.auto !== undefined) this.onNotification = (bytes) => this.#takeNotification(bytes);
     pool.clients++;
     transport.listener = this;
   }
@@ -127,6 +125,11 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** The server that it has for itself. */
   get ownServer(): Server | undefined {
     return this.#server;
+  }
+
+  goOn(): void {
+    if (this.#inbox.behind) this.advance();
+    else if (this.#held === undefined) this.#inbox.framer.release();
   }
 
   /** More has come than the message at hand. */
@@ -158,9 +161,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   onClose(error: Error | undefined): void {
-    const lost =
-      error === undefined ? "client closed connection" : `client connection failed: ${error.message}`;
-    this.#end(lost);
+    this.#end(closeReason(error));
   }
 
   /** Acts on time limits. `nowMs` is the time of this tick. */
@@ -212,7 +213,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       return true;
     }
     // What a held message waits for may turn out to be something that the client has yet to send.
-    if (this.#held !== undefined || this.#flow.clearsByReplies(this.#server)) this.#advanceSoon();
+    if (this.#held !== undefined || this.#flow.clearsByReplies(this.#server)) this.advanceSoon();
     if (transport.write(bytes)) return true;
     if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.reading.stop();
     return false;
@@ -238,8 +239,12 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     if (tracked !== undefined) this.parameters.set(tracked, value);
   }
 
-  #reportsDue(names: readonly string[]): Buffer | undefined {
+  #takeReports(names: readonly string[]): Buffer | undefined {
     return this.#server === undefined ? undefined : this.#auto?.reports.take(this.#server, names);
+  }
+
+  #takeNotification(bytes: Buffer): Buffer | undefined {
+    return this.#server && this.#auto?.listening.onNative(bytes, this.#server);
   }
 
   onDropped(tag: string): void {
@@ -281,8 +286,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.fail(failure);
   }
 
-  // ---- what it listens to ----
-
   onListeningChanged(): void {
     if (this.#ended || this.#advancing) return;
     this.#releaseIfDone();
@@ -305,11 +308,11 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     }
     if (this.#ended) return;
     this.#releaseIfDone();
-    if (this.#flow.clears(this.#target())) this.#advanceSoon();
+    if (this.#flow.clears(this.#target())) this.advanceSoon();
     this.#readOrPause();
   }
 
-  #advanceSoon(): void {
+  advanceSoon(): void {
     queueMicrotask(() => this.advance());
   }
 
@@ -460,7 +463,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const ready = this.#gathering.cancel();
     this.transport.write(error);
     if (ready !== undefined) this.transport.write(ready);
-    this.#advanceSoon();
+    this.advanceSoon();
   }
 
   failBy(error: unknown): void {
@@ -478,8 +481,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#inbox.clear();
     if (orderly) this.#flush();
     else this.#output.clear();
-    const server = this.#server;
-    if (server !== undefined) this.#leave(server, reason, orderly);
+    if (this.#server !== undefined) this.#leave(this.#server, reason, orderly);
     this.#auto?.end();
     this.#statements?.end();
     this.pool.clients--;

@@ -2,7 +2,6 @@
  * What a client has prepared in SQL, as the ledger has found it: each PREPARE word for word, by which it is made on the
  * next server that has to have it.
  */
-import { emptyMap, ownMap } from "../base/empty-map.ts";
 import { encodeQuery } from "../wire/encode-frontend.ts";
 
 /** Texts beyond this, all together, are not kept: the client keeps its server instead. */
@@ -13,12 +12,8 @@ const plainText = /^[\t-\r -[\]-~]*$/;
 
 export class SqlStatements {
   /** Query messages by the names of what they make (latin1, byte for byte); undefined: it cannot be made again. */
-  #queries: Map<string, Buffer | undefined> = emptyMap;
+  readonly #queries = new Map<string, Buffer | undefined>();
   #textsLength = 0;
-
-  get size(): number {
-    return this.#queries.size;
-  }
 
   get names(): Iterable<string> {
     return this.#queries.keys();
@@ -44,11 +39,6 @@ export class SqlStatements {
     const portable = plainText.test(text) && preparesOne(text);
     const kept = portable && this.#textsLength + text.length <= textsLengthMax;
     if (kept) this.#textsLength += text.length;
-    this.#queries = ownMap(this.#queries).set(name, kept ? encodeQuery(text) : undefined);
-  }
-
-  clear(): void {
-    this.#queries.clear();
-    this.#textsLength = 0;
+    this.#queries.set(name, kept ? encodeQuery(text) : undefined);
   }
 }

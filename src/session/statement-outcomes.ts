@@ -15,6 +15,12 @@ export interface NameNotes {
   drop(change: NameChange): void;
 }
 
+/** Whose messages they are. */
+export interface AnswerListener {
+  /** A reply is in that something may have waited for. */
+  answered(outcome: RequestOutcome): void;
+}
+
 /** Notes of what is on its way to servers. */
 export interface SentNotes {
   /** Whether nothing has been sent since that changes the same statement. */
@@ -54,21 +60,21 @@ export class DroppingQuery implements RequestOutcome {
   readonly errorReply: undefined;
   /** What it makes of the unnamed one, if that is not certain. */
   readonly #unnamed: RequestOutcome | undefined;
-  readonly #onAnswered: (query: RequestOutcome) => void;
+  readonly #owner: AnswerListener;
 
-  constructor(unnamed: RequestOutcome | undefined, onAnswered: (query: RequestOutcome) => void) {
+  constructor(unnamed: RequestOutcome | undefined, owner: AnswerListener) {
     this.#unnamed = unnamed;
-    this.#onAnswered = onAnswered;
+    this.#owner = owner;
   }
 
   onDone(): void {
     this.#unnamed?.onDone();
-    this.#onAnswered(this);
+    this.#owner.answered(this);
   }
 
   onFailed(refused: boolean): void {
     this.#unnamed?.onFailed(refused);
-    this.#onAnswered(this);
+    this.#owner.answered(this);
   }
 }
 

@@ -54,29 +54,29 @@ export class ClientStatements implements NameNotes {
   readonly #names: ClientNames;
   /** What servers have of the shared statements. */
   readonly made: MadeStatements;
-  readonly #unnamed = new UnnamedStatement((change) => this.#answered(change));
+  readonly #unnamed: UnnamedStatement = new UnnamedStatement(this);
   /** Batches that the client has ended, by Sync or by a Query or FunctionCall of its own. */
   #batch = 0;
   /** A Query that is not answered yet and may drop all statements. */
   #dropping: RequestOutcome | undefined;
   /** What a message waits for. */
   #awaited: RequestOutcome | undefined;
-  readonly #onCertain: () => void;
+  readonly #client: { advanceSoon(): void };
   #ended = false;
-  /** On the server that the client has. */
-  readonly rawNames: RawNames = new RawNames(this, (entry) => this.#answered(entry));
-  readonly #sql = new SqlStatements();
+  /** On the server that the client has. These two exist once SQL has had to do with prepared statements. */
+  rawNames: RawNames | undefined;
+  #sql: SqlStatements | undefined;
   /** The name that was used last, as it was spelled, for who has several for one statement. */
   #lastUsed = "";
   /** What servers call that statement. */
   #lastUsedName = "";
 
-  /** `onCertain`: what a message had to wait for is known now. Called while a reply is being read. */
-  constructor(registry: StatementRegistry, onCertain: () => void) {
+  /** `client` is told when that is known for which a message had to wait; while a reply is being read. */
+  constructor(registry: StatementRegistry, client: { advanceSoon(): void }) {
     this.#registry = registry;
     this.#names = new ClientNames(registry);
-    this.made = new MadeStatements(registry.statistics, (change) => this.#answered(change));
-    this.#onCertain = onCertain;
+    this.made = new MadeStatements(registry.statistics, this);
+    this.#client = client;
   }
 
   /** Statements this client has named, by the replies that are in. */
@@ -90,14 +90,14 @@ export class ClientStatements implements NameNotes {
     server.unnamed = unnamedUnknown;
     this.onBatchEnd();
     if (this.#names.none || !mayDropStatements(buffer, start, end)) return drop;
-    this.#dropping = new DroppingQuery(drop, (query) => this.#answered(query));
+    this.#dropping = new DroppingQuery(drop, this);
     return this.#dropping;
   }
 
   /** The client ended a batch: Sync, or a FunctionCall. */
   onBatchEnd(): void {
     this.#batch++;
-    this.rawNames.ran = true;
+    if (this.rawNames !== undefined) this.rawNames.ran = true;
   }
 
   /**
@@ -129,14 +129,14 @@ export class ClientStatements implements NameNotes {
       this.find(name) ??
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
-    const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames.entry);
+    const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
     return own ?? this.#earlier(sent) ?? this.#dropping;
   }
 
   /** What tells what one of the client's names means, or whether they are on the server. */
   #uncertainName(): RequestOutcome | undefined {
     for (const change of this.#names.changes) if (change.batch !== this.#batch) return change;
-    return this.#earlier(this.rawNames.entry);
+    return this.#earlier(this.rawNames?.entry);
   }
 
   #earlier(outcome: Uncertain): RequestOutcome | undefined {
@@ -144,11 +144,11 @@ export class ClientStatements implements NameNotes {
   }
 
   /** A reply is in that something may have waited for. */
-  #answered(outcome: RequestOutcome): void {
+  answered(outcome: RequestOutcome): void {
     if (this.#dropping === outcome) this.#dropping = undefined;
     if (this.#awaited !== outcome) return;
     this.#awaited = undefined;
-    this.#onCertain();
+    this.#client.advanceSoon();
   }
 
   /**
@@ -157,8 +157,8 @@ export class ClientStatements implements NameNotes {
    */
   clear(): void {
     this.#names.clear();
-    this.#sql.clear();
-    this.rawNames.version++;
+    this.#sql = undefined;
+    this.rawNames?.change();
   }
 
   /** The client is gone: replies that are still to come change nothing any more. */
@@ -170,8 +170,8 @@ export class ClientStatements implements NameNotes {
   /** A change of names was carried out. */
   commit(change: NameChange): void {
     this.#names.answer(change);
-    this.#answered(change);
-    this.rawNames.version++;
+    this.answered(change);
+    this.rawNames?.change();
     const { name, statement } = change;
     this.#names.set(name, this.#ended ? undefined : statement);
     if (this.#ended && statement !== undefined) this.#registry.release(statement);
@@ -180,7 +180,7 @@ export class ClientStatements implements NameNotes {
   /** A change of names was refused, or skipped. */
   drop(change: NameChange): void {
     this.#names.answer(change);
-    this.#answered(change);
+    this.answered(change);
     if (change.statement !== undefined) this.#registry.release(change.statement);
   }
 
@@ -194,13 +194,8 @@ export class ClientStatements implements NameNotes {
     }
     return inNamesOfClient(message, (serverName) => {
       if (this.find(nameOf(this.#lastUsed))?.name === serverName) return this.#lastUsed;
-      for (const name of this.#names.all) {
-        // Or the one before, if what gives its name to another is not answered yet.
-        if (this.find(name)?.name === serverName || this.#names.known.get(name)?.name === serverName)
-          return name;
-      }
       // It may just have been found that it is gone.
-      return serverName === this.#lastUsedName ? this.#lastUsed : undefined;
+      return this.#names.of(serverName) ?? (serverName === this.#lastUsedName ? this.#lastUsed : undefined);
     });
   }
 
@@ -216,7 +211,7 @@ export class ClientStatements implements NameNotes {
 
   /** The client's Parse with this body is answered here, since no server need know of it. Returns false if it must. */
   adopt(name: string, body: Buffer): boolean {
-    if (this.#sql.has(name)) return false;
+    if (this.#sql?.has(name) === true) return false;
     if (name === "") {
       this.#unnamed.set(body.toString("latin1"));
       return true;
@@ -224,7 +219,7 @@ export class ClientStatements implements NameNotes {
     if (this.find(name) !== undefined) return false;
     this.#registry.statistics.clientParseCount++;
     this.#names.set(name, this.#registry.acquire(body));
-    this.rawNames.version++;
+    this.rawNames?.change();
     return true;
   }
 
@@ -238,46 +233,54 @@ export class ClientStatements implements NameNotes {
    * the client gives it back. `alone`: and nobody else's.
    */
   enterRaw(server: Server, output: Output, alone: boolean): void {
-    const bodies: [string, Buffer][] = [];
-    for (const name of this.#names.all) {
-      const statement = this.find(name);
-      if (statement !== undefined) bodies.push([name, statement.body]);
-    }
-    const names = new Set([...bodies.map(([name]) => name), ...this.#sql.names]);
+    const bodies = this.#names.bodies();
+    const names = new Set([...bodies.map(([name]) => name), ...(this.#sql?.names ?? [])]);
     const within = server.replies.betweenUnits ? undefined : this.#batch;
-    this.rawNames.enter(server, output, { bodies, queries: this.#sql.queries(), names }, alone, within);
+    const queries = this.#sql?.queries() ?? [];
+    this.#raw().enter(server, output, { bodies, queries, names }, alone, within);
   }
 
   /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
   get namesPending(): boolean {
-    return this.#names.changing || this.rawNames.entry !== undefined;
+    return this.#names.changing || this.rawNames?.entry !== undefined;
   }
 
   /** The server it has, has its statements under its own names. */
   get raw(): boolean {
-    return this.rawNames.active;
+    return this.rawNames?.active === true;
+  }
+
+  /** SQL that is seen may drop some of the client's statements. */
+  mayBeDropped(): void {
+    this.#raw().mayBeDropped = true;
+  }
+
+  #raw(): RawNames {
+    this.rawNames ??= new RawNames(this);
+    return this.rawNames;
   }
 
   /** SQL has prepared something. */
   preparedBySql(): boolean {
-    return this.#sql.size > 0;
+    return this.#sql !== undefined;
   }
 
   /** Whether a message names something that SQL has prepared. */
   namesSql(type: number, buffer: Buffer, start: number, end: number): boolean {
-    if (this.#sql.size === 0) return false;
+    if (this.#sql === undefined) return false;
     const name = nameIn(type, buffer, start, end);
     return name !== undefined && this.#sql.has(name);
   }
 
   /** Whether the names on a server are this client's, as they are now. */
   left(names: ForeignNames): boolean {
-    return this.rawNames.left(names);
+    return this.rawNames?.left(names) === true;
   }
 
   /** The client gives its server back. `known`: the ledger has answered, and it is certain which names are there. */
   leaveRaw(server: Server, known: boolean): void {
-    const names = this.raw ? new Set([...this.#names.known.keys(), ...this.#sql.names]) : undefined;
+    if (this.rawNames === undefined) return;
+    const names = this.raw ? new Set([...this.#names.known.keys(), ...(this.#sql?.names ?? [])]) : undefined;
     this.rawNames.leave(server, known ? names : undefined);
   }
 
@@ -290,20 +293,21 @@ export class ClientStatements implements NameNotes {
     statements: FoundStatements,
     { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
   ): { readonly portable: boolean; readonly whole: boolean } {
-    const whole = this.raw && !this.#names.changing && rawChanges === this.rawNames.changes;
-    this.rawNames.version++;
+    const whole = this.raw && !this.#names.changing && rawChanges === this.rawNames?.changes;
+    this.rawNames?.change();
     if (whole) {
-      this.#sql.clear();
+      this.#sql = undefined;
       for (const name of this.#names.known.keys()) {
-        if (!statements.has(name) && !this.rawNames.mayLack(name)) this.#names.set(name, undefined);
+        if (!statements.has(name) && this.rawNames?.mayLack(name) !== true) this.#names.set(name, undefined);
       }
     }
     for (const [name, text] of statements) {
-      if (text !== undefined && !this.#sql.has(name)) this.#sql.add(name, text, preparesOne);
+      if (text === undefined || this.#sql?.has(name) === true) continue;
+      (this.#sql ??= new SqlStatements()).add(name, text, preparesOne);
     }
     // Code that nobody has seen has prepared something; what else the client has is not there.
-    if (!this.raw && statements.size > 0) this.rawNames.note(server, new Set(statements.keys()));
-    return { portable: this.#sql.portable, whole };
+    if (!this.raw && statements.size > 0) this.#raw().note(server, new Set(statements.keys()));
+    return { portable: this.#sql?.portable !== false, whole };
   }
 
   /** Body of the Parse that made the client's unnamed statement. */
@@ -322,7 +326,7 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.raw && (existing === undefined || !this.rawNames.saysTaken(name))) {
+    } else if (this.raw && (existing === undefined || this.rawNames?.saysTaken(name) !== true)) {
       this.#parseRaw(server, output, buffer, start, end, name, body);
     } else if (existing !== undefined) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
@@ -348,7 +352,7 @@ export class ClientStatements implements NameNotes {
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined) return false;
     if (this.raw) {
-      this.rawNames.distrust(name);
+      this.#raw().distrust(name);
       return true;
     }
     if (!server.prepared.has(statement.name)) return false;
@@ -400,7 +404,7 @@ export class ClientStatements implements NameNotes {
     body: Buffer,
   ): void {
     const change = this.#names.send(new NameChange(this, name, this.#registry.acquire(body), this.#batch));
-    this.rawNames.changes++;
+    this.#raw().changes++;
     server.replies.push(Request.parse, Handling.forward, change);
     output.append(buffer, start, end, server.transport);
   }
@@ -481,7 +485,7 @@ export class ClientStatements implements NameNotes {
   ): void {
     const nameEnd = endOfName(buffer, nameStart, end);
     const name = nameAt(buffer, nameStart, nameEnd);
-    if (statement !== undefined) this.rawNames.prove(server, output, name, statement.body);
+    if (statement !== undefined) this.rawNames?.prove(server, output, name, statement.body);
     server.replies.push(request, Handling.forward);
     if (!name.startsWith(statementNamePrefix)) output.append(buffer, start, end, server.transport);
     else appendWhole(output, server, withQuotedName(buffer, start, end, nameStart, nameEnd));

@@ -9,6 +9,7 @@ import { type Server, unnamedUnknown } from "../pool/server.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
+import type { AnswerListener } from "./statement-outcomes.ts";
 
 export class UnnamedStatement {
   /** Body of the Parse message that makes it, byte for byte in latin1; undefined: there is none. */
@@ -20,11 +21,11 @@ export class UnnamedStatement {
   #sent: SentUnnamed | undefined;
   /** Counts what is true whatever the replies say to changes that were sent before. */
   #settled = 0;
-  readonly #onAnswered: (change: RequestOutcome) => void;
+  readonly #owner: AnswerListener;
 
-  /** `onAnswered`: an uncertain change is answered. */
-  constructor(onAnswered: (change: RequestOutcome) => void) {
-    this.#onAnswered = onAnswered;
+  /** `owner` is told when an uncertain change is answered. */
+  constructor(owner: AnswerListener) {
+    this.#owner = owner;
   }
 
   /**
@@ -78,7 +79,7 @@ export class UnnamedStatement {
   answered(change: UncertainChange): void {
     if (this.#change === change) this.#change = undefined;
     if (this.#sent === change) this.#sent = undefined;
-    if (change.uncertain) this.#onAnswered(change);
+    if (change.uncertain) this.#owner.answered(change);
   }
 
   /** A change was carried out, or has dropped the old statement although it was refused; `settled`: as it was when it was sent. */

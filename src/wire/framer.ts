@@ -323,11 +323,16 @@ export class Framer {
     return this.#need();
   }
 
-  /** The chunk has been read to its end. */
-  #need(): Frame {
+  /** The last message is of no interest any more, and was the end of the chunk: neither is held on to. */
+  release(): void {
     this.#chunk = nothing;
     this.#position = 0;
     this.buffer = nothing;
+  }
+
+  /** The chunk has been read to its end. */
+  #need(): Frame {
+    this.release();
     return Frame.need;
   }
 

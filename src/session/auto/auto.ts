@@ -13,8 +13,7 @@
 
 import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
-import type { ParameterVector } from "../../pool/parameters.ts";
-import { trackedName, ParameterVector as Vector } from "../../pool/parameters.ts";
+import { ParameterVector, trackedName } from "../../pool/parameters.ts";
 import { Handling, Request } from "../../pool/replies.ts";
 import { unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
@@ -27,18 +26,18 @@ import type { AutoClient } from "./client.ts";
 import { ClientTexts } from "./client-texts.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
-import { Holdings } from "./holdings.ts";
 import { Home } from "./homes.ts";
 import type { Knowledge, Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import { mayRunOnStandby } from "./read-only.ts";
 import { ParameterReports } from "./reports.ts";
 import { Reservation, Touch } from "./reservations.ts";
-import { Hold, SequenceUse } from "./sequences.ts";
+import { Hold } from "./sequences.ts";
 import { lsnQuery, queryBehindResets, takeIdleTimeout } from "./settings.ts";
 import { sendOwn, settleIn } from "./settle-in.ts";
-import { Signals } from "./signals.ts";
-import { ClientTimeouts } from "./timeouts.ts";
+import type { Signals } from "./signals.ts";
+import { type SpecialParts, specialParts } from "./special.ts";
+import { ClientTimeouts, isLimited } from "./timeouts.ts";
 import { UnitRoute } from "./unit-route.ts";
 
 /** So much of a statement's text is kept until it is known whether it has made a reservation. */
@@ -49,18 +48,19 @@ export class AutoSession {
   readonly #database: AutoDatabase;
   readonly #statements: ClientStatements;
   readonly #output: Output;
-  /** The settings with which the session began: RESET returns to them. */
-  readonly #initial: ParameterVector;
+  /** The version of the settings with which the session began: RESET returns to them. */
+  readonly #initial: object;
   readonly #texts: ClientTexts;
-  readonly #holdings: Holdings;
   readonly listening: ClientListening;
   readonly route: UnitRoute;
-  readonly #sequences: SequenceUse;
   readonly #home: Home;
   /** The client keeps a server that it may do without, and has sent nothing since that was decided. */
   keepsLoosely = false;
-  readonly signals: Signals;
-  readonly #timeouts: ClientTimeouts;
+  /** Exist once a statement was seen that is more than plain. */
+  #parts: SpecialParts | undefined;
+  /** Exist once the client's settings have limits; and the version that was looked at. */
+  #timeouts: ClientTimeouts | undefined;
+  #timedVersion: object | undefined;
   #catalogChanged: Knowledge["changesCatalog"];
   #defaultsAltered = false;
   /** Settings that the statements on their way reset. */
@@ -85,8 +85,6 @@ export class AutoSession {
   special = false;
   /** The same of what is said of transactions. */
   #begun = false;
-  /** The session may have a limit that would end a server it has left. */
-  #timed = true;
 
   constructor(client: AutoClient, database: AutoDatabase, statements: ClientStatements, output: Output) {
     this.#output = output;
@@ -97,13 +95,18 @@ export class AutoSession {
     this.#statements = statements;
     this.listening = new ClientListening(client.peer, database.listeners);
     this.#texts = new ClientTexts(client.parameters, database, statements);
-    this.#holdings = new Holdings(client, database, statements, this.listening);
-    this.#initial = Vector.copyOf(client.parameters);
+    this.#initial = client.parameters.version;
     this.heldBegin = new HeldBegin(statements);
-    this.#timeouts = new ClientTimeouts(client, this.heldBegin, database.timedClients);
-    this.#sequences = new SequenceUse(client.id, database);
+    this.#readLimits();
     this.#home = new Home(client, database);
-    this.signals = new Signals(this.#home, database.pool, database.pids, statements);
+  }
+
+  get signals(): Signals | undefined {
+    return this.#parts?.signals;
+  }
+
+  get #holdsNone(): boolean {
+    return this.#parts === undefined || this.#parts.holdings.none;
   }
 
   /** A unit begins; nothing of it was noted. */
@@ -111,12 +114,12 @@ export class AutoSession {
     this.route.begin(this.status !== TransactionStatus.idle);
     if (!this.special) return;
     this.#home.beginUnit();
-    this.#sequences.begin();
+    this.#parts?.sequences.begin();
   }
 
   /** How long the gathered unit takes, if it may run between statements of others; else undefined. */
   shares(unit: Unit): Pace | undefined {
-    const free = !this.special || this.#holdings.none;
+    const free = !this.special || this.#holdsNone;
     return free && this.reads(unit) ? this.route.pace : undefined;
   }
 
@@ -131,7 +134,7 @@ export class AutoSession {
     const idle = this.status === TransactionStatus.idle;
     const opens = !idle && route.opens && heldBegin.repeatable(unit) !== undefined;
     if (!(opens || (route.reads && route.plain)) || !isShareable(unit)) return false;
-    if (this.boundToServer || this.listening.listens || !this.#holdings.none) return false;
+    if (this.boundToServer || this.listening.listens || !this.#holdsNone) return false;
     if (idle) return true;
     return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);
   }
@@ -143,18 +146,18 @@ export class AutoSession {
 
   /** Nothing of the session is on the client's server alone. `unanswered`: what it was sent last, and nothing before, is on its way. */
   holdsNothing(unanswered: boolean): boolean {
-    return !this.#statements.raw && this.#holdings.nothingHeld(unanswered);
+    return !this.#statements.raw && this.#parts?.holdings.nothingHeld(unanswered) !== false;
   }
 
   /** The client's server is gone with all that was on its way there, and held nothing for the client. */
   onLost(): void {
-    this.signals.settle();
-    this.#holdings.forget();
+    this.signals?.settle();
+    this.#parts?.holdings.forget();
     this.#resets = undefined;
     this.reports.forget();
     this.#namesPrepared = false;
     this.#listsPrepared = false;
-    this.#timeouts.leave();
+    this.#readLimits();
     // It may have been committed.
     this.route.settle(this.#database, undefined);
     this.#spread();
@@ -187,17 +190,18 @@ export class AutoSession {
 
   /** The server owes one answer to a question of the pooler's own, and nothing else. */
   onlyAsks(server: Server): boolean {
-    return (this.#holdings.asking || this.listening.leaving) && server.replies.length === 1;
+    const asks = this.#parts?.holdings.asking === true || this.listening.leaving;
+    return asks && server.replies.length === 1;
   }
 
   /** For what the client keeps its server beyond a transaction. */
   get heldFor(): readonly HeldFor[] {
-    return this.#holdings.heldFor;
+    return this.#parts?.holdings.heldFor ?? [];
   }
 
   /** Something is left on the server that the next client must not find. */
   get leavesTraces(): boolean {
-    return this.#holdings.leavesTraces;
+    return this.#parts?.holdings.leavesTraces === true;
   }
 
   // ---- statements on their way ----
@@ -233,28 +237,29 @@ export class AutoSession {
 
   #seeSpecial(knowledge: Knowledge, server: Server | undefined): void {
     this.special = true;
+    const { holdings, sequences, signals } = this.#partsOf();
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
-    touches |= knowledge.releases & this.#holdings.lookedFor();
-    this.#holdings.touch(touches, knowledge.opaque, knowledge.hidesNames);
-    this.#holdings.reserve(knowledge.reserves);
+    touches |= knowledge.releases & holdings.lookedFor();
+    holdings.touch(touches, knowledge.opaque, knowledge.hidesNames);
+    holdings.reserve(knowledge.reserves);
     const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
     if ((touches | reserves) !== 0) {
-      this.#holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
+      holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
     }
     if (this.#catalogChanged !== "all")
       this.#catalogChanged = knowledge.changesCatalog ?? this.#catalogChanged;
     this.#defaultsAltered ||= knowledge.altersDefaults;
     for (const name of knowledge.customNames) this.#database.ledgerQueries.addName(name);
     if (knowledge.resets.length > 0) (this.#resets ??= []).push(...knowledge.resets);
-    const concerns = this.#sequences.see(knowledge, this.#texts);
+    const concerns = sequences.see(knowledge, this.#texts);
     if (concerns && server !== undefined) this.#claimSequences(server, this.#output);
     this.#showsLsn ??= knowledge.showsLsn;
     if (this.#showsLsn !== undefined && server?.replies.betweenUnits === true)
       this.#enterLsn(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
-    this.signals.due ||= knowledge.signals;
-    if (knowledge.dropsPrepared) this.#statements.rawNames.mayBeDropped = true;
+    signals.due ||= knowledge.signals;
+    if (knowledge.dropsPrepared) this.#statements.mayBeDropped();
     const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
     if (uses || knowledge.listsPrepared) {
       this.#namesPrepared = true;
@@ -293,7 +298,7 @@ export class AutoSession {
   }
 
   #claimSequences(server: Server, output: Output): void {
-    this.#sequences.claim(server, output, this.#database.clock.now());
+    this.#parts?.sequences.claim(server, output, this.#database.clock.now());
   }
 
   #isReported(name: string): boolean {
@@ -303,7 +308,7 @@ export class AutoSession {
 
   /** The server that knows what the unit asks for, or else the client's home. */
   get preferredServer(): Server | undefined {
-    return (this.special ? this.#sequences.preferredServer : undefined) ?? this.#home.server;
+    return (this.special ? this.#parts?.sequences.preferredServer : undefined) ?? this.#home.server;
   }
 
   /**
@@ -311,7 +316,7 @@ export class AutoSession {
    * only a look into the catalogs.
    */
   get boundToServer(): boolean {
-    if (this.special && (this.#home.asked || this.#sequences.asksServer)) return true;
+    if (this.special && (this.#home.asked || this.#parts?.sequences.asksServer === true)) return true;
     return this.route.exclusive && this.#home.server?.readsCatalogs === true;
   }
 
@@ -360,7 +365,8 @@ export class AutoSession {
     const resets = this.#resets;
     if (resets === undefined) return undefined;
     this.#resets = undefined;
-    return queryBehindResets(resets, this.#initial, this.client.defaults.differenceOn(server), server);
+    const initial = ParameterVector.ofVersion(this.#initial);
+    return queryBehindResets(resets, initial, this.client.defaults.differenceOn(server), server);
   }
 
   /** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */
@@ -374,13 +380,13 @@ export class AutoSession {
 
   /** DISCARD SEQUENCES or DISCARD ALL was carried out. */
   onDiscarded(tag: string): void {
-    this.#sequences.onDiscarded();
-    this.#holdings.onDiscarded(tag);
+    this.#parts?.sequences.onDiscarded();
+    this.#parts?.holdings.onDiscarded(tag);
   }
 
   /** Everything that was sent to the server is answered. */
   onSettled(server: Server): void {
-    if (this.special) this.signals.settle(server);
+    if (this.special) this.signals?.settle(server);
   }
 
   // ---- the end of a transaction ----
@@ -403,12 +409,13 @@ export class AutoSession {
 
   #keeps(server: Server, client: Transport): boolean {
     const { clock, pool } = this.#database;
-    const hold = this.#sequences.hold(server, pool.looseHolders.wants(server), () => clock.now());
-    if (hold === Hold.reserved) this.#holdings.reserve(Reservation.sequence);
-    else if (this.#holdings.has(Reservation.sequence)) this.#holdings.drop(Reservation.sequence);
+    const { holdings, sequences } = this.#partsOf();
+    const hold = sequences.hold(server, pool.looseHolders.wants(server), () => clock.now());
+    if (hold === Hold.reserved) holdings.reserve(Reservation.sequence);
+    else if (holdings.has(Reservation.sequence)) holdings.drop(Reservation.sequence);
     // Who is heard by the pool's listener, or will be, has to be without a server for the next unit.
     const held = hold !== Hold.none && !this.listening.leaving && !this.listening.shared;
-    if (this.#holdings.settle(server, client, held)) return true;
+    if (holdings.settle(server, client, held)) return true;
     if (held) {
       this.keepsLoosely = hold === Hold.loose && !this.listening.native;
       pool.looseHolders.add(this.client.peer);
@@ -422,16 +429,38 @@ export class AutoSession {
   /** There is nothing to ask for at the next step, unless a statement is seen that is more than plain. */
   get #atRest(): boolean {
     const { listens, shared } = this.listening;
-    const asks = this.#home.asked || this.signals.due || this.#namesPrepared;
+    const asks = this.#home.asked || this.signals?.due === true || this.#namesPrepared;
     const says = this.#resets !== undefined || this.#showsLsn !== undefined;
-    return this.#holdings.none && !listens && !shared && this.#sequences.atRest && !asks && !says;
+    const uses = this.#parts?.sequences.atRest === false;
+    return this.#holdsNone && !listens && !shared && !uses && !asks && !says;
   }
 
   /** The client has the server no more, be it that it gives it back (`known`: what is there) or that it is gone. */
   leave(server: Server, known = false): void {
-    if (this.special || this.#timed) this.#timed = this.#timeouts.leave();
-    if (this.#timed) takeIdleTimeout(server);
+    if (this.special || this.#timeouts !== undefined) {
+      this.#readLimits();
+      if (this.#timeouts?.endsServer === true) takeIdleTimeout(server);
+    }
     if (this.special) this.#statements.leaveRaw(server, known);
+  }
+
+  /** The client has no server: PostgreSQL's limits on idle sessions are kept here. */
+  #readLimits(): void {
+    const { client } = this;
+    const { version } = client.parameters;
+    if (version === this.#timedVersion) return;
+    this.#timedVersion = version;
+    if (this.#timeouts === undefined && isLimited(client))
+      this.#timeouts = new ClientTimeouts(client, this.heldBegin, this.#database.timedClients);
+    this.#timeouts?.refresh();
+  }
+
+  #partsOf(): SpecialParts {
+    this.#parts ??= specialParts(this.client, this.#database, this.#statements, {
+      listening: this.listening,
+      home: this.#home,
+    });
+    return this.#parts;
   }
 
   /** What this client has done may concern others. */
@@ -458,9 +487,9 @@ export class AutoSession {
   /** The client is gone. */
   end(): void {
     this.#database.pool.looseHolders.remove(this.client.peer);
-    this.#timeouts.end();
-    this.#holdings.end();
+    this.#timeouts?.end();
+    this.#parts?.holdings.end();
     this.#home.leave();
-    this.signals.settle();
+    this.signals?.settle();
   }
 }

@@ -21,7 +21,7 @@ interface Noticed {
 }
 
 export class Causes {
-  #noticed: Noticed[] = [];
+  #noticed: Noticed[] | undefined;
   #held: Map<ReservationName, HeldFor> = emptyMap;
 
   get held(): HeldFor[] {
@@ -30,18 +30,19 @@ export class Causes {
 
   /** A statement is on its way. */
   notice(touches: number, reserves: number, text: string): void {
+    this.#noticed ??= [];
     if (this.#noticed.length < noticedMax) this.#noticed.push({ touches, reserves, text });
   }
 
   /** The ledger has looked, and nothing is on its way: what was done until now is done. */
   forget(): void {
-    this.#noticed = [];
+    this.#noticed = undefined;
   }
 
   begin(reservation: ReservationName, nowMs: number): HeldFor {
     const bit = Reservation[reservation];
     const part = partOf.get(bit) ?? 0;
-    const cause = this.#noticed.find(
+    const cause = this.#noticed?.find(
       ({ touches, reserves }) => (reserves & bit) !== 0 || (touches & part) !== 0,
     );
     const held = { reservation, sinceMs: nowMs, statement: redacted(cause?.text ?? "") };

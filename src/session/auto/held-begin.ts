@@ -31,6 +31,7 @@ const repeatedMax = 32;
 const repeatedBytesMax = 2048;
 
 const noMessages: readonly Buffer[] = [];
+const noModes: TransactionModes = Object.freeze({});
 
 /** Fails on a server, and so makes its transaction fail: there is no such savepoint. */
 const failing = encodeQuery("ROLLBACK TO SAVEPOINT pgsluice_canceled");
@@ -57,7 +58,7 @@ export class HeldBegin {
   #failed = false;
   /** What the unit at hand says of transactions. */
   #seen: TransactionControl | undefined;
-  #modes: TransactionModes = {};
+  #modes: TransactionModes = noModes;
   /** The messages that were sent last. */
   #sent: readonly Buffer[] = noMessages;
   /** The transaction runs on a standby: its status there. */

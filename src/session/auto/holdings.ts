@@ -187,7 +187,7 @@ export class Holdings {
     this.#asked = touches;
     const reader = new LedgerReader(touches);
     const { raw, rawNames } = this.#statements;
-    const sent = { raw, rawChanges: rawNames.changes, sharedCount: server.prepared.size };
+    const sent = { raw, rawChanges: rawNames?.changes ?? 0, sharedCount: server.prepared.size };
     const { pool, ledgerQueries } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {

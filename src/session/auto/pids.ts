@@ -76,8 +76,14 @@ function isThere({ server, ownServer, pool }: ToldClient, asking: Server): boole
 
 /** Where a server is. */
 export function nodeOf({ connection: { endpoint } }: Server): string {
-  return JSON.stringify([endpoint.host, endpoint.address, endpoint.port]);
+  const { host, address, port } = endpoint;
+  // The same text for all clients of a node.
+  if (lastNode.host !== host || lastNode.address !== address || lastNode.port !== port)
+    lastNode = { host, address, port, name: JSON.stringify([host, address, port]) };
+  return lastNode.name;
 }
+
+let lastNode: { host?: unknown; address?: unknown; port?: unknown; name: string } = { name: "" };
 
 export function onSameNode(one: Server, other: Server): boolean {
   const [a, b] = [one.connection.endpoint, other.connection.endpoint];

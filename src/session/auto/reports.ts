@@ -10,7 +10,7 @@ export class ParameterReports {
   /** As the settings were before the transaction made some for itself. */
   #before: ParameterVector | undefined;
   /** What the client has been told and is over, without a server that says so. */
-  #over: Buffer[] = [];
+  #over: Buffer[] | undefined;
 
   constructor(parameters: ParameterVector) {
     this.#parameters = parameters;
@@ -26,8 +26,8 @@ export class ParameterReports {
   take(server: Server, names: readonly string[]): Buffer | undefined {
     const untracked = this.#untracked;
     this.#untracked = undefined;
-    const reports = this.#over;
-    this.#over = [];
+    const reports = this.#over ?? [];
+    this.#over = undefined;
     const parameters = this.#parameters;
     for (const name of new Set(names)) {
       const tracked = trackedName(name);
@@ -59,16 +59,16 @@ export class ParameterReports {
     const parameters = this.#parameters;
     for (const [name, value] of before.entries()) {
       if (trackedName(name) !== undefined && parameters.get(name) !== value)
-        this.#over.push(encodeParameterStatus(name, value));
+        (this.#over ??= []).push(encodeParameterStatus(name, value));
     }
     parameters.become(before);
   }
 
   /** What comes before a reply that no server gives. */
   before(reply: Buffer): Buffer {
-    if (this.#over.length === 0) return reply;
     const over = this.#over;
-    this.#over = [];
+    if (over === undefined) return reply;
+    this.#over = undefined;
     return Buffer.concat([...over, reply]);
   }
 

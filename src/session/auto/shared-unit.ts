@@ -74,7 +74,7 @@ export class SharedUnit implements Candidate {
   #leader: SharedUnit | undefined;
   #followers: SharedUnit[] | undefined;
   /** The replies, for those that follow. */
-  #copies: Buffer[] = [];
+  #copies: Buffer[] | undefined;
   #copiedBytes = 0;
 
   constructor(client: SharingClient, parts: SharingParts, multiplexer: Multiplexer) {
@@ -303,11 +303,11 @@ export class SharedUnit implements Candidate {
   #copy(bytes: Buffer): void {
     this.#copiedBytes += bytes.length;
     if (this.#copiedBytes > copiedBytesMax) this.#dismissFollowers();
-    else this.#copies.push(Buffer.from(bytes));
+    else (this.#copies ??= []).push(Buffer.from(bytes));
   }
 
   #answerFollowers(followers: readonly SharedUnit[]): void {
-    const replies = Buffer.concat(this.#copies);
+    const replies = Buffer.concat(this.#copies ?? []);
     // An error may be meant for the server's one statement: somebody has cancelled it, perhaps.
     if (holdsError(replies)) {
       this.#dismissFollowers();
@@ -342,7 +342,7 @@ export class SharedUnit implements Candidate {
 
   #forgetFollowers(): void {
     this.#followers = undefined;
-    if (this.#copies.length > 0) this.#copies = [];
+    this.#copies = undefined;
     this.#copiedBytes = 0;
   }
 

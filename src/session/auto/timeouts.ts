@@ -42,8 +42,6 @@ export class ClientTimeouts {
   readonly #client: TimedClient;
   readonly #begin: HeldTransaction;
   readonly #timed: TimedClients;
-  /** The parameters of which the limits are. */
-  #version: object | undefined;
   /** Milliseconds; 0: none. */
   #idleSession = 0;
   #idleInTransaction = 0;
@@ -54,13 +52,11 @@ export class ClientTimeouts {
     this.#client = client;
     this.#begin = begin;
     this.#timed = timed;
-    this.#refresh();
   }
 
-  /** The client gives its server back. Returns whether it has set a limit on its session that would end the server. */
-  leave(): boolean {
-    this.#refresh();
-    return this.#idleSession > 0 && this.#client.parameters.get("idle_session_timeout") !== undefined;
+  /** The client has set a limit on its session that would end a server which nobody has. */
+  get endsServer(): boolean {
+    return this.#idleSession > 0 && this.#client.parameters.get(idleSessionTimeout) !== undefined;
   }
 
   tick(nowMs: number): void {
@@ -83,21 +79,32 @@ export class ClientTimeouts {
     this.#timed.note(this, false);
   }
 
-  #refresh(): void {
-    const { version } = this.#client.parameters;
-    if (version === this.#version) return;
-    this.#version = version;
-    this.#idleSession = this.#value("idle_session_timeout");
-    this.#idleInTransaction = this.#value("idle_in_transaction_session_timeout");
-    this.#transaction = this.#value("transaction_timeout");
+  /** To be called when it has other settings. */
+  refresh(): void {
+    const client = this.#client;
+    this.#idleSession = valueOf(client, idleSessionTimeout);
+    this.#idleInTransaction = valueOf(client, idleInTransactionTimeout);
+    this.#transaction = valueOf(client, transactionTimeout);
     this.#timed.note(this, this.#idleSession + this.#idleInTransaction + this.#transaction > 0);
   }
+}
 
-  /** In milliseconds, as pg_settings has it. */
-  #value(name: string): number {
-    const { parameters, defaults } = this.#client;
-    return Number(parameters.get(name) ?? defaults.value(name) ?? 0);
-  }
+const idleSessionTimeout = "idle_session_timeout";
+const idleInTransactionTimeout = "idle_in_transaction_session_timeout";
+const transactionTimeout = "transaction_timeout";
+
+/** Whether the client has any of these limits. */
+export function isLimited(client: Pick<TimedClient, "parameters" | "defaults">): boolean {
+  const limits = [idleSessionTimeout, idleInTransactionTimeout, transactionTimeout];
+  return limits.some((name) => valueOf(client, name) > 0);
+}
+
+/** In milliseconds, as pg_settings has it. */
+function valueOf(
+  { parameters, defaults }: Pick<TimedClient, "parameters" | "defaults">,
+  name: string,
+): number {
+  return Number(parameters.get(name) ?? defaults.value(name) ?? 0);
 }
 
 const isOver = (elapsedMs: number, limitMs: number): boolean => limitMs > 0 && elapsedMs >= limitMs;

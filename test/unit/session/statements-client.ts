@@ -30,7 +30,7 @@ export class StatementsClient extends RecordingOwner {
   constructor(registry: StatementRegistry = new StatementRegistry()) {
     super();
     this.registry = registry;
-    this.statements = new ClientStatements(registry, () => this.certain++);
+    this.statements = new ClientStatements(registry, { advanceSoon: () => this.certain++ });
     this.#requests = new Requests(this.#output, this.statements, undefined);
   }
 

@@ -19,7 +19,7 @@ import { askUnseen } from "../../../pool/unseen.ts";
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
 import { Entry } from "./entry.ts";
 import { listeningLost, tooManyNotifications } from "./failures.ts";
-import { isSameHost, type Listeners } from "./listeners.ts";
+import { isSameHost, type Listeners, type ReservedListening } from "./listeners.ts";
 import {
   channelOf,
   inOneTransaction,
@@ -59,17 +59,19 @@ const noSteps: Steps = Object.freeze({
   listenerSaw: false,
 });
 
-export class ClientListening implements Subscriber {
+const noChannels: readonly string[] = Object.freeze([]);
+
+export class ClientListening implements Subscriber, ReservedListening {
   /** The client keeps its server, because there is no shared listener that could listen for it. */
   reserved = false;
   readonly #peer: ListeningPeer;
   readonly #listeners: Listeners;
   /** As the ledger has found them on the server. */
-  #channels: readonly string[] = [];
+  #channels: readonly string[] = noChannels;
   #state: "none" | "native" | "leaving" | "shared" | "entering" = "none";
   #listener: SharedListener | undefined;
   /** Notifications for which it is not the time yet. */
-  #pending: Buffer[] = [];
+  #pending: Buffer[] | undefined;
   #pendingBytes = 0;
   /** Of leaving: the marker that is expected, and how far it has got. */
   #marker = 0;
@@ -187,7 +189,7 @@ export class ClientListening implements Subscriber {
 
   /** Nothing is under way to the client any more. */
   flush(): void {
-    if (this.#pending.length > 0 && this.#state === "shared" && this.#peer.quiet) this.#flush();
+    if (this.#pending !== undefined && this.#state === "shared" && this.#peer.quiet) this.#flush();
   }
 
   /** The client is gone. */
@@ -280,16 +282,19 @@ export class ClientListening implements Subscriber {
   #setReserved(reserved: boolean): void {
     if (reserved === this.reserved) return;
     this.reserved = reserved;
-    this.#listeners.noteReserved(this.#retry, reserved);
+    this.#listeners.noteReserved(this, reserved);
   }
 
-  readonly #retry = (): void => this.#peer.onListeningChanged();
+  /** There may be a shared listener now. */
+  retry(): void {
+    this.#peer.onListeningChanged();
+  }
 
   #reset(): void {
     this.#setReserved(false);
     if (this.#state === "leaving") this.#listener?.forgetMarker(this.#marker);
     this.#state = "none";
-    this.#channels = [];
+    this.#channels = noChannels;
     this.#forgetPending();
     this.#listener?.unsubscribe(this);
     this.#listener = undefined;
@@ -305,24 +310,24 @@ export class ClientListening implements Subscriber {
   }
 
   #deliver(notification: Buffer): void {
-    if (this.#pending.length > 0 || !this.#peer.quiet) this.#keep(notification);
+    if (this.#pending !== undefined || !this.#peer.quiet) this.#keep(notification);
     else this.#tell(notification);
   }
 
   #keep(notification: Buffer): void {
-    this.#pending.push(notification);
+    (this.#pending ??= []).push(notification);
     this.#pendingBytes += notification.length;
     if (this.#pendingBytes > pendingBytesMax) this.#peer.fail(tooManyNotifications());
   }
 
   #flush(): void {
-    const pending = this.#pending;
+    const pending = this.#pending ?? [];
     this.#forgetPending();
     for (const notification of pending) this.#tell(notification);
   }
 
   #forgetPending(): void {
-    this.#pending = [];
+    this.#pending = undefined;
     this.#pendingBytes = 0;
   }
 

@@ -4,6 +4,12 @@ import type { Pool } from "../../../pool/pool.ts";
 import type { Server } from "../../../pool/server.ts";
 import { SharedListener } from "./shared-listener.ts";
 
+/** A client that keeps its server because there is no shared listener. */
+export interface ReservedListening {
+  /** There may be one now. */
+  retry(): void;
+}
+
 export class Listeners {
   readonly #pool: Pool;
   readonly #clock: Clock;
@@ -12,7 +18,7 @@ export class Listeners {
   #current: SharedListener | undefined;
   readonly #made = new Set<SharedListener>();
   /** Clients that keep a server because there is no shared listener. */
-  readonly #reserved = new Set<() => void>();
+  readonly #reserved = new Set<ReservedListening>();
 
   constructor(pool: Pool, clock: Clock, serverOf: (pid: number, besides: Server) => Server | undefined) {
     this.#pool = pool;
@@ -45,16 +51,16 @@ export class Listeners {
   readonly pidFor = (pid: number, receiver: Server): number =>
     this.#serverOf(pid, receiver)?.notifierPid ?? pid;
 
-  noteReserved(retry: () => void, reserved: boolean): void {
-    if (reserved) this.#reserved.add(retry);
-    else this.#reserved.delete(retry);
+  noteReserved(client: ReservedListening, reserved: boolean): void {
+    if (reserved) this.#reserved.add(client);
+    else this.#reserved.delete(client);
   }
 
   /** Connections may be lost without a word; a place may have come free, or the node be there again. */
   tick(): void {
     for (const listener of this.#made) listener.tick(this.#pool.settings.serverConnectTimeoutMs);
     if (this.#reserved.size === 0 || !this.#pool.listening.mayOpen) return;
-    for (const retry of [...this.#reserved]) retry();
+    for (const client of [...this.#reserved]) client.retry();
   }
 }
 
