@@ -197,7 +197,7 @@ function row(result: PeerResult, scenario: ScenarioResult): string[] {
 
 function extra(result: PeerResult): string {
   if (typeof result.bytesPerClient === "number")
-    return `${(result.bytesPerClient / 1000).toFixed(1)} kB/client`;
+    return `${(result.bytesPerClient / 1000).toFixed(1)} kB/client, ready after ${figure(result.readyMs ?? null, 0)} ms, all in after ${figure(result.crowdMs ?? null, 0)} ms`;
   if (typeof result.copiedBytesPerSecond === "number")
     return `${(result.copiedBytesPerSecond / 1e6).toFixed(0)} MB/s${memoryOverTime(result)}`;
   return "";

@@ -15,8 +15,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { OperationError } from "../../base/errors.ts";
 import { cleanEnvironment } from "../processes.ts";
-import type { LoadTarget } from "./load/connection.ts";
-import { type LoadOptions, type LoadResult, quantile } from "./load/run-load.ts";
+import { LoadConnection, type LoadTarget } from "./load/connection.ts";
+import { query } from "./load/protocol.ts";
+import { type HeldClients, type LoadOptions, type LoadResult, quantile } from "./load/run-load.ts";
 import { copies, latencyRate, type ScenarioName } from "./options.ts";
 import type { Peer } from "./peers.ts";
 import type { ProcessUsage } from "./processes.ts";
@@ -36,6 +37,10 @@ export interface Sample {
   readonly rssAfterBytes?: number | undefined;
   /** `idle` only: growth of that memory, per client. */
   readonly bytesPerClient: number | undefined;
+  /** `idle` only: from the start of the process until a client had its first answer. */
+  readonly readyMs: number | undefined;
+  /** `idle` only: until all clients, 50 at a time, were logged in and had an answer. */
+  readonly crowdMs: number | undefined;
   /** Of the scenarios of COPY only: rows, in `copy` those of both directions. */
   readonly copiedBytesPerSecond: number | undefined;
   /** How long the clients took to connect: what a following run by pgbench has to be longer for. */
@@ -91,6 +96,8 @@ export async function measure(peer: Peer, settings: RunSettings): Promise<Sample
     rssBeforeBytes: before?.rssBytes,
     rssAfterBytes: after?.rssBytes,
     bytesPerClient: undefined,
+    readyMs: undefined,
+    crowdMs: undefined,
     copiedBytesPerSecond: load.copiedBytes > 0 ? load.copiedBytes / load.seconds : undefined,
     connectSeconds: load.connectSeconds,
   };
@@ -237,6 +244,7 @@ async function runOwnDriver(options: LoadOptions): Promise<LoadResult> {
 }
 
 async function measureIdle(peer: Peer, settings: RunSettings): Promise<Sample> {
+  const readyMs = await untilReady(peer, settings);
   // What a process needs for its first clients (code, caches, server connections) is not the price of one more.
   const few = Math.min(idleWarmUpClients, settings.clients);
   await runOwnDriver({ ...ownOptions(peer, settings), kind: "select", clients: few, seconds: 1 });
@@ -247,7 +255,7 @@ async function measureIdle(peer: Peer, settings: RunSettings): Promise<Sample> {
     stdio: ["pipe", "pipe", "pipe"],
   });
   try {
-    await allClientsIn(driver);
+    const crowdMs = await allClientsIn(driver);
     await sleep(settleMs);
     const after = await peer.process?.usage();
     return {
@@ -260,6 +268,8 @@ async function measureIdle(peer: Peer, settings: RunSettings): Promise<Sample> {
         before === undefined || after === undefined
           ? undefined
           : (after.rssBytes - before.rssBytes) / settings.clients,
+      readyMs,
+      crowdMs,
       copiedBytesPerSecond: undefined,
       connectSeconds: 0,
     };
@@ -268,6 +278,17 @@ async function measureIdle(peer: Peer, settings: RunSettings): Promise<Sample> {
     // The peer notices ten thousand departures only after a while.
     await sleep(settleMs);
   }
+}
+
+/** Starts it anew, with a client that comes as soon as it listens and asks one question. */
+async function untilReady(peer: Peer, settings: RunSettings): Promise<number | undefined> {
+  if (peer.process === undefined) return undefined;
+  await peer.process.restart();
+  const connection = await LoadConnection.open(ownOptions(peer, settings).target);
+  await connection.request(query("SELECT 1"));
+  const readyMs = performance.now() - peer.process.startedAtMs;
+  connection.close();
+  return readyMs;
 }
 
 /** Lets the clients leave; a driver that still waits for them to get in has to be ended. */
@@ -281,19 +302,20 @@ async function endDriver(driver: ChildProcess): Promise<void> {
   await exited;
 }
 
-async function allClientsIn(driver: ChildProcess): Promise<void> {
+/** Returns how long that took, in milliseconds. */
+async function allClientsIn(driver: ChildProcess): Promise<number> {
   let complaint = "";
   driver.stderr?.on("data", (chunk: Buffer) => {
     complaint += chunk.toString();
   });
   const lines = createInterface({ input: driver.stdout as NodeJS.ReadableStream });
   const outcome = await Promise.race([
-    once(lines, "line").then(() => "in" as const),
+    once(lines, "line").then(([line]: unknown[]) => JSON.parse(line as string) as HeldClients),
     once(driver, "exit").then(() => "ended" as const),
     sleep(graceSeconds * 1000, "late" as const, { ref: false }),
   ]);
   lines.close();
-  if (outcome === "in") return;
+  if (typeof outcome === "object") return outcome.connectMs;
   throw runFailed("the load driver", {
     stderr: outcome === "late" ? "the clients are not all in after a minute" : complaint,
   });

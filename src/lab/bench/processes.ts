@@ -18,6 +18,8 @@ import { Supervised } from "../supervisor.ts";
 /** Linux reports processor time in these to user space, whatever the kernel was built with (man 5 proc). */
 const ticksPerSecond = 100;
 const startTimeLimitMs = 20_000;
+/** How often it is seen whether it listens: what is late by that is late in the time that a start takes. */
+const startPollMs = 5;
 const stopTimeLimitMs = 10_000;
 
 export interface ProcessOptions {
@@ -51,6 +53,7 @@ export class RunningProcess {
   readonly #pidFile: string;
   #supervised: Supervised | undefined;
   #pid = 0;
+  #startedAtMs = 0;
 
   private constructor(options: ProcessOptions) {
     this.#options = options;
@@ -67,6 +70,11 @@ export class RunningProcess {
     const running = new RunningProcess(options);
     await running.#start();
     return running;
+  }
+
+  /** When it was started last, on the scale of `performance.now()`. */
+  get startedAtMs(): number {
+    return this.#startedAtMs;
   }
 
   /** Stops it and starts it again, on the same port. Rejects as {@link start} does. */
@@ -102,6 +110,7 @@ export class RunningProcess {
 
   async #start(): Promise<void> {
     const { command, args, folder, account, port } = this.#options;
+    this.#startedAtMs = performance.now();
     const supervised = new Supervised({
       command: ["/bin/sh", "-c", startScript, "sh", this.#pidFile, command, ...args],
       logFile: this.#logFile,
@@ -139,7 +148,7 @@ async function untilListening(port: number, supervised: Supervised): Promise<voi
   while (performance.now() < deadline) {
     if (supervised.hasEnded) throw new Error("it ended");
     if (await accepts(port)) return;
-    await sleep(50);
+    await sleep(startPollMs);
   }
   throw new Error(`it does not listen on port ${port} after ${startTimeLimitMs / 1000} s`);
 }

@@ -15,8 +15,10 @@ export interface PeerResult {
   readonly cpuMicrosPerTx: number | null;
   /** The most memory the pooler's processes held. */
   readonly rssBytes: number | null;
-  /** `idle` only. */
+  /** `idle` only: memory; from the start of the process to a client's first answer; all clients logged in and answered. */
   readonly bytesPerClient?: number | null;
+  readonly readyMs?: number | null;
+  readonly crowdMs?: number | null;
   /** Of the scenarios of COPY only; the memory is that before and after a run. */
   readonly copiedBytesPerSecond?: number | null;
   readonly rssBeforeBytes?: number | null;
@@ -74,7 +76,7 @@ export function summarise(
       p99Ms: medianOf(samples, "p99Ms", 3),
       cpuMicrosPerTx: medianOf(samples, "cpuMicrosPerTx", 2),
       rssBytes: medianOf(samples, "rssBytes", 0),
-      ...(name === "idle" ? { bytesPerClient: medianOf(samples, "bytesPerClient", 0) } : {}),
+      ...(name === "idle" ? idleFigures(samples) : {}),
       ...(copies(name) ? copyFigures(samples) : {}),
       ...(error === undefined ? {} : { error }),
     });
@@ -89,6 +91,14 @@ function copyFigures(
     copiedBytesPerSecond: medianOf(samples, "copiedBytesPerSecond", 0),
     rssBeforeBytes: medianOf(samples, "rssBeforeBytes", 0),
     rssAfterBytes: medianOf(samples, "rssAfterBytes", 0),
+  };
+}
+
+function idleFigures(samples: readonly Sample[]): Pick<PeerResult, "bytesPerClient" | "readyMs" | "crowdMs"> {
+  return {
+    bytesPerClient: medianOf(samples, "bytesPerClient", 0),
+    readyMs: medianOf(samples, "readyMs", 0),
+    crowdMs: medianOf(samples, "crowdMs", 0),
   };
 }
 

@@ -18,6 +18,8 @@ function sample(tps: number, cpuMicrosPerTx: number | undefined): Sample {
     cpuMicrosPerTx,
     rssBytes: 1000,
     bytesPerClient: undefined,
+    readyMs: undefined,
+    crowdMs: undefined,
     copiedBytesPerSecond: undefined,
     connectSeconds: 0,
   };

@@ -5,7 +5,7 @@
  * prints a line when all clients are in, and keeps them until its standard input ends.
  */
 import { once } from "node:events";
-import { type LoadOptions, openAll, runLoad } from "./run-load.ts";
+import { type HeldClients, type LoadOptions, openAll, runLoad } from "./run-load.ts";
 
 const options = JSON.parse(process.argv[2] ?? "{}") as LoadOptions;
 
@@ -18,8 +18,10 @@ try {
 }
 
 async function holdClients(held: LoadOptions): Promise<void> {
+  const openedMs = performance.now();
   const connections = await openAll(held);
-  process.stdout.write(`${JSON.stringify({ clients: connections.length })}\n`);
+  const clients: HeldClients = { connectMs: performance.now() - openedMs };
+  process.stdout.write(`${JSON.stringify(clients)}\n`);
   process.stdin.resume();
   await once(process.stdin, "end");
   for (const connection of connections) connection.close();

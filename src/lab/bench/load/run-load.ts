@@ -33,6 +33,12 @@ export interface LoadResult {
   readonly connectSeconds: number;
 }
 
+/** What `idle` says once all clients are in. */
+export interface HeldClients {
+  /** How long they took, with a first query each. */
+  readonly connectMs: number;
+}
+
 /** Rows of one COPY. */
 const copyRows = 10_000;
 const loginsAtOnce = 50;
