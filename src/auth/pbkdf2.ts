@@ -3,13 +3,16 @@
  * in Node's thread pool; the machines only ask for it (`kind: "derive"`) and are told the result.
  */
 import { pbkdf2 } from "node:crypto";
+import { createRequire } from "node:module";
 import { promisify } from "node:util";
-import { saslprep } from "@mongodb-js/saslprep";
+import type * as Saslprep from "@mongodb-js/saslprep";
 import { assert } from "../base/assert.ts";
 import { encodeText } from "../wire/text.ts";
 import { scramIterationsMax, scramKeyBytes } from "./scram.ts";
 
 const pbkdf2Async = promisify(pbkdf2);
+/** For what is loaded when it is first needed: tables of all of Unicode, for passwords that are not ASCII. */
+const load = createRequire(import.meta.url);
 
 /**
  * SaltedPassword of RFC 5802: PBKDF2-HMAC-SHA-256 of the prepared password; 32 bytes.
@@ -29,6 +32,7 @@ export async function saltedPassword(password: string, salt: Buffer, iterations:
 export function preparePassword(password: string): string {
   // eslint-disable-next-line no-control-regex
   if (/^[\x00-\x7f]*$/.test(password)) return password;
+  const { saslprep } = load("@mongodb-js/saslprep") as typeof Saslprep;
   try {
     return saslprep(password) || password;
   } catch {

@@ -20,7 +20,7 @@ import { type Config, type DatabaseConfig, databaseOf } from "../config/schema.t
 import type { ClientAuthentication, KnownUser, LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
 import { HostNames } from "./host-names.ts";
-import { LdapDirectory } from "./ldap.ts";
+import type { LdapDirectory } from "./ldap.ts";
 import { LookupConnections, type TextRows } from "./lookup-connections.ts";
 import { SharedLookups } from "./shared-lookups.ts";
 import { UsualKind } from "./usual-kind.ts";
@@ -64,7 +64,8 @@ const answerMs = 15_000;
 export class Authentication implements ClientAuthentication {
   readonly mockKey: Buffer;
   #files: AuthenticationFiles;
-  readonly #directory: LdapDirectory;
+  /** Loaded when one is first asked. */
+  #directory: Promise<LdapDirectory> | undefined;
   readonly #owner: AuthenticationOwner;
   readonly #credentials: Credentials;
   readonly #connections: LookupConnections;
@@ -84,7 +85,6 @@ export class Authentication implements ClientAuthentication {
     this.mockKey = mockKey;
     this.#credentials = credentials;
     this.#files = files;
-    this.#directory = new LdapDirectory(owner.logger);
     this.#connections = new LookupConnections(owner.clock);
     const limits = {
       entriesMax: () => owner.config.pgsluice.auth_query_cache_size,
@@ -133,10 +133,12 @@ export class Authentication implements ClientAuthentication {
   }
 
   async ask(directory: LdapOptions | undefined, user: string, password: string): Promise<boolean> {
-    const { ldap, ldapAuthorities } = this.#files;
-    const options = directory ?? ldap;
+    const { ldap: usual, ldapAuthorities } = this.#files;
+    const options = directory ?? usual;
     // Without: a reload has changed the method while this client was typing.
-    return options !== undefined && (await this.#directory.proves(options, ldapAuthorities, user, password));
+    if (options === undefined) return false;
+    this.#directory ??= import("./ldap.ts").then((ldap) => new ldap.LdapDirectory(this.#owner.logger));
+    return await (await this.#directory).proves(options, ldapAuthorities, user, password);
   }
 
   forcedUserOf(request: LoginRequest): string {

@@ -26,13 +26,14 @@ export function negotiation(minor: number, unknownOptions: readonly string[]): B
 
 /**
  * The order in which a client of a reused server has always been greeted: Ok, key, parameters, ready.
- * `parameters`: ParameterStatus messages; `authenticated`: it has had its AuthenticationOk.
+ * `told`: ParameterStatus messages, and what else there is to tell; `authenticated`: it has had its AuthenticationOk.
  */
-export function greeting(key: CancelKey, parameters: Buffer, authenticated: boolean): Buffer {
-  const messages = authenticated ? [] : [encodeAuthenticationOk()];
-  messages.push(encodeBackendKeyData(key.pid, key.secret));
-  messages.push(parameters, encodeReadyForQuery(TransactionStatus.idle));
-  return Buffer.concat(messages);
+export function greeting(key: CancelKey, told: readonly Buffer[], authenticated: boolean): Buffer {
+  const keyData = encodeBackendKeyData(key.pid, key.secret);
+  const ready = encodeReadyForQuery(TransactionStatus.idle);
+  return Buffer.concat(
+    authenticated ? [keyData, ...told, ready] : [encodeAuthenticationOk(), keyData, ...told, ready],
+  );
 }
 
 export function unsupportedVersion(major: number, minor: number): PeerError {

@@ -373,7 +373,8 @@ export class Login implements TransportListener, WelcomeListener {
     const { known } = this.#proof as Proof; // made before the login began
     this.#state = "welcoming";
     this.#context.authentication.onSuccess(this.#startup as Startup, known, action);
-    const startup = { ...(this.#startup as Startup), user: known.user };
+    let startup = this.#startup as Startup; // read before
+    if (startup.user !== known.user) startup = { ...startup, user: known.user };
     this.#startup = startup;
     if (this.#context.isConsole(startup.database)) {
       this.#enterConsole(startup);
@@ -410,7 +411,7 @@ export class Login implements TransportListener, WelcomeListener {
   #enterConsole(startup: Startup): void {
     const name = startup.tracked.get("application_name") ?? "";
     const { session, parameters } = this.#context.openConsole(this.#identity(startup), name, this.#transport);
-    this.#become(session, startup, parameters);
+    this.#become(session, startup, [parameters]);
   }
 
   // ---- welcome ----
@@ -428,8 +429,7 @@ export class Login implements TransportListener, WelcomeListener {
     );
     context.admission.handOver(this, session, session.identity);
     context.onSessionStart(session);
-    const parameters = Buffer.concat([welcome.messages, context.loginNotice()]);
-    this.#become(session, startup, parameters, home?.backendPid);
+    this.#become(session, startup, [welcome.messages, context.loginNotice()], home?.backendPid);
   }
 
   #identity(startup: Startup): SessionIdentity {
@@ -444,10 +444,10 @@ export class Login implements TransportListener, WelcomeListener {
   }
 
   /** The login is over: whatever has come behind it is the session's. */
-  #become(session: ConsoleStart["session"], startup: Startup, parameters: Buffer, pid?: number): void {
+  #become(session: ConsoleStart["session"], startup: Startup, told: readonly Buffer[], pid?: number): void {
     const key = this.#context.cancels.register(session, startup.minor >= minorMax, pid);
     session.cancelKey = key;
-    this.#transport.write(greeting(key, parameters, this.#authenticationOkSent));
+    this.#transport.write(greeting(key, told, this.#authenticationOkSent));
     const rest = this.#takeKept();
     this.#state = "ended";
     this.#context.admission.endLogin(this);

@@ -119,8 +119,10 @@ export function internalError(): OperationError {
   });
 }
 
+const noNotice = Buffer.alloc(0);
+
 /** `login_notify_message`: a NOTICE right behind the login; nothing without one. */
 export function loginNotice(message: string): Buffer {
-  if (message === "") return Buffer.alloc(0);
+  if (message === "") return noNotice;
   return encodeNoticeResponse({ severity: "NOTICE", code: "00000", message });
 }

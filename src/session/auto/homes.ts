@@ -33,7 +33,11 @@ export class Homes {
 
   /** Finds a home for a client that logs in. `found` is told now, and undefined returned; or it is told soon. */
   search(clientId: number, found: (home: Server | undefined) => void): HomeSearch | undefined {
-    const giveUp = isFree(this.#vacant()) ? undefined : this.#pool.openSpare(() => search.end());
+    if (isFree(this.#vacant())) {
+      this.#settle(clientId, found);
+      return undefined;
+    }
+    const giveUp = this.#pool.openSpare(() => search.end());
     const search: HomeSearch = {
       sinceMs: this.#clock.now(),
       abandon: () => {
@@ -42,9 +46,7 @@ export class Homes {
       },
       end: () => {
         search.abandon();
-        const home = this.#vacant();
-        if (home !== undefined) home.homeOf = clientId;
-        found(home);
+        this.#settle(clientId, found);
       },
     };
     if (giveUp === undefined) {
@@ -53,6 +55,12 @@ export class Homes {
     }
     this.#searches.add(search);
     return search;
+  }
+
+  #settle(clientId: number, found: (home: Server | undefined) => void): void {
+    const home = this.#vacant();
+    if (home !== undefined) home.homeOf = clientId;
+    found(home);
   }
 
   /** What was found for a client. */
