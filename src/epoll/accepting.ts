@@ -19,6 +19,8 @@ import type { EventLoop, Watcher } from "./event-loop.ts";
 
 /** Connections that are accepted in a turn, so that a flood of them leaves time for others. */
 const acceptedMax = 16;
+/** How long nothing is accepted when not even who waits can be refused; epoll would tell of them again and again. */
+const restMs = 100;
 const one = Buffer.from([1, 0, 0, 0]);
 
 export class Accepting implements Watcher {
@@ -30,6 +32,7 @@ export class Accepting implements Watcher {
   /** Given up for a moment to get rid of connections that cannot be had, as libuv does (uv__emfile_trick). */
   #spare = -1;
   #stopped = false;
+  #rest: NodeJS.Timeout | undefined;
 
   constructor(
     loop: EventLoop,
@@ -56,7 +59,8 @@ export class Accepting implements Watcher {
 
   stop(): void {
     this.#stopped = true;
-    this.#loop.unwatch(this.#descriptor, epollIn);
+    this.#loop.unwatch(this.#descriptor, this.#rest === undefined ? epollIn : 0);
+    clearTimeout(this.#rest);
     if (this.#spare >= 0) this.#loop.calls.close(this.#spare);
   }
 
@@ -92,10 +96,19 @@ export class Accepting implements Watcher {
   /** Connections that wait for a descriptor would have it called again and again. */
   #refuseAll(): void {
     const { calls } = this.#loop;
-    if (this.#spare < 0) return;
-    calls.close(this.#spare);
-    for (let refused = this.#accept(); refused >= 0; refused = this.#accept()) calls.close(refused);
+    if (this.#spare >= 0) calls.close(this.#spare);
+    let refused = this.#accept();
+    for (; refused >= 0; refused = this.#accept()) calls.close(refused);
+    if (calls.errno() !== againCode) this.#takeRest();
     this.#spare = this.#duplicate();
+  }
+
+  #takeRest(): void {
+    this.#loop.change(this.#descriptor, epollIn, 0);
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined;
+      this.#loop.change(this.#descriptor, 0, epollIn);
+    }, restMs);
   }
 
   /** Any descriptor: the socket's own is there. */

@@ -6,6 +6,7 @@ import Module from "node:module";
 import net from "node:net";
 import { constants, tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   type AcceptedDescriptor,
@@ -182,6 +183,33 @@ describe.runIf(onLinux)("accepting", () => {
     expect(door.failures).toMatchObject([{ code: "EMFILE", syscall: "accept" }]);
     expect(door.accepted).toEqual([]);
     await door.next({ host: "127.0.0.1", port: door.port });
+  });
+
+  test("where who waits cannot even be refused, nothing is accepted for a while, and everybody after that", async () => {
+    await using door = await Door.listen({ host: "127.0.0.1", port: 0 });
+    expect(door.accepting.begin()).toBe(true);
+    const { calls } = kit;
+    const real = { ...calls };
+    let failures = 0;
+    Object.assign(calls, {
+      accept4: () => {
+        failures++;
+        return -1;
+      },
+      errno: () => constants.errno.ENFILE,
+    });
+    try {
+      const next = door.next({ host: "127.0.0.1", port: door.port });
+      await waitUntil(() => failures > 0, "it fails");
+      const waits = kit.waits;
+      await sleep(30);
+      expect(kit.waits - waits).toBeLessThan(50);
+      Object.assign(calls, real);
+      await next;
+    } finally {
+      Object.assign(calls, real);
+    }
+    expect(door.failures[0]).toMatchObject({ code: "ENFILE", syscall: "accept" });
   });
 
   test("who has gone before it was accepted is no failure", async () => {

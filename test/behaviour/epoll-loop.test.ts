@@ -1,11 +1,16 @@
 /** The loop around Node's: what Node promises holds, and what streams of one turn do to each other. */
+import { execFile } from "node:child_process";
 import { fstatSync, openSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { setImmediate as immediately, setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { duplicateCloseOnExec } from "../../src/epoll/constants.ts";
 import { EpollKit, type Told } from "../kit/epoll-streams.ts";
 import { waitUntil } from "../kit/wait.ts";
+
+const execute = promisify(execFile);
 
 describe.runIf(process.platform === "linux")("the loop", () => {
   let kit: EpollKit;
@@ -161,5 +166,58 @@ describe.runIf(process.platform === "linux")("the loop", () => {
     expect(told.errors).toMatchObject([{ code: "EPERM" }]);
     await waitUntil(() => told.closes > 0, "it is told");
     expect(() => fstatSync(file)).toThrow("EBADF");
+  });
+});
+
+describe.runIf(process.platform === "linux")("a program", () => {
+  const folder = fileURLToPath(new URL("../../src/", import.meta.url));
+
+  /** Runs a program that reads by descriptors; `near` and `far` are the transports of a connection. Resolves with what it prints. */
+  async function run(body: string): Promise<string> {
+    const program = `
+      import net from "node:net";
+      import { Transport } from "${folder}base/transport.ts";
+      import { useEpoll } from "${folder}epoll/descriptors.ts";
+      if (!useEpoll()) throw new Error("no descriptors");
+      const server = net.createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1", () => {
+        const near = Transport.connect({ host: "127.0.0.1", port: server.address().port }, 8192, () => {});
+        server.once("connection", (socket) => {
+          const far = Transport.accept(socket);
+          server.close();
+          ${body}
+        });
+      });`;
+    const { stdout } = await execute(
+      process.execPath,
+      ["--import", "tsx", "--input-type=module", "-e", program],
+      { cwd: folder },
+    );
+    return stdout;
+  }
+
+  test("that has closed all its streams ends by itself", async () => {
+    const body = `far.listener = { onData() {}, onDrain() {}, onClose: () => console.log("closed") };
+      near.destroy();`;
+    expect(await run(body)).toBe("closed\n");
+  });
+
+  test("hears of what a listener throws as of any callback, once, and its other streams go on", async () => {
+    const body = `process.on("uncaughtException", (error) => console.log(error.message));
+      let count = 0;
+      far.listener = {
+        onData(chunk) {
+          if (count++ === 0) {
+            far.write(chunk);
+            throw new Error("thrown");
+          }
+          console.log(String(chunk));
+          far.end();
+        },
+        onDrain() {},
+        onClose: () => console.log("closed"),
+      };
+      near.listener = { onData: (chunk) => near.write(chunk), onDrain() {}, onClose() {} };
+      near.write(Buffer.from("ball"));`;
+    expect(await run(body)).toBe("thrown\nball\nclosed\n");
   });
 });
