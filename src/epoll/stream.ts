@@ -29,6 +29,8 @@ import type { Closing, EventLoop, Watcher } from "./event-loop.ts";
 
 /** Small chunks that wait are joined up to this. */
 const joinedBytesMax = 64 * 1024;
+/** So long a chunk is not copied: the buffer that it lies in is left to it. */
+const leftBytesMin = 32 * 1024;
 /** What libuv sets with a time of idleness (uv_tcp_keepalive): seconds between probes, and their number. */
 const keepIntervalSeconds = 1;
 const keepCount = 10;
@@ -50,7 +52,7 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
   #waiting: Buffer[] | undefined;
   #waitingBytes = 0;
 
-  /** Begins to read. `copies`: each chunk is a new one; otherwise it lies in the loop's buffer. */
+  /** Begins to read. `copies`: each chunk stays as it is; otherwise it lies in the loop's buffer, which is read into again. */
   constructor(
     loop: EventLoop,
     addresses: AddressReader,
@@ -148,13 +150,13 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
     const loop = this.#loop;
     const bytes = loop.receive(this.#descriptor);
     if (bytes > 0) {
-      let chunk = loop.reads.first(bytes);
-      if (this.#copies) {
-        const copy = Buffer.allocUnsafe(bytes);
-        copy.set(chunk);
-        chunk = copy;
+      const chunk = loop.reads.first(bytes);
+      if (!this.#copies) this.#owner.onRead(chunk);
+      else if (bytes < leftBytesMin) this.#owner.onRead(copyOf(chunk));
+      else {
+        loop.reads.retained = true;
+        this.#owner.onRead(chunk);
       }
-      this.#owner.onRead(chunk);
     } else if (bytes === 0) this.#onPeerEnded();
     else {
       const code = loop.calls.errno();
@@ -253,6 +255,12 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
     this.#waiting = undefined;
     this.#waitingBytes = 0;
   }
+}
+
+function copyOf(chunk: Buffer): Buffer {
+  const copy = Buffer.allocUnsafe(chunk.length);
+  copy.set(chunk);
+  return copy;
 }
 
 const optionValue = Buffer.alloc(4);

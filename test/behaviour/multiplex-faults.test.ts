@@ -307,9 +307,20 @@ describe("what shares", () => {
     });
     await scene.warm("select 'x'");
     const units = await scene.figure("units");
-    const alone = await scene.figure("alone");
     const [off] = (await scene.connect(1, "off")) as [Client];
     for (let run = 0; run < 10; run++) expect(await off.value("select 'x'")).toBe("x");
+    expect(await scene.figure("units")).toBe(units);
+  });
+
+  test("is nothing for one database by its own multiplex_latency = 0, which no read is brief enough for", async () => {
+    await using scene = await Scene.start(2, {
+      databases: { postgres: {}, none: { dbname: "postgres", multiplex_latency: 0 } },
+    });
+    await scene.warm("select 'x'");
+    const units = await scene.figure("units");
+    const alone = await scene.figure("alone");
+    const [none] = (await scene.connect(1, "none")) as [Client];
+    for (let run = 0; run < 10; run++) expect(await none.value("select 'x'")).toBe("x");
     expect(await scene.figure("units")).toBe(units);
     expect(await scene.figure("alone")).toBeGreaterThan(alone);
   });
