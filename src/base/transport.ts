@@ -448,10 +448,10 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     this.#error ??= error;
   }
 
-  /** Node's sockets tell of their end even while paused; what came before may still wait with the listener, so it counts on `resume`. */
+  /** Node's sockets tell of it even while paused. Of a client, whose last words may still wait with the listener, it counts on `resume`. */
   #onStreamEnd(): void {
     this.#peerEnded = true;
-    if (this.#paused) return;
+    if (this.#paused && this.#reads === undefined) return;
     this.sendTurn();
     this.#stream.end();
   }
