@@ -167,11 +167,22 @@ describe("the console speaks for all workers", () => {
     await Promise.all(allOf(clients).map((client) => client.run("commit")));
     const [last, ...others] = allOf(clients) as [Client, ...Client[]];
     await Promise.all(others.map((client) => client.close()));
-    const row = async (): Promise<Record<string, string | null> | undefined> =>
-      (await table(console, "show users")).find(({ name }) => name === "counted");
-    await waitUntil(async () => (await row())?.["current_client_connections"] === "1", "one is left");
-    expect((await row())?.["current_connections"]).toBe("4");
-    last.destroy();
+    try {
+      await waitToSee(
+        async () => {
+          const user = (await table(console, "show users")).find(({ name }) => name === "counted");
+          // The pooler's own reading of the catalogs may have had one more opened.
+          const servers = (await table(console, "show servers")).filter(
+            ({ user: name }) => name === "counted",
+          );
+          return [user?.["current_client_connections"], user?.["current_connections"], servers.length];
+        },
+        ([left, counted, servers]) => left === "1" && counted === String(servers) && Number(servers) >= 4,
+        "one client is left, and all servers are counted",
+      );
+    } finally {
+      last.destroy();
+    }
   });
 });
 
