@@ -1,7 +1,7 @@
 /** Auto mode in several processes: what clients of one worker mean for those of another, and what the console does to both. */
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil, within } from "../kit/wait.ts";
+import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
 import { type Client, outcomeOf, untilRunning } from "./pooled.ts";
 import { WorkerProgram } from "./worker-program.ts";
@@ -66,16 +66,24 @@ test("a signal for a client of another worker is for that client, and not for wh
   // From now on each worker has one server: the first to stand in, the second for whoever logs in first there.
   const [near, , far] = await four("narrower");
   for (const client of [near, far]) await client.run("select 1");
-  running.sendAway();
-  const [, , idle, stranger] = await four("narrower");
+  // Of those that come to the other worker, the first has its only server for its home, once who had it is known to be gone.
+  const real = (client: Client): boolean => client.session.pid < 2 ** 22;
+  let there: readonly Client[] = [];
+  await waitToSee(
+    async () => {
+      running.sendAway();
+      [, there] = await running.clientsOfEach(2, "narrower");
+      return there.map(({ session }) => session.pid);
+    },
+    () => there.some(real),
+    "one has a server for its home",
+  );
+  const away = there.find(real) as Client;
+  const present = there.find((client) => !real(client)) as Client;
   const [caller] = await four("narrower");
   const [other] = await four("postgres");
   const [nobody] = await four("plain");
-  // Of both, one has the only server of that worker for its home.
-  const real = (client: Client): boolean => client.session.pid < 2 ** 22;
-  const [away, present] = real(idle) ? [idle, stranger] : [stranger, idle];
   const pid = away.session.pid;
-  expect(real(away)).toBe(true);
   const sleeps = present.run("begin; select pg_sleep(1), 'is not disturbed'");
   await untilRunning(place.lab, "is not disturbed");
   const waits = away.run("select pg_sleep(60), 'waits for a server'");
