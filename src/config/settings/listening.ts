@@ -52,7 +52,7 @@ export const listening = {
     type: "boolean",
     default: true,
     reloadable: false,
-    doc: "Whether sockets are read and written by their file descriptors, through Linux's epoll, which takes a third to a half of the processor time of Node's own way. Elsewhere, and where the binary of the package `koffi` is missing or not allowed, it is Node's way all the same; TLS is always spoken by Node. See [operations](operations.md#processor-time).",
+    doc: "Whether sockets are read and written by their file descriptors, through Linux's epoll, which takes less processor time than Node's own way. Elsewhere, and where the binary of the package `koffi` is missing or not allowed, it is Node's way all the same; TLS is always spoken by Node. See [operations](operations.md#processor-time).",
   },
   max_client_conn: {
     type: "integer",
