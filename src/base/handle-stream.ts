@@ -21,6 +21,7 @@ import {
   writeDirectly,
   writePending,
 } from "./direct-write.ts";
+import { NamedStream, takeJoined } from "./plain-stream.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 
 interface Address {
@@ -59,8 +60,6 @@ interface Binding {
 const endOfStream = -4095;
 /** UV_EALREADY of libuv. */
 const alreadyReading = -os.constants.errno.EALREADY;
-/** Small chunks that wait are joined up to this. */
-const joinedBytesMax = 64 * 1024;
 
 /** Where accepted sockets read; what came is copied out at once. */
 const acceptedReads = new ReadBuffer(64 * 1024);
@@ -77,7 +76,7 @@ let onHandleClosed: (this: StreamHandle) => void;
 let onShutDown: (this: ShutdownRequest) => void;
 
 /** As far as a transport asks for it, with the names of Node's sockets. */
-export class HandleStream implements PlainStream, DirectWriter {
+export class HandleStream extends NamedStream implements PlainStream, DirectWriter {
   readonly #handle: StreamHandle;
   readonly #owner: StreamOwner;
   #writable = true;
@@ -87,7 +86,6 @@ export class HandleStream implements PlainStream, DirectWriter {
   /** Our side is to be ended behind what is pending, and has been. */
   #shutting = false;
   #shutDown = false;
-  #peer: Address | undefined;
   /** Of what was written here: bytes at the handle, and chunks behind them. */
   #writtenBytes = 0;
   #waiting: Buffer[] | undefined;
@@ -96,6 +94,7 @@ export class HandleStream implements PlainStream, DirectWriter {
 
   /** Begins to read. `handle`: {@link canReadHandles}, and {@link isStreamHandle}. */
   constructor(handle: AcceptedHandle, owner: StreamOwner) {
+    super();
     this.#handle = handle as unknown as StreamHandle;
     this.#owner = owner;
     this.#handle[streamOf] = this;
@@ -134,34 +133,14 @@ export class HandleStream implements PlainStream, DirectWriter {
     return this.#destroyed;
   }
 
-  get remoteAddress(): string | undefined {
-    return this.#peerName.address;
-  }
-
-  get remotePort(): number | undefined {
-    return this.#peerName.port;
-  }
-
-  get localAddress(): string | undefined {
-    return this.#ownName.address;
-  }
-
-  get localPort(): number | undefined {
-    return this.#ownName.port;
-  }
-
-  /** Kept from the first time on: a peer that is gone has none. */
-  get #peerName(): Address {
-    if (this.#peer !== undefined || this.#destroyed) return this.#peer ?? {};
+  protected override readPeerName(): Address {
     const name: Address = {};
-    if (this.#handle.getpeername?.(name) !== 0) return {};
-    this.#peer = name;
-    return name;
+    return this.#handle.getpeername?.(name) === 0 ? name : {};
   }
 
-  get #ownName(): Address {
+  protected override readOwnName(): Address {
     const name: Address = {};
-    if (!this.#destroyed) this.#handle.getsockname?.(name);
+    this.#handle.getsockname?.(name);
     return name;
   }
 
@@ -211,14 +190,10 @@ export class HandleStream implements PlainStream, DirectWriter {
   }
 
   #takeWaiting(waiting: Buffer[]): Buffer {
-    let count = 0;
-    let bytes = 0;
-    do bytes += waiting[count++]?.length ?? 0;
-    while (count < waiting.length && bytes + (waiting[count]?.length ?? 0) <= joinedBytesMax);
-    const chunks = waiting.splice(0, count);
-    this.#waitingBytes -= bytes;
+    const chunk = takeJoined(waiting);
+    this.#waitingBytes -= chunk.length;
     if (waiting.length === 0) this.#waiting = undefined;
-    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes);
+    return chunk;
   }
 
   /** Writes the last bytes, and ends our side behind everything that is pending. */

@@ -18,11 +18,12 @@ import { loadSystemCalls } from "./system-calls.ts";
 /** One for the process. Null: it has been tried. */
 let made: EpollDescriptors | null | undefined;
 
-/** Sockets that are opened from now on are read and written by descriptor, if that is possible here. Returns whether it is. */
-export function useEpoll(): boolean {
-  made ??= EpollDescriptors.create() ?? null;
-  useDescriptors(made ?? undefined);
-  return made !== null;
+/** Sockets that are opened from now on are read and written by descriptor, if that is wanted and possible here. Returns whether they are. */
+export function useEpoll(wanted = true): boolean {
+  if (wanted) made ??= EpollDescriptors.create() ?? null;
+  const used = wanted ? (made ?? undefined) : undefined;
+  useDescriptors(used);
+  return used !== undefined;
 }
 
 class EpollDescriptors implements Descriptors {

@@ -9,6 +9,7 @@
  */
 import type { DescriptorStream, PeerAddress, StreamOwner } from "../base/descriptors.ts";
 import { systemError } from "../base/direct-write.ts";
+import { NamedStream, takeJoined } from "../base/plain-stream.ts";
 import type { AddressReader } from "./addresses.ts";
 import {
   epollError,
@@ -27,21 +28,18 @@ import {
 import { againCode, interruptedCode } from "./errors.ts";
 import type { Closing, EventLoop, Watcher } from "./event-loop.ts";
 
-/** Small chunks that wait are joined up to this. */
-const joinedBytesMax = 64 * 1024;
 /** So long a chunk is not copied: the buffer that it lies in is left to it. */
 const leftBytesMin = 32 * 1024;
 /** What libuv sets with a time of idleness (uv_tcp_keepalive): seconds between probes, and their number. */
 const keepIntervalSeconds = 1;
 const keepCount = 10;
 
-export class EpollStream implements DescriptorStream, Watcher, Closing {
+export class EpollStream extends NamedStream implements DescriptorStream, Watcher, Closing {
   readonly #loop: EventLoop;
   readonly #addresses: AddressReader;
   readonly #descriptor: number;
   readonly #owner: StreamOwner;
   readonly #copies: boolean;
-  #peer: PeerAddress | undefined;
   /** What epoll tells of. */
   #events = epollIn;
   #writable = true;
@@ -60,10 +58,10 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
     owner: StreamOwner,
     copies: boolean,
   ) {
+    super(socket.peer);
     this.#loop = loop;
     this.#addresses = addresses;
     this.#descriptor = socket.descriptor;
-    this.#peer = socket.peer;
     this.#owner = owner;
     this.#copies = copies;
     if (loop.watch(this.#descriptor, this, epollIn)) return;
@@ -86,28 +84,12 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
     return this.#destroyed;
   }
 
-  get remoteAddress(): string | undefined {
-    return this.#peerName.address;
+  protected override readPeerName(): PeerAddress {
+    return this.#addresses.peerOf(this.#descriptor);
   }
 
-  get remotePort(): number | undefined {
-    return this.#peerName.port;
-  }
-
-  get localAddress(): string | undefined {
-    return this.#destroyed ? undefined : this.#addresses.ownOf(this.#descriptor).address;
-  }
-
-  get localPort(): number | undefined {
-    return this.#destroyed ? undefined : this.#addresses.ownOf(this.#descriptor).port;
-  }
-
-  /** Kept from the first time on: a peer that is gone has none. */
-  get #peerName(): PeerAddress {
-    if (this.#peer !== undefined || this.#destroyed) return this.#peer ?? {};
-    const name = this.#addresses.peerOf(this.#descriptor);
-    if (name.address !== undefined) this.#peer = name;
-    return name;
+  protected override readOwnName(): PeerAddress {
+    return this.#addresses.ownOf(this.#descriptor);
   }
 
   setKeepAlive(enabled: boolean, idleMs: number): void {
@@ -197,15 +179,14 @@ export class EpollStream implements DescriptorStream, Watcher, Closing {
 
   #writeWaiting(): void {
     while (this.#waiting !== undefined && !this.#destroyed) {
-      const chunk = joinWaiting(this.#waiting);
+      const chunk = takeJoined(this.#waiting);
       const taken = this.#offer(chunk);
       if (this.#destroyed) return;
       this.#waitingBytes -= taken;
       if (taken < chunk.length) {
-        this.#waiting[0] = chunk.subarray(taken);
+        this.#waiting.unshift(chunk.subarray(taken));
         return;
       }
-      this.#waiting.shift();
       if (this.#waiting.length === 0) this.#waiting = undefined;
     }
     this.#watch(this.#events & ~epollOut);
@@ -264,14 +245,3 @@ function copyOf(chunk: Buffer): Buffer {
 }
 
 const optionValue = Buffer.alloc(4);
-
-/** The first chunk that waits, made longer by those behind it while all are small. */
-function joinWaiting(waiting: Buffer[]): Buffer {
-  let count = 1;
-  let bytes = waiting[0]?.length ?? 0;
-  while (count < waiting.length && bytes + (waiting[count]?.length ?? 0) <= joinedBytesMax) {
-    bytes += waiting[count++]?.length ?? 0;
-  }
-  if (count > 1) waiting.splice(0, count, Buffer.concat(waiting.slice(0, count), bytes));
-  return waiting[0] as Buffer;
-}

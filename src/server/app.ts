@@ -4,7 +4,7 @@
  */
 import type { ShutdownWait } from "../admin/context.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { currentDescriptors, useDescriptors } from "../base/descriptors.ts";
+import { currentDescriptors } from "../base/descriptors.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import type { Transport } from "../base/transport.ts";
@@ -83,7 +83,7 @@ export class Pooler {
     if (options.seat === undefined) requireOneProcess(config.pgsluice);
     const files = await readFiles(config);
     options.beforeListening?.();
-    if (!config.pgsluice.epoll || !useEpoll()) useDescriptors(undefined);
+    useEpoll(config.pgsluice.epoll);
     const core = new PoolerCore(config, files, options);
     await core.open();
     return new Pooler(core);
