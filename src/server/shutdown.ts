@@ -84,6 +84,8 @@ export class Shutdown {
     if (this.#closed) return;
     const { admission, listener, logins, sessions, pools, peers, consoles, logger } = this.#subject;
     admission.state = "shutting_down";
+    // Who is waited for may take hours.
+    logger.info({ mode, clients: sessions.size }, "shutting down");
     this.#subject.onBegun();
     if (staysLocal) listener.closeShared();
     else await listener.close();

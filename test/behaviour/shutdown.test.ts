@@ -48,6 +48,8 @@ describe("a smart shutdown", () => {
     });
     await waitUntil(() => refused({ port, host: "127.0.0.1" }), "the TCP listener is closed");
     expect(await refused({ path })).toBe(true);
+    const begun = pooled.log.find(({ message }) => message === "shutting down");
+    expect(begun?.fields).toMatchObject({ mode: "smart", clients: 3 });
     expect(await idle.value("select 'goes on'")).toBe("goes on");
     expect(await byUnix.value("select 'too'")).toBe("too");
     await byUnix.close();
