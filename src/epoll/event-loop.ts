@@ -30,6 +30,7 @@ import {
   streamSocket,
   unixDomain,
 } from "./constants.ts";
+import { GivingWay } from "./giving-way.ts";
 import type { SystemCalls } from "./system-calls.ts";
 
 /** Who hears of a descriptor. */
@@ -66,6 +67,9 @@ export class EventLoop {
   #readsAddress: number;
   #closings: Closing[] = [];
   #inTurn = false;
+  readonly #givingWay: GivingWay;
+  /** What came in the last turn. */
+  #handled = 0;
   /** Node will call. */
   #called = false;
   readonly #byte = Buffer.alloc(1);
@@ -75,6 +79,7 @@ export class EventLoop {
   private constructor(calls: SystemCalls, ticks: () => void) {
     this.calls = calls;
     this.#runTicks = ticks;
+    this.#givingWay = new GivingWay(calls.sched_yield, () => performance.now());
     this.#epoll = calls.epoll_create1(epollCloseOnExec);
     this.#backend = calls.backendDescriptor();
     const events = Buffer.allocUnsafeSlow(eventsMax * eventBytes);
@@ -176,8 +181,10 @@ export class EventLoop {
   /** False: Node has something to do. */
   #turn(): boolean {
     const { calls } = this;
+    this.#givingWay.beforeWaiting(this.#handled);
     const timeoutMs = calls.backendTimeout();
     const count = calls.epoll_wait(this.#epoll, this.#eventsAddress, eventsMax, timeoutMs);
+    this.#handled = count;
     let goesOn = count > 0 && timeoutMs !== 0;
     this.#inTurn = true;
     beginDrivenTurn();

@@ -21,6 +21,7 @@ export interface SystemCalls {
   send(socket: number, chunk: Buffer, length: number, flags: number): number;
   shutdown(socket: number, how: number): number;
   close(descriptor: number): number;
+  sched_yield(this: void): number;
   fcntl(descriptor: number, command: number, type: "int", argument: number): number;
   socketpair(domain: number, type: number, protocol: number, pair: Buffer): number;
   setsockopt(socket: number, level: number, option: number, value: Buffer, length: number): number;
@@ -65,6 +66,7 @@ function declare(koffi: typeof Koffi): SystemCalls {
     send: call("int send(int socket, void* chunk, size_t length, int flags)"),
     shutdown: call("int shutdown(int socket, int how)"),
     close: call("int close(int descriptor)"),
+    sched_yield: call("int sched_yield()"),
     fcntl: call("int fcntl(int descriptor, int command, ...)"),
     socketpair: call("int socketpair(int domain, int type, int protocol, void* pair)"),
     setsockopt: call("int setsockopt(int socket, int level, int option, void* value, uint32_t length)"),
