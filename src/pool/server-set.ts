@@ -50,12 +50,8 @@ export class ServerSet {
   move(server: Server, state: ServerState): void {
     assert(server.state !== state, `a server moves to another state than ${state}`);
     assert(!server.closed, "a closed server stays closed");
-    if (server.state === "idle") {
-      const index = this.#idle.lastIndexOf(server);
-      assert(index >= 0, "an idle server is among the idle ones");
-      this.#idle.splice(index, 1);
-    }
-    this.#deadlines.delete(server);
+    if (server.state === "idle") this.#leaveIdle(server);
+    if (this.#deadlines.size > 0) this.#deadlines.delete(server);
     server.state = state;
     if (state === "idle") {
       assert(server.clean && server.owner === undefined, "an idle server is clean and nobody's");
@@ -64,6 +60,17 @@ export class ServerSet {
       this.#servers.delete(server);
       this.#onGone();
     }
+  }
+
+  #leaveIdle(server: Server): void {
+    // Mostly the one that was used last is used again.
+    if (this.#idle.at(-1) === server) {
+      this.#idle.pop();
+      return;
+    }
+    const index = this.#idle.lastIndexOf(server);
+    assert(index >= 0, "an idle server is among the idle ones");
+    this.#idle.splice(index, 1);
   }
 
   /** Ends all of them at once: their owners are told. */

@@ -41,7 +41,8 @@ export class Requests {
     let following: Buffer | undefined;
     switch (type) {
       case Frontend.query: {
-        noteFate(server, buffer, start + headerBytes, end);
+        // In auto mode the statement's class tells.
+        if (this.#auto?.mayEnd !== false) noteFate(server, buffer, start + headerBytes, end);
         const outcome = this.#statements?.onQuery(server, buffer, start, end);
         following = this.#auto?.takeResets(server);
         replies.push(Request.query, Handling.forward, outcome, following !== undefined);

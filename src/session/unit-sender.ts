@@ -72,7 +72,9 @@ export class UnitSender {
 
   /** Sends a message to a server that the client has had before. */
   forward(server: Server, kind: Frame, { type, buffer, start, end }: Framer): void {
-    if (this.#statements !== undefined) this.#keep(server, kind, type, buffer, start, end);
+    // A Query is the end of what is kept, and never its beginning.
+    if (this.#statements !== undefined && (this.#keeping || type !== Frontend.query))
+      this.#keep(server, kind, type, buffer, start, end);
     this.#requests.forward(server, type, buffer, start, end);
   }
 
@@ -87,7 +89,7 @@ export class UnitSender {
         replies.status !== TransactionStatus.idle
       )
         return;
-      if (!beginsUnit(type) || type === Frontend.query || !replies.answered) return;
+      if (!beginsUnit(type) || !replies.answered) return;
       this.#keeping = true;
       this.#gathering.unit = takeUnit();
       this.#askedBefore = replies.asked;

@@ -22,7 +22,7 @@ import { type LexBounds, type Lexed, lex } from "./lex.ts";
 import type { Parser } from "./parser.ts";
 import { innerStatementOf } from "./prepare.ts";
 import { scan } from "./scanner.ts";
-import { ShapeIndex, type ShapeTrail } from "./shape-index.ts";
+import { type Known, ShapeIndex, type ShapeTrail } from "./shape-index.ts";
 import type { OpaqueReason, StatementClass } from "./statement-class.ts";
 import type { Syntax } from "./syntax.ts";
 import { verdict } from "./verdict.ts";
@@ -81,6 +81,9 @@ interface Entry {
   statementClass: StatementClass;
 }
 
+/** What is known of a text's shape, found by the trail of its client. */
+export type ExpectedText = Known<Entry>;
+
 export class Classifier {
   readonly #parser: Parser;
   readonly #now: () => number;
@@ -130,7 +133,23 @@ export class Classifier {
     return this.classifySpan(bytes, 0, bytes.length, catalog, settings);
   }
 
-  /** The same of `buffer[start, end)`. `trail`: of the client that has sent it. */
+  /**
+   * What is known of the shape of `buffer[start, end)`, a text that is read in the usual way, if its client's trail leads there: nearly
+   * all texts of a busy client are found so. Undefined: {@link classifySpan} has to find out.
+   */
+  expected(buffer: Buffer, start: number, end: number, trail: ShapeTrail): ExpectedText | undefined {
+    if (end - start > this.#textBytesMax) return undefined;
+    const known = this.#plain.expected(buffer, start, end, trail);
+    if (known !== undefined) this.#shapeHits += 1;
+    return known;
+  }
+
+  /** The class of such a text. */
+  classOf({ value }: ExpectedText, catalog: Catalog): StatementClass {
+    return classOf(value, catalog);
+  }
+
+  /** The same of `buffer[start, end)`. `trail`: of the client that has sent it, if it does not lead there. */
   classifySpan(
     buffer: Buffer,
     start: number,

@@ -5,6 +5,7 @@ export {
   Classifier,
   type ClassifierOptions,
   type ClassifierStatistics,
+  type ExpectedText,
   type LexicalSettings,
   unknownClass,
 } from "./classifier.ts";

@@ -47,7 +47,8 @@ const kinds: Uint8Array = byteTable(foreign, high, [
 /** What stands for literals is no greater, and nothing else in a shape is as small. */
 const markMax = Math.max(stringMark, integerMark, floatMark);
 
-interface Known<V> {
+/** What is known of a shape. */
+export interface Known<V> {
   readonly shape: Buffer;
   /** Where in it something stands for a literal, and behind its end. */
   readonly marks: readonly number[];
@@ -55,6 +56,9 @@ interface Known<V> {
   readonly quoted: boolean;
   readonly value: V;
   readonly valueBytes: number;
+  /** What somebody has made of it, and of what that is true: kept here, it is found without a look at anything else. */
+  kept: unknown;
+  keptFor: object | undefined;
   /** Hashes of the last two shapes that have come behind it; 0: none. Two, because the sign of a number is part of a shape. */
   next: number;
   other: number;
@@ -92,19 +96,10 @@ export class ShapeIndex<V> {
     return this.#known.bytes;
   }
 
-  /**
-   * What was added for a text of the same shape as `text[start, end)`. With a `trail` the shape that is expected there is
-   * compared first, byte for byte: half the price of finding out which one it is.
-   */
+  /** What was added for a text of the same shape as `text[start, end)`, to which `trail` has not led but will the next time. */
   find(text: Buffer, start: number, end: number, trail?: ShapeTrail): V | undefined {
     this.#length = 0;
     if (end - start > textBytesMax) return undefined;
-    if (trail !== undefined) {
-      const expected =
-        this.#expected(trail, trail.next, text, start, end) ??
-        this.#expected(trail, trail.other, text, start, end);
-      if (expected !== undefined) return expected.value;
-    }
     const length = this.#scan(text, start, end);
     if (length === 0) return undefined;
     this.#length = length;
@@ -114,8 +109,24 @@ export class ShapeIndex<V> {
     return known !== undefined && this.#isShape(known.shape) ? known.value : undefined;
   }
 
-  #expected(trail: ShapeTrail, hash: number, text: Buffer, start: number, end: number): Known<V> | undefined {
-    if (hash === 0) return undefined;
+  /**
+   * What is known of the shape of `text[start, end)`, if it is one that the trail leads to: those are compared byte for byte, which
+   * is half the price of finding out which shape it is.
+   */
+  expected(text: Buffer, start: number, end: number, trail: ShapeTrail): Known<V> | undefined {
+    const { next, other } = trail;
+    if (next === 0 || end - start > textBytesMax) return undefined;
+    const known = this.#expectedBy(next, text, start, end, trail);
+    return known ?? (other === 0 ? undefined : this.#expectedBy(other, text, start, end, trail));
+  }
+
+  #expectedBy(
+    hash: number,
+    text: Buffer,
+    start: number,
+    end: number,
+    trail: ShapeTrail,
+  ): Known<V> | undefined {
     // What it holds on to may not be in the index any more; it is true all the same.
     const last = hash === trail.last ? (trail.known as Known<V> | undefined) : undefined;
     const known = last ?? this.#known.get(hash, bytesOf);
@@ -154,6 +165,8 @@ export class ShapeIndex<V> {
       quoted: this.#quoted,
       value,
       valueBytes,
+      kept: undefined,
+      keptFor: undefined,
       next: 0,
       other: 0,
     };

@@ -27,7 +27,7 @@ import { ClientTexts } from "./client-texts.ts";
 import type { AutoDatabase } from "./database.ts";
 import { HeldBegin } from "./held-begin.ts";
 import { Home } from "./homes.ts";
-import type { Knowledge, Reset } from "./knowledge.ts";
+import { type Knowledge, Mark, type Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
 import { mayRunOnStandby } from "./read-only.ts";
 import { ParameterReports } from "./reports.ts";
@@ -74,6 +74,8 @@ export class AutoSession {
   #listsPrepared = false;
   /** The last statement that was seen is a COPY FROM STDIN: the server answers its Execute although nothing ends the batch. */
   copiesIn = false;
+  /** The last statement that was seen may end the transaction that is open. */
+  mayEnd = false;
   /** The server that the client has got was sent the client's BEGIN. */
   begins = false;
   /** A BEGIN that no server knows of yet. */
@@ -212,7 +214,7 @@ export class AutoSession {
     if (bySql) this.#see(this.#texts.unknown(), server);
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL; before it they are made in a better way. Not before what belongs to a COPY.
-    if (server?.replies.betweenUnits === true && !completesUnit(type) && this.#mayNamePrepared) {
+    if (!completesUnit(type) && server?.replies.betweenUnits === true && this.#mayNamePrepared) {
       this.special = true;
       this.#namesPrepared = true;
       this.#enterRaw(server, this.#output);
@@ -225,6 +227,7 @@ export class AutoSession {
   /** What was read from the client. */
   #see(knowledge: Knowledge, server: Server | undefined): void {
     this.copiesIn = knowledge.copiesIn;
+    this.mayEnd = (knowledge.marks & Mark.mayEnd) !== 0;
     this.route.see(knowledge);
     if (knowledge.pace === undefined && server !== undefined) this.#seeExclusive(server);
     if (knowledge.plain) return;
@@ -329,8 +332,7 @@ export class AutoSession {
   answer(unit: Unit): Buffer | undefined {
     // What was notified before a transaction or within it comes before the reply to BEGIN or COMMIT.
     if (!this.#begun || !this.heldBegin.sees || this.listening.listens) return undefined;
-    const standby = this.#database.pool.welcome?.get("in_hot_standby") === "on";
-    const replies = this.heldBegin.answer(unit, standby);
+    const replies = this.heldBegin.answer(unit, this.#database.pool.welcome);
     if (replies !== undefined) this.route.keepHint();
     return replies && this.reports.before(replies);
   }

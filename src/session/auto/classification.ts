@@ -21,6 +21,7 @@ import {
   Catalog,
   CatalogReading,
   type Classifier,
+  type ExpectedText,
   type FunctionLists,
   type LexicalSettings,
   type ShapeTrail,
@@ -98,6 +99,20 @@ export class Classification implements Waiter, ServerOwner {
   /** The catalogs have been read, and nothing has passed since that may have changed them. */
   get known(): boolean {
     return this.#catalog !== Catalog.unknown;
+  }
+
+  /** What the classes of texts depend on besides the texts: another object when that has changed. */
+  get catalog(): Catalog {
+    return this.#listed;
+  }
+
+  /** What is known of `buffer[start, end)`, if it is what the trail of its client leads to. */
+  expected(buffer: Buffer, start: number, end: number, trail: ShapeTrail): ExpectedText | undefined {
+    return this.#classifier()?.expected(buffer, start, end, trail);
+  }
+
+  classOf(expected: ExpectedText): StatementClass {
+    return this.#classifier()?.classOf(expected, this.#listed) ?? unknownClass("parser_unavailable");
   }
 
   /** The class of `buffer[start, end)`. Never throws. `trail`: of the client that has sent it. */

@@ -82,11 +82,16 @@ export class ClientTexts {
   }
 
   #of(buffer: Buffer, start: number, end: number, known: boolean): Knowledge {
-    const knowledge = known
-      ? this.#database.ofText(buffer, start, end, this.#lexical(), this.#trail)
-      : unknownStatement;
+    const knowledge = known ? this.#ofText(buffer, start, end) : unknownStatement;
     if (knowledge.special) this.#keep(buffer, start, end, known);
     return knowledge;
+  }
+
+  #ofText(buffer: Buffer, start: number, end: number): Knowledge {
+    const settings = this.#lexical();
+    return settings === undefined
+      ? this.#database.ofUsualText(buffer, start, end, this.#trail)
+      : this.#database.ofText(buffer, start, end, settings);
   }
 
   #keep(buffer: Buffer, start: number, end: number, whole: boolean): void {

@@ -104,7 +104,25 @@ export class AutoDatabase implements Informed {
     this.listeners.tick();
   }
 
-  /** `settings`: those of the client, if they are unusual; `trail`: how far it has come in what it sends. */
+  /**
+   * As {@link ofText}, of a text that is read in the usual way; `trail`: how far its client has come in what it sends. What was
+   * found of a shape is kept with it, so that one look at it is enough.
+   */
+  ofUsualText(buffer: Buffer, start: number, end: number, trail: ShapeTrail): Knowledge {
+    const { classification } = this;
+    const expected = classification.expected(buffer, start, end, trail);
+    if (expected === undefined) return this.ofText(buffer, start, end, undefined, trail);
+    const { catalog } = classification;
+    if (expected.keptFor === catalog) return expected.kept as Knowledge;
+    const knowledge = knowledgeOf(classification.classOf(expected));
+    // The names in opaque code are the text's, and not its shape's.
+    if (knowledge.opaque) return this.#withNames(knowledge, buffer, start, end);
+    expected.kept = knowledge;
+    expected.keptFor = catalog;
+    return knowledge;
+  }
+
+  /** `settings`: those of the client, if they are unusual. */
   ofText(
     buffer: Buffer,
     start: number,

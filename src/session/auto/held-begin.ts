@@ -143,13 +143,16 @@ export class HeldBegin {
     return loss;
   }
 
-  /** The replies to a unit that only begins or ends a transaction; undefined if a server has to see it. */
-  answer(unit: Unit, standby: boolean): Buffer | undefined {
+  /**
+   * The replies to a unit that only begins or ends a transaction; undefined if a server has to see it. `reported`: what servers
+   * report.
+   */
+  answer(unit: Unit, reported: ReadonlyMap<string, string> | undefined): Buffer | undefined {
     const control = this.#seen;
     this.#seen = undefined;
     if (control === undefined || this.#elsewhere !== undefined) return undefined;
     const begun = this.#messages.length > 0;
-    if (begun ? !ends(control) : !begins(control, standby)) return undefined;
+    if (begun ? !ends(control) : !begins(control, reported)) return undefined;
     if (control.kind === "begin") this.#modes = control.modes;
     if (!begun && unit.length === 1 && unit.type(0) === Frontend.query) return this.#beginBy(unit);
     const lone = loneOf(unit);
@@ -256,10 +259,12 @@ const mustSucceed: RequestOutcome = {
   },
 };
 
-function begins(control: TransactionControl, standby: boolean): boolean {
+function begins(control: TransactionControl, reported: ReadonlyMap<string, string> | undefined): boolean {
   if (control.kind !== "begin") return false;
+  const { isolation, readOnly } = control.modes;
   // A standby refuses these (xact.c, variable.c check_XactIsoLevel, check_transaction_read_only).
-  return !standby || (control.modes.isolation !== "serializable" && control.modes.readOnly !== false);
+  if (isolation !== "serializable" && readOnly !== false) return true;
+  return reported?.get("in_hot_standby") !== "on";
 }
 
 function ends(control: TransactionControl): boolean {

@@ -31,6 +31,8 @@ export const Mark = {
   leaves: 16,
   /** It says more of the route than these marks. */
   says: 32,
+  /** It may end the transaction that is open. */
+  mayEnd: 64,
 } as const;
 
 /** The members that are looked at for each statement come first, side by side. */
@@ -129,7 +131,7 @@ const nothing: Knowledge = {
 /** Of what was not looked at. */
 export const unknownStatement: Knowledge = {
   ...nothing,
-  marks: nothing.marks | Mark.says,
+  marks: nothing.marks | Mark.says | Mark.mayEnd,
   plain: false,
   special: true,
   touches: touchesAll,
@@ -208,7 +210,7 @@ function derive(statement: StatementClass): Knowledge {
   draft.leaves = leavesSomething(statement);
   draft.opens = draft.stays && draft.resets.length === 0 && opensOnStandby(statement);
   draft.writes = mayWrite(statement);
-  draft.marks = marksOf(draft);
+  draft.marks = marksOf(draft) | (mayEnd(statement) ? Mark.mayEnd : 0);
   return draft;
 }
 
@@ -221,6 +223,11 @@ function marksOf({ pace, reads, stays, opens, leaves, writes, transaction, route
   if (leaves) marks |= Mark.leaves;
   if (writes || transaction !== undefined || routeHint !== undefined) marks |= Mark.says;
   return marks;
+}
+
+/** One statement does not, unless it is about transactions: code in it may not, within a transaction (spi.c, 2D000). */
+function mayEnd({ statements, multiStatement, transaction, kind }: StatementClass): boolean {
+  return multiStatement || transaction !== undefined || kind === "unknown" || statements.length !== 1;
 }
 
 const ownTransaction: TransactionStart = { modes: undefined, readOnly: false, isolation: "read committed" };
