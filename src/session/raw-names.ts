@@ -21,6 +21,8 @@ interface OwnStatements {
   readonly queries: Iterable<Buffer>;
   /** Names of both. */
   readonly names: ReadonlySet<string>;
+  /** Some of it is on its way: no server has been left with that. */
+  readonly changing: boolean;
 }
 
 export class RawNames {
@@ -30,6 +32,8 @@ export class RawNames {
   changes = 0;
   /** Counts the changes of what the client's names mean. */
   version = 0;
+  /** What was noted on a server because the ledger has found it there, exactly. */
+  found: ForeignNames | undefined;
   readonly #owner: AnswerListener;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
@@ -91,7 +95,7 @@ export class RawNames {
     const { foreignNames } = server;
     const names = new Set([...own.names, ...(foreignNames?.names ?? [])]);
     if (foreignNames !== undefined) {
-      if (this.left(foreignNames)) return;
+      if (!own.changing && this.left(foreignNames)) return;
       // The client's own, as they were when it had this server before. Unseen code may just have made others.
       server.foreignNames = undefined;
       close(foreignNames.names);
@@ -182,11 +186,17 @@ export class RawNames {
     this.#unproven.clear();
     this.#refused.clear();
     if (names?.size === 0) server.foreignNames = undefined;
-    else this.note(server, names ?? new Set(), certain ? this.version : -1);
+    else this.#note(server, names ?? new Set(), certain ? this.version : -1);
+  }
+
+  /** The server has these names, and no others of the client's. */
+  noteFound(server: Server, names: ReadonlySet<string>): void {
+    this.#note(server, names, -1);
+    this.found = server.foreignNames;
   }
 
   /** The server has these names. `version`: of what they mean. */
-  note(server: Server, names: ReadonlySet<string>, version = -1): void {
+  #note(server: Server, names: ReadonlySet<string>, version: number): void {
     server.foreignNames = { owner: this.#owner, version, names };
   }
 }

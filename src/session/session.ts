@@ -326,7 +326,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       const others = begins && this.#mode !== "session" ? this.pool.queue.size : 0;
       const waits =
         this.#flow.givesWay(this.#server, others) ||
-        (begins && this.#auto?.special === true && this.#auto.listening.holds(this.#server)) ||
+        (begins && this.#auto?.special === true && this.#auto.holds(this.#server)) ||
         (begins && this.#statements?.mustWait(inbox.framer) === true);
       this.#held = waits ? kind : undefined;
       if (waits) return;

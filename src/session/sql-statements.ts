@@ -3,6 +3,7 @@
  * next server that has to have it.
  */
 import { encodeQuery } from "../wire/encode-frontend.ts";
+import type { FoundStatements } from "./auto/ledger.ts";
 
 /** Texts beyond this, all together, are not kept: the client keeps its server instead. */
 const textsLengthMax = 64 * 1024;
@@ -34,11 +35,27 @@ export class SqlStatements {
     for (const query of this.#queries.values()) if (query !== undefined) yield query;
   }
 
-  /** `preparesOne`: whether a text is one PREPARE and nothing else. */
-  add(name: string, text: string, preparesOne: (text: string) => boolean): void {
+  /** What the ledger has found that was not known. `preparesOne`: whether a text is one PREPARE and nothing else. */
+  addFound(found: FoundStatements, preparesOne: (text: string) => boolean): void {
+    for (const [name, text] of found) {
+      if (text !== undefined && !this.has(name)) this.#add(name, text, preparesOne);
+    }
+  }
+
+  /** Of these names, only what the ledger has found is there. */
+  forgetUnless(found: FoundStatements, names: Iterable<string>): void {
+    for (const name of names) {
+      if (found.has(name)) continue;
+      this.#textsLength -= this.#queries.get(name)?.length ?? 0;
+      this.#queries.delete(name);
+    }
+  }
+
+  #add(name: string, text: string, preparesOne: (text: string) => boolean): void {
     const portable = plainText.test(text) && preparesOne(text);
-    const kept = portable && this.#textsLength + text.length <= textsLengthMax;
-    if (kept) this.#textsLength += text.length;
-    this.#queries.set(name, kept ? encodeQuery(text) : undefined);
+    const query = portable ? encodeQuery(text) : undefined;
+    const kept = query !== undefined && this.#textsLength + query.length <= textsLengthMax;
+    if (kept) this.#textsLength += query.length;
+    this.#queries.set(name, kept ? query : undefined);
   }
 }

@@ -236,8 +236,8 @@ export class ClientStatements implements NameNotes {
     const bodies = this.#names.bodies();
     const names = new Set([...bodies.map(([name]) => name), ...(this.#sql?.names ?? [])]);
     const within = server.replies.betweenUnits ? undefined : this.#batch;
-    const queries = this.#sql?.queries() ?? [];
-    this.#raw().enter(server, output, { bodies, queries, names }, alone, within);
+    const own = { bodies, queries: this.#sql?.queries() ?? [], names, changing: this.#names.changing };
+    this.#raw().enter(server, output, own, alone, within);
   }
 
   /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
@@ -285,15 +285,19 @@ export class ClientStatements implements NameNotes {
   }
 
   /**
-   * What the server had that is not shared, when `rawChanges` was as it is told here. `portable`: all of it can be made on
+   * What the server had that is not shared, when all was as it is told here. `portable`: all of it can be made on
    * another server; `whole`: nothing was on its way, and what SQL has dropped is forgotten.
    */
   found(
     server: Server,
     statements: FoundStatements,
-    { rawChanges, preparesOne }: { rawChanges: number; preparesOne: (text: string) => boolean },
+    asked: { rawChanges: number; foreignNames: ForeignNames | undefined },
+    preparesOne: (text: string) => boolean,
   ): { readonly portable: boolean; readonly whole: boolean } {
-    const whole = this.raw && !this.#names.changing && rawChanges === this.rawNames?.changes;
+    const unchanged = asked.rawChanges === (this.rawNames?.changes ?? 0);
+    const whole = this.raw && !this.#names.changing && unchanged;
+    if (!this.raw && unchanged && this.rawNames?.found === asked.foreignNames)
+      this.#sql?.forgetUnless(statements, asked.foreignNames?.names ?? []);
     this.rawNames?.change();
     if (whole) {
       this.#sql = undefined;
@@ -301,12 +305,10 @@ export class ClientStatements implements NameNotes {
         if (!statements.has(name) && this.rawNames?.mayLack(name) !== true) this.#names.set(name, undefined);
       }
     }
-    for (const [name, text] of statements) {
-      if (text === undefined || this.#sql?.has(name) === true) continue;
-      (this.#sql ??= new SqlStatements()).add(name, text, preparesOne);
-    }
+    for (const text of statements.values()) if (text !== undefined) this.#sql ??= new SqlStatements();
+    this.#sql?.addFound(statements, preparesOne);
     // Code that nobody has seen has prepared something; what else the client has is not there.
-    if (!this.raw && statements.size > 0) this.#raw().note(server, new Set(statements.keys()));
+    if (!this.raw && statements.size > 0) this.#raw().noteFound(server, new Set(statements.keys()));
     return { portable: this.#sql?.portable !== false, whole };
   }
 
@@ -418,7 +420,7 @@ export class ClientStatements implements NameNotes {
   /**
    * The name is taken: PostgreSQL says 42P05, and fails the transaction. So that the server does both, it is
    * made to prepare a statement that it has, and its answer is told with the client's name. If it lacks the client's, that
-   * is one that can be made in any case.
+   * is one that can be made in any case. Should it be made, unseen code has dropped all before it: the client's name is free.
    */
   #parseAgain(
     server: Server,
@@ -430,12 +432,16 @@ export class ClientStatements implements NameNotes {
     const taken = server.prepared.get(existing.name) === true ? existing : this.#registry.taken;
     this.made.ensure(server, output, taken, this.#batch);
     this.#registry.statistics.serverParseCount++;
+    const change = new NameChange(this, nameOf(spelled), this.#registry.acquire(body), this.#batch);
     server.replies.push(Request.parse, Handling.forward, {
       errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, taken.name, spelled) },
       onDone: () => {
         server.closeReason ??= "prepared statement was lost";
+        // By that name it has something else now.
+        server.prepared.set(taken.name, false);
+        change.onDone();
       },
-      onFailed: () => undefined,
+      onFailed: () => change.onFailed(),
     });
     appendWhole(output, server, parseMessage(taken.name, body));
   }

@@ -17,7 +17,7 @@ import { ParameterVector, trackedName } from "../../pool/parameters.ts";
 import { Handling, Request } from "../../pool/replies.ts";
 import { unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
-import { TransactionStatus } from "../../wire/constants.ts";
+import { Frontend, TransactionStatus } from "../../wire/constants.ts";
 import type { Output } from "../output.ts";
 import type { ClientStatements } from "../statements.ts";
 import { completesUnit, isShareable, type Unit } from "../unit.ts";
@@ -34,7 +34,7 @@ import { ParameterReports } from "./reports.ts";
 import { Reservation, Touch } from "./reservations.ts";
 import { Hold } from "./sequences.ts";
 import { lsnQuery, queryBehindResets, takeIdleTimeout } from "./settings.ts";
-import { sendOwn, settleIn } from "./settle-in.ts";
+import { isSettledIn, sendOwn, settleIn } from "./settle-in.ts";
 import type { Signals } from "./signals.ts";
 import { type SpecialParts, specialParts } from "./special.ts";
 import { ClientTimeouts, isLimited } from "./timeouts.ts";
@@ -167,10 +167,7 @@ export class AutoSession {
 
   /** Whether a server has what the client has, and nothing that others have left. */
   fits(server: Server): boolean {
-    const { foreignNames, taintedBy, parameters } = server;
-    if (foreignNames !== undefined && foreignNames.owner !== this.#statements) return false;
-    if (taintedBy !== undefined && taintedBy !== this.client.id) return false;
-    return parameters.tracked.equals(this.client.defaults.on(server));
+    return isSettledIn(server, this.client, this.#statements);
   }
 
   /** Whether two clients' reads of the same text are the same: their settings are. */
@@ -206,12 +203,17 @@ export class AutoSession {
     return this.#parts?.holdings.leavesTraces === true;
   }
 
+  /** What comes next has to wait: for notifications, or for the ledger. */
+  holds(server: Server | undefined): boolean {
+    return this.listening.holds(server) || (server && this.#parts?.holdings.awaitsPrepared(server)) === true;
+  }
+
   // ---- statements on their way ----
 
   /** A message of the client, as it comes. `whole`: it is not only the first part. `server`: the one it is sent to, if there is one. */
   note(type: number, buffer: Buffer, start: number, end: number, whole: boolean, server?: Server): void {
     const bySql = this.#statements.namesSql(type, buffer, start, end);
-    if (bySql) this.#see(this.#texts.unknown(), server);
+    if (bySql) this.#see(this.#texts.unknown(), type, server);
     this.keepsLoosely = false;
     // What comes later in the batch may name statements in SQL; before it they are made in a better way. Not before what belongs to a COPY.
     if (!completesUnit(type) && server?.replies.betweenUnits === true && this.#mayNamePrepared) {
@@ -220,12 +222,12 @@ export class AutoSession {
       this.#enterRaw(server, this.#output);
     }
     const knowledge = this.#texts.read(type, buffer, start, end, whole);
-    if (knowledge !== undefined) this.#see(knowledge, server);
+    if (knowledge !== undefined) this.#see(knowledge, type, server);
     if (this.special) this.#texts.forget();
   }
 
   /** What was read from the client. */
-  #see(knowledge: Knowledge, server: Server | undefined): void {
+  #see(knowledge: Knowledge, type: number, server: Server | undefined): void {
     this.copiesIn = knowledge.copiesIn;
     this.mayEnd = (knowledge.marks & Mark.mayEnd) !== 0;
     this.route.see(knowledge);
@@ -235,10 +237,10 @@ export class AutoSession {
       this.#begun = true;
       this.heldBegin.see(knowledge.transaction);
     }
-    if (knowledge.special) this.#seeSpecial(knowledge, server);
+    if (knowledge.special) this.#seeSpecial(knowledge, type, server);
   }
 
-  #seeSpecial(knowledge: Knowledge, server: Server | undefined): void {
+  #seeSpecial(knowledge: Knowledge, type: number, server: Server | undefined): void {
     this.special = true;
     const { holdings, sequences, signals } = this.#partsOf();
     let { touches } = knowledge;
@@ -263,10 +265,11 @@ export class AutoSession {
     if (knowledge.asksPids) this.#home.ask(server);
     signals.due ||= knowledge.signals;
     if (knowledge.dropsPrepared) this.#statements.mayBeDropped();
-    const uses = knowledge.namesPrepared || (knowledge.opaque && this.#statements.preparedBySql());
-    if (uses || knowledge.listsPrepared) {
+    const opaque = knowledge.opaque && this.#statements.preparedBySql();
+    const uses = knowledge.namesPrepared || knowledge.listsPrepared || opaque;
+    if (uses || (knowledge.discardsAll && type !== Frontend.query)) {
       this.#namesPrepared = true;
-      this.#hasNamedPrepared = true;
+      this.#hasNamedPrepared ||= uses;
       this.#listsPrepared ||= knowledge.listsPrepared;
       if (server !== undefined && !server.replies.copyIn && !server.replies.skipping)
         this.#enterRaw(server, this.#output);

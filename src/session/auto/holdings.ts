@@ -7,7 +7,7 @@
 import type { Transport } from "../../base/transport.ts";
 import { userOf } from "../../pool/defaults.ts";
 import { isFollowed } from "../../pool/parameters.ts";
-import type { Server } from "../../pool/server.ts";
+import type { ForeignNames, Server } from "../../pool/server.ts";
 import { askUnseen } from "../../pool/unseen.ts";
 import { reservedNotice } from "../replies.ts";
 import type { ClientStatements } from "../statements.ts";
@@ -26,6 +26,7 @@ const ledgerAttemptsMax = 3;
 interface Asked {
   readonly raw: boolean;
   readonly rawChanges: number;
+  readonly foreignNames: ForeignNames | undefined;
   readonly sharedCount: number;
 }
 
@@ -86,6 +87,17 @@ export class Holdings {
   /** The ledger was asked and has not answered. */
   get asking(): boolean {
     return this.#asked !== 0;
+  }
+
+  /**
+   * The ledger is about to tell which statements are prepared, without anything more being sent: code that nobody saw may have
+   * dropped what would be made again, under the client's names, before what comes next.
+   */
+  awaitsPrepared({ replies }: Server): boolean {
+    const { raw } = this.#statements;
+    if (raw || !this.#statements.preparedBySql() || !replies.betweenUnits || replies.copyIn) return false;
+    const parts = replies.settled ? this.#asked : this.#asked | this.#touched;
+    return (parts & Touch.prepared) !== 0;
   }
 
   /** For what the client keeps its server beyond a transaction. */
@@ -187,7 +199,8 @@ export class Holdings {
     this.#asked = touches;
     const reader = new LedgerReader(touches);
     const { raw, rawNames } = this.#statements;
-    const sent = { raw, rawChanges: rawNames?.changes ?? 0, sharedCount: server.prepared.size };
+    const { foreignNames, prepared } = server;
+    const sent = { raw, rawChanges: rawNames?.changes ?? 0, foreignNames, sharedCount: prepared.size };
     const { pool, ledgerQueries } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
@@ -232,10 +245,7 @@ export class Holdings {
       this.#onSharedDropped(server, findings.sharedCount);
     if (findings.prepared !== undefined) {
       const preparesOne = (text: string): boolean => this.#database.preparesOne(text);
-      const { portable, whole } = this.#statements.found(server, findings.prepared, {
-        rawChanges: sent.rawChanges,
-        preparesOne,
-      });
+      const { portable, whole } = this.#statements.found(server, findings.prepared, sent, preparesOne);
       if (!portable) found |= Reservation.prepare;
       // More was sent before the answer: what SQL has dropped is still to be found.
       if (sent.raw && !whole) this.#touched |= Touch.prepared;

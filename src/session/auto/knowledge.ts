@@ -71,8 +71,10 @@ export interface Knowledge {
   readonly namesPrepared: boolean;
   /** Asks which there are. */
   readonly listsPrepared: boolean;
-  /** DEALLOCATE, or code that may contain it. */
+  /** DEALLOCATE or DISCARD ALL, or code that may contain it. */
   readonly dropsPrepared: boolean;
+  /** DISCARD ALL. What is behind it in its batch cannot wait for its answer: only the server knows what names mean there. */
+  readonly discardsAll: boolean;
   /** Its answer tells of processes of the server. */
   readonly asksPids: boolean;
   /** Ends or cancels what processes do. */
@@ -115,6 +117,7 @@ const nothing: Knowledge = {
   namesPrepared: false,
   listsPrepared: false,
   dropsPrepared: false,
+  discardsAll: false,
   asksPids: false,
   signals: false,
   changesCatalog: undefined,
@@ -402,6 +405,8 @@ function applyDiscard(draft: Draft, target: "all" | "plans" | "sequences" | "tem
   if (target !== "all") return;
   touchSetting(draft, undefined);
   draft.touches = touchesAll;
+  draft.dropsPrepared = true;
+  draft.discardsAll = true;
   draft.resets.push({ name: undefined, local: false });
 }
 

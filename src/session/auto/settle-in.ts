@@ -47,6 +47,14 @@ export function settleIn(
   return sends;
 }
 
+/** Whether a server has what the client has, and nothing that others have left. */
+export function isSettledIn(server: Server, client: AutoClient, statements: ClientStatements): boolean {
+  const { foreignNames, taintedBy, parameters } = server;
+  if (foreignNames !== undefined && foreignNames.owner !== statements) return false;
+  if (taintedBy !== undefined && taintedBy !== client.id) return false;
+  return parameters.tracked.equals(client.defaults.on(server));
+}
+
 /** The client gets no reply to it. */
 export function sendOwn(server: Server, output: Output, query: Buffer, outcome?: RequestOutcome): void {
   server.replies.push(Request.query, Handling.swallow, outcome);
