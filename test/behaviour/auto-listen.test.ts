@@ -193,17 +193,23 @@ test("in a transaction LISTEN and UNLISTEN take effect at its end, or not at all
   ]);
 });
 
-test("a notification of one's own comes with the pid from the login", async () => {
+test("a notification of one's own comes with the pid from the login, with a home and without one", async () => {
   await using pooled = await start();
-  await using listener = await toPooler(pooled);
-  await listener.run('listen "Nachricht äöü"');
-  for (const sql of [`notify "Nachricht äöü", '1'`, "select 1", `notify "Nachricht äöü", '2'`])
-    await listener.run(sql);
-  const { processID } = listener.client as unknown as { processID: number };
-  expect(listener.heard).toMatchObject([
-    { channel: "Nachricht äöü", payload: "1", processId: processID },
-    { channel: "Nachricht äöü", payload: "2", processId: processID },
-  ]);
+  await using atHome = await toPooler(pooled);
+  await using homeless = await toPooler(pooled);
+  for (const [listener, channel] of [
+    [atHome, "Nachricht äöü"],
+    [homeless, "Botschaft äöü"],
+  ] as const) {
+    await listener.run(`listen "${channel}"`);
+    for (const sql of [`notify "${channel}", '1'`, "select 1", `notify "${channel}", '2'`])
+      await listener.run(sql);
+    const { processID } = listener.client as unknown as { processID: number };
+    expect(listener.heard).toMatchObject([
+      { channel, payload: "1", processId: processID },
+      { channel, payload: "2", processId: processID },
+    ]);
+  }
 });
 
 describe("the shared listener", () => {

@@ -375,6 +375,14 @@ describe("BEGIN is held back", () => {
     await client.cancel();
     const canceled = await client.outcome();
     expect([canceled.error?.code, canceled.status]).toEqual(["57014", "E"]);
+    // No server is needed to end it, and it was not committed.
+    const ended = await client.run("commit");
+    expect([ended.tags, ended.status]).toEqual([["ROLLBACK"], "I"]);
+    await runAll(client, "begin");
+    client.send(query("select 1"));
+    await pooled.untilWaiting(1);
+    await client.cancel();
+    expect((await client.outcome()).status).toBe("E");
     await runAll(holder, "commit");
     const next = await client.run("select 1");
     expect([next.error?.code, next.status]).toEqual(["25P02", "E"]);
