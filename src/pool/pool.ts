@@ -42,8 +42,9 @@ export class Pool implements BudgetMember {
   readonly looseHolders: LooseHolders = new LooseHolders(this);
   /** What the newest server reported when it was new: the welcome of clients that need no server. */
   welcome: ReadonlyMap<string, string> | undefined;
-  /** Clients that use this pool. */
+  /** Clients that use this pool; and those that log in and will. */
   clients = 0;
+  logins = 0;
   /** Units that share servers and are not sent (multiplexer.ts). */
   unsent: { sendAway(failure: Failure): void } | undefined;
   /** A change of them takes effect for servers that are handed out or opened from then on. */
@@ -123,7 +124,7 @@ export class Pool implements BudgetMember {
 
   get empty(): boolean {
     const servers = this.size + this.listening.size + this.sizeMin;
-    const nobody = servers + this.#waiting.length + this.clients === 0;
+    const nobody = servers + this.#waiting.length + this.clients + this.logins === 0;
     // A failed login is remembered for as long as it must not be tried again.
     return nobody && this.cancels.size === 0 && this.#opening.mayTry(this.#clock.now());
   }

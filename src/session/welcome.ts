@@ -66,6 +66,8 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     this.#homes = homes;
     this.#requested = requested;
     this.#listener = listener;
+    // While a server is closed, or another is waited for, there may be nothing else that keeps the pool from being forgotten.
+    pool.logins++;
   }
 
   /** Answers the listener, now or later. */
@@ -99,8 +101,9 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     return true;
   }
 
-  /** The client is gone. */
+  /** The client is gone, and was not answered. */
   abort(): void {
+    this.#pool.logins--;
     this.#search?.abandon();
     this.#search = undefined;
     if (this.#over) return;
@@ -163,7 +166,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     // It was only to be asked whether what is known still holds.
     if (this.#remember()) return;
     this.#over = true;
-    this.#listener.onWelcomeFailed(failure);
+    this.#fail(failure);
   }
 
   onLongWait(): void {
@@ -190,7 +193,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
     assert(message.kind === "ErrorResponse", "what was swallowed is an error");
     this.#give(server);
     const { code: sqlstate, detail, hint } = message.fields;
-    this.#listener.onWelcomeFailed(
+    this.#fail(
       new PeerError(message.fields.message, {
         code: "session.startup_parameter",
         sqlstate,
@@ -222,7 +225,7 @@ export class WelcomeRequest implements Waiter, ServerOwner {
       return;
     }
     this.#over = true;
-    this.#listener.onWelcomeFailed(failure);
+    this.#fail(failure);
   }
 
   #succeed(server: Server): void {
@@ -246,13 +249,23 @@ export class WelcomeRequest implements Waiter, ServerOwner {
 
   #findHome(welcome: Welcome): void {
     if (this.#homes === undefined) {
-      this.#listener.onWelcome(welcome, undefined);
+      this.#answer(welcome, undefined);
       return;
     }
     this.#search = this.#homes.search(this.#clientId, (home) => {
       this.#search = undefined;
-      this.#listener.onWelcome(welcome, home);
+      this.#answer(welcome, home);
     });
+  }
+
+  #answer(welcome: Welcome, home: Server | undefined): void {
+    this.#pool.logins--;
+    this.#listener.onWelcome(welcome, home);
+  }
+
+  #fail(failure: Failure): void {
+    this.#pool.logins--;
+    this.#listener.onWelcomeFailed(failure);
   }
 
   /** What a session has that asks for nothing. Never the leased server's present values: others have set those. */
