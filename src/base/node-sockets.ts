@@ -3,6 +3,34 @@ import net from "node:net";
 import type tls from "node:tls";
 import type { DescriptorStream } from "./descriptors.ts";
 import { type AcceptedHandle, isStreamHandle } from "./handle-stream.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
+import { type Endpoint, isUnixHost, unixSocketPath } from "./unix-socket.ts";
+
+/** Starts to connect a socket that reads into one buffer. */
+export function connectReading(
+  { host, port }: Endpoint,
+  reads: ReadBuffer,
+  isConnected: () => boolean,
+  onRead: (chunk: Buffer) => void,
+): net.Socket {
+  const address = isUnixHost(host) ? { path: unixSocketPath(host, port) } : { host, port, noDelay: true };
+  return net.connect({
+    ...address,
+    onread: {
+      // Node asks once for every address it tries, and after every read; then only another buffer than
+      // the last is worth an answer.
+      buffer: () => {
+        if (isConnected() && !reads.retained) return undefined as unknown as Uint8Array;
+        if (reads.retained) reads.renew();
+        return reads.bytes;
+      },
+      callback: (bytes: number) => {
+        onRead(reads.first(bytes));
+        return true;
+      },
+    },
+  } as net.NetConnectOpts);
+}
 
 /** What a stream has read and written by its descriptor goes on as a socket of Node's. */
 export function socketOf(stream: DescriptorStream): net.Socket {

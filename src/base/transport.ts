@@ -29,7 +29,7 @@ import {
   writePending,
 } from "./direct-write.ts";
 import { type AcceptedHandle, canReadHandles, HandleStream } from "./handle-stream.ts";
-import { holderOf, judgeClientCertificate, socketOf, takeHandle } from "./node-sockets.ts";
+import { connectReading, holderOf, judgeClientCertificate, socketOf, takeHandle } from "./node-sockets.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import {
   beginChunk,
@@ -41,7 +41,7 @@ import {
   takePlace,
   turnBytesMax,
 } from "./turn-writes.ts";
-import { type Endpoint, isUnixHost, unixSocketPath } from "./unix-socket.ts";
+import type { Endpoint } from "./unix-socket.ts";
 
 /** What a transport tells its one listener. */
 export interface TransportListener {
@@ -136,27 +136,14 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
 
   /** Starts to connect. `onConnect` is called when the socket is open; failure arrives as `onClose`. */
   static connect(endpoint: Endpoint, readBufferBytes: number, onConnect: () => void): Transport {
-    const address = isUnixHost(endpoint.host)
-      ? { path: unixSocketPath(endpoint.host, endpoint.port) }
-      : { host: endpoint.host, port: endpoint.port, noDelay: true };
     const reads = new ReadBuffer(readBufferBytes);
     let connected = false;
-    const stream = net.connect({
-      ...address,
-      onread: {
-        // Node asks once for every address it tries, and after every read; then only another buffer than
-        // the last is worth an answer.
-        buffer: () => {
-          if (connected && !reads.retained) return undefined as unknown as Uint8Array;
-          if (reads.retained) reads.renew();
-          return reads.bytes;
-        },
-        callback: (bytes: number) => {
-          transport.onRead(reads.first(bytes));
-          return true;
-        },
-      },
-    } as net.NetConnectOpts);
+    const stream = connectReading(
+      endpoint,
+      reads,
+      () => connected,
+      (chunk) => transport.onRead(chunk),
+    );
     const transport = new Transport(reads);
     transport.#stream = stream;
     stream.once("connect", () => {
