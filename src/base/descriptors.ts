@@ -6,7 +6,7 @@ import type { ReadBuffer } from "./read-buffer.ts";
 
 /** Whose stream it is. */
 export interface StreamOwner {
-  /** The bytes are a copy, or lie in a buffer that the next read overwrites: whoever makes the stream knows. */
+  /** The bytes are the owner's to keep, or lie in a buffer that the next read overwrites: whoever makes the stream knows. */
   onRead(chunk: Buffer): void;
   onStreamError(error: Error): void;
   onStreamClosed(): void;
@@ -38,6 +38,8 @@ export interface PlainStream {
 export interface DescriptorStream extends PlainStream {
   /** Whether the kernel has taken all of it; if not, the chunk must not change, and the owner is told when it has. */
   send(chunk: Buffer): boolean;
+  /** In `onRead`, of a stream that leaves chunks to who reads them: nobody keeps bytes of this one. */
+  releaseChunk(): void;
   /** The descriptor is another's from now on, and so is what could not be written yet; this stream tells nothing any more. */
   release(): { readonly descriptor: number; readonly pending: Buffer | undefined };
 }
@@ -66,7 +68,7 @@ interface DescriptorHandle {
 export interface Descriptors {
   /** Where streams that were opened with `copies: false` read; who keeps bytes of a chunk marks it as retained. */
   readonly reads: ReadBuffer;
-  /** Begins to read from a connected socket. `copies`: every chunk is a new one. */
+  /** Begins to read from a connected socket. `copies`: every chunk is a new one, unless it is released. */
   open(
     socket: { descriptor: number; peer?: PeerAddress },
     owner: StreamOwner,

@@ -4,7 +4,8 @@
  * Chunks handed to `onData` may lie in a buffer that the next read overwrites. Whoever keeps bytes of a
  * chunk beyond the call (because a write of them is still pending) says so with `retainChunk`, and the next
  * read gets a fresh buffer. Connecting sockets read into one reused buffer, which saves an allocation per
- * read; accepted sockets and TLS get a new chunk each time, because an idle client must not hold a buffer.
+ * read; accepted sockets and TLS get a new chunk each time, because an idle client must not hold a buffer, unless
+ * `releaseChunk` says that nobody keeps it: so a stream of long chunks goes through one buffer, too.
  *
  * Writing never blocks and never fails: `write` says whether the kernel has taken everything, `onDrain`
  * follows if it had not. An error never escapes as an event: it arrives once, as the argument of `onClose`.
@@ -330,6 +331,14 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     if (this.#reads !== undefined) this.#reads.retained = true;
   }
 
+  /**
+   * To be called in `onData` of an accepted connection by whoever has handed on all of the chunk and keeps none of it: the
+   * next read may use its buffer. Otherwise chunks stay as they are.
+   */
+  releaseChunk(): void {
+    this.#descriptor?.releaseChunk();
+  }
+
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
@@ -422,7 +431,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   }
 
   onRead(chunk: Buffer): void {
-    if (this.#ending) return;
+    if (this.#ending) return this.releaseChunk();
     beginChunk();
     try {
       this.#listener.onData(chunk);

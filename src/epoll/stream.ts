@@ -40,6 +40,8 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
   readonly #descriptor: number;
   readonly #owner: StreamOwner;
   readonly #copies: boolean;
+  /** The last chunk was released, and so the next one probably will be. */
+  #lends = false;
   /** What epoll tells of. */
   #events = epollIn;
   #writable = true;
@@ -50,7 +52,10 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
   #waiting: Buffer[] | undefined;
   #waitingBytes = 0;
 
-  /** Begins to read. `copies`: each chunk stays as it is; otherwise it lies in the loop's buffer, which is read into again. */
+  /**
+   * Begins to read. `copies`: each chunk stays as it is, unless it is released; otherwise it lies in the loop's buffer, which is read
+   * into again.
+   */
   constructor(
     loop: EventLoop,
     addresses: AddressReader,
@@ -134,8 +139,9 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
     if (bytes > 0) {
       const chunk = loop.reads.first(bytes);
       if (!this.#copies) this.#owner.onRead(chunk);
-      else if (bytes < leftBytesMin) this.#owner.onRead(copyOf(chunk));
+      else if (bytes < leftBytesMin && !this.#lends) this.#owner.onRead(copyOf(chunk));
       else {
+        this.#lends = false;
         loop.reads.retained = true;
         this.#owner.onRead(chunk);
       }
@@ -144,6 +150,12 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
       const code = loop.calls.errno();
       if (code !== againCode && code !== interruptedCode) this.destroy(systemError(-code, "read"));
     }
+  }
+
+  releaseChunk(): void {
+    if (!this.#copies) return;
+    this.#lends = true;
+    this.#loop.reads.retained = false;
   }
 
   #onPeerEnded(): void {

@@ -10,8 +10,11 @@ import { encodeFrontend } from "../wire/encode-frontend.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { Output } from "./output.ts";
 
-/** Bytes to one server that may wait in this process before its client is not read from. */
-const requestsPendingBytesMax = 256 * 1024;
+/**
+ * Bytes to one server that may wait in this process before its client is not read from, if they wait to be encrypted. What waits for the
+ * kernel to take it is enough by itself: the kernel has more to send than it will in a while, and to read on would only fill memory.
+ */
+const encryptedBytesMax = 256 * 1024;
 
 /**
  * Requests that may be unanswered before their client is not read from. A server answers after some 1,600 of
@@ -55,6 +58,11 @@ export class Flow implements TurnEnding {
   stalls(server: Server | undefined): boolean {
     this.stalled = this.#blocked(server);
     return this.stalled;
+  }
+
+  /** The chunk at hand has been handed on, to this server if the client has one, and is needed no more if the server's socket has taken it. */
+  release(server: Server | undefined): void {
+    if (server === undefined || server.transport.pendingBytes === 0) this.#client.transport.releaseChunk();
   }
 
   onTurnEnd(): void {
@@ -102,13 +110,18 @@ export class Flow implements TurnEnding {
     if (this.#client.transport.pendingBytes > repliesPendingBytesMax || this.#texts >= textsPerTurnMax)
       return true;
     if (server === undefined) return false;
-    return server.transport.pendingBytes > requestsPendingBytesMax || this.#asksTooMuch(server);
+    return isFull(server.transport) || this.#asksTooMuch(server);
   }
 
   /** Not in the middle of a message, between whose parts nothing can be put. */
   #asksTooMuch(server: Server): boolean {
     return server.replies.length >= requestsMax && !this.#framer.streaming;
   }
+}
+
+function isFull(transport: Transport): boolean {
+  const { pendingBytes } = transport;
+  return pendingBytes > 0 && (pendingBytes > encryptedBytesMax || transport.tlsSocket === undefined);
 }
 
 /** Not what goes on with COPY or ends a batch, which the server may be waiting for. */

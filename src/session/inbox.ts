@@ -1,5 +1,6 @@
 /** What a client has sent and nobody has handled yet: the framer, and chunks that came while it was busy. */
 import { Deque } from "../base/deque.ts";
+import { Frontend } from "../wire/constants.ts";
 import { Frame, Framer, frontendRules } from "../wire/framer.ts";
 
 /** Parse is kept whole up to this; PostgreSQL's own limit is 1 GB. */
@@ -11,6 +12,9 @@ export class Inbox {
   readonly framer: Framer;
   /** Exists while something is in it: an idle client needs none. */
   #backlog: Deque<Buffer> | undefined;
+  /** What came last has been read to its end, and was nothing but data of a COPY and parts of long messages: nothing of it is known to be kept. */
+  passedOn = false;
+  #onlyPasses = false;
 
   /** `packetBytesMax`: no message may have a longer body (`max_packet_size`). */
   constructor(packetBytesMax: number) {
@@ -26,6 +30,8 @@ export class Inbox {
   }
 
   push(chunk: Buffer): void {
+    this.passedOn = false;
+    this.#onlyPasses = true;
     if (this.framer.drained && this.#backlog === undefined) {
       this.framer.feed(chunk);
       return;
@@ -34,17 +40,24 @@ export class Inbox {
     this.#backlog.push(chunk);
   }
 
-  /** The next message or part, in `framer`. Throws PeerError as the framer does. */
+  /** The next message or part, in `framer`; data of a COPY as many whole messages as there are. Throws PeerError as the framer does. */
   next(): Frame {
+    const { framer } = this;
     for (;;) {
-      const kind = this.framer.next();
-      if (kind !== Frame.need) return kind;
+      const kind = framer.next();
+      if (kind !== Frame.need) {
+        const whole = kind === Frame.whole;
+        if (framer.type !== Frontend.copyData) this.#onlyPasses &&= !whole && kind !== Frame.head;
+        else if (whole) framer.takeAlike();
+        return kind;
+      }
       const chunk = this.#backlog?.shift();
       if (chunk === undefined) {
         this.#backlog = undefined;
+        this.passedOn = this.#onlyPasses;
         return Frame.need;
       }
-      this.framer.feed(chunk);
+      framer.feed(chunk);
     }
   }
 

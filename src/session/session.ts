@@ -150,8 +150,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   onData(chunk: Buffer): void {
     if (this.#ended) return;
     this.activity.hear(this.#context.tickMs());
+    const target = this.#target();
     this.#inbox.push(chunk);
     this.advance();
+    if (this.#inbox.passedOn && this.#gathering.unit === undefined) this.#flow.release(target);
   }
 
   onDrain(): void {
@@ -407,7 +409,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const server = this.#target();
     if (server === undefined) return;
     this.#flow.askForReplies(server, this.#output);
-    if (!this.#output.empty) this.#output.flush(server.transport);
+    if (!this.#output.empty && !this.#output.flush(server.transport)) this.#flow.stalls(server);
   }
 
   /**
@@ -470,10 +472,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.fail(failureOf(error, this.identity, this.#context.logger));
   }
 
-  /**
-   * The end, once: whatever the client held is given back or closed. `orderly`: what it sent before still
-   * runs to its end, as it would on a server that reads its messages one after the other.
-   */
+  /** The end, once: whatever the client held is given back or closed. `orderly`: what it sent before still runs to its end, as on a server. */
   #end(reason: string, orderly = false): void {
     if (this.#ended) return;
     this.#ended = true;

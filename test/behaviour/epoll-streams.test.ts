@@ -75,6 +75,27 @@ describe.runIf(process.platform === "linux")("a stream by descriptor", () => {
     expect(one.stream.writableLength).toBe(0);
   });
 
+  test("what is released is read into again, however short; what is not keeps its bytes", async () => {
+    const [one, other] = kit.pair();
+    const memory: ArrayBufferLike[] = [];
+    let kept: Buffer = Buffer.alloc(0);
+    other.onChunk = (bytes) => {
+      memory.push(bytes.buffer);
+      if (memory.length === 3) kept = bytes;
+      else other.stream.releaseChunk();
+    };
+    const texts = ["short, so copied", "released", "kept", "copied again", "released", "the end"];
+    for (const [i, text] of texts.entries()) {
+      one.stream.send(Buffer.from(text));
+      await waitUntil(() => memory.length > i, "it is there");
+    }
+    expect(memory[2]).toBe(memory[1]);
+    expect(memory[5]).toBe(memory[4]);
+    expect(memory[4]).not.toBe(memory[1]);
+    for (const copied of [memory[0], memory[3]]) expect([memory[1], memory[4]]).not.toContain(copied);
+    expect(kept.toString()).toBe("kept");
+  });
+
   test("paused, with a peer that resets, it costs nothing, and fails when it is resumed", async () => {
     const { here, there } = await kit.tcp();
     here.stream.pause();
