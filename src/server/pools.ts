@@ -247,8 +247,9 @@ export class Pools {
     if (target === undefined) return undefined;
     const { nodeName, dbname, user } = target;
     const identity = { user, mode: modeOf(this.#config, request) };
-    const options = canonicalOrder(request);
-    const key = JSON.stringify([nodeName, request.database, dbname, user, identity.mode, ...options]);
+    // Nothing of it has a NUL, and a parameter is a name and a value.
+    let key = `${nodeName}\0${request.database}\0${dbname}\0${user}\0${identity.mode}`;
+    if (request.otherParameters.length > 0) key += `\0${canonicalOrder(request).join("\0")}`;
     return { key, target, identity };
   }
 
