@@ -331,10 +331,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     if (this.#reads !== undefined) this.#reads.retained = true;
   }
 
-  /**
-   * To be called in `onData` of an accepted connection by whoever has handed on all of the chunk and keeps none of it: the
-   * next read may use its buffer. Otherwise chunks stay as they are.
-   */
+  /** To be called in `onData` of an accepted connection by whoever keeps nothing of the chunk: the next read may use its buffer. */
   releaseChunk(): void {
     this.#descriptor?.releaseChunk();
   }
@@ -370,6 +367,13 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     this.#lingerTimer = setTimeout(() => this.#stream.destroy(), lingerMs);
     this.#watcher?.onEnding(this);
     this.resume();
+  }
+
+  /** For a peer that has said its last word: as `end`, but its side is not waited for if everything is with the kernel; as PostgreSQL closes behind Terminate. */
+  finish(): void {
+    this.sendTurn();
+    if (this.pendingBytes > 0 || this.tlsSocket !== undefined) this.end();
+    else this.destroy();
   }
 
   /** Closes at once and drops what is pending; `onClose` follows, `onData` does not. */

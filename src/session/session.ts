@@ -341,7 +341,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const { type } = framer;
     if (this.#gathering.skips(kind, type)) return;
     if (type === Frontend.terminate) {
-      this.transport.end();
+      this.transport.finish();
       this.#end("client close request", true);
       return;
     }

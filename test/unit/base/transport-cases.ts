@@ -224,6 +224,34 @@ describe("closing", () => {
     socket.destroy();
   });
 
+  test("finish sends what is pending, and does not wait for the peer's side", async () => {
+    const server = await listen();
+    const accepted = once(server, "connection") as Promise<[net.Socket]>;
+    const socket = net.connect({ port: portOf(server), host: "127.0.0.1", allowHalfOpen: true });
+    const far = new Recorder(Transport.accept((await accepted)[0]));
+    try {
+      far.transport.write(Buffer.from("done"));
+      far.transport.finish();
+      await until(() => far.closes.length > 0, "it is closed before its peer is");
+      expect(far.closes).toEqual([undefined]);
+      expect(String((await once(socket, "data"))[0])).toBe("done");
+    } finally {
+      socket.destroy();
+    }
+  });
+
+  test("finish is an end where the kernel has not taken everything", async () => {
+    const { near, far } = await pair();
+    near.transport.pause();
+    const block = Buffer.alloc(16 * 1024 * 1024, 7);
+    expect(far.transport.write(block)).toBe(false);
+    far.transport.finish();
+    near.transport.resume();
+    await until(() => near.closes.length > 0 && far.closes.length > 0, "both are closed");
+    expect(near.bytes).toBe(block.length);
+    expect([near.closes, far.closes]).toEqual([[undefined], [undefined]]);
+  });
+
   test("destroy drops what is pending and passes its error on", async () => {
     const { near, far } = await pair();
     const reason = new Error("enough");
