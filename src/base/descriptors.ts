@@ -38,8 +38,8 @@ export interface PlainStream {
 export interface DescriptorStream extends PlainStream {
   /** Whether the kernel has taken all of it; if not, the chunk must not change, and the owner is told when it has. */
   send(chunk: Buffer): boolean;
-  /** In `onRead`, of a stream that leaves chunks to who reads them: nobody keeps bytes of this one. */
-  releaseChunk(): void;
+  /** Nobody keeps bytes of the chunk that `onRead` is being told of, by a stream that leaves chunks to its owner. Of any other chunk it means nothing. */
+  releaseChunk(chunk: Buffer): void;
   /** The descriptor is another's from now on, and so is what could not be written yet; this stream tells nothing any more. */
   release(): { readonly descriptor: number; readonly pending: Buffer | undefined };
 }

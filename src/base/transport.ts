@@ -332,8 +332,8 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   }
 
   /** To be called in `onData` of an accepted connection by whoever keeps nothing of the chunk: the next read may use its buffer. */
-  releaseChunk(): void {
-    this.#descriptor?.releaseChunk();
+  releaseChunk(chunk: Buffer): void {
+    this.#descriptor?.releaseChunk(chunk);
   }
 
   pause(): void {
@@ -435,7 +435,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
   }
 
   onRead(chunk: Buffer): void {
-    if (this.#ending) return this.releaseChunk();
+    if (this.#ending) return this.releaseChunk(chunk);
     beginChunk();
     try {
       this.#listener.onData(chunk);

@@ -42,6 +42,8 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
   readonly #copies: boolean;
   /** The last chunk was released, and so the next one probably will be. */
   #lends = false;
+  /** What the owner is being told of. */
+  #handed: Buffer | undefined;
   /** What epoll tells of. */
   #events = epollIn;
   #writable = true;
@@ -139,12 +141,7 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
     if (bytes > 0) {
       const chunk = loop.reads.first(bytes);
       if (!this.#copies) this.#owner.onRead(chunk);
-      else if (bytes < leftBytesMin && !this.#lends) this.#owner.onRead(copyOf(chunk));
-      else {
-        this.#lends = false;
-        loop.reads.retained = true;
-        this.#owner.onRead(chunk);
-      }
+      else this.#handOn(chunk, bytes < leftBytesMin && !this.#lends);
     } else if (bytes === 0) this.#onPeerEnded();
     else {
       const code = loop.calls.errno();
@@ -152,8 +149,21 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
     }
   }
 
-  releaseChunk(): void {
-    if (!this.#copies) return;
+  /** Hands on a chunk that is the owner's to keep. */
+  #handOn(chunk: Buffer, copied: boolean): void {
+    this.#lends = false;
+    this.#loop.reads.retained = !copied;
+    this.#handed = copied ? copyOf(chunk) : chunk;
+    try {
+      this.#owner.onRead(this.#handed);
+    } finally {
+      this.#handed = undefined;
+    }
+  }
+
+  releaseChunk(chunk: Buffer): void {
+    // Of one that came before nothing is known any more: the buffer may be another's by now.
+    if (chunk !== this.#handed) return;
     this.#lends = true;
     this.#loop.reads.retained = false;
   }

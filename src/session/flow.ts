@@ -60,9 +60,10 @@ export class Flow implements TurnEnding {
     return this.stalled;
   }
 
-  /** The chunk at hand has been handed on, to this server if the client has one, and is needed no more if the server's socket has taken it. */
-  release(server: Server | undefined): void {
-    if (server === undefined || server.transport.pendingBytes === 0) this.#client.transport.releaseChunk();
+  /** The chunk has been handed on, to this server if the client has one, and is needed no more if the server's socket has taken it. */
+  release(chunk: Buffer, server: Server | undefined): void {
+    if (server === undefined || server.transport.pendingBytes === 0)
+      this.#client.transport.releaseChunk(chunk);
   }
 
   onTurnEnd(): void {

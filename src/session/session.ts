@@ -153,7 +153,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const target = this.#target();
     this.#inbox.push(chunk);
     this.advance();
-    if (this.#inbox.passedOn && this.#gathering.unit === undefined) this.#flow.release(target);
+    if (this.#inbox.passedOn && this.#gathering.unit === undefined) this.#flow.release(chunk, target);
   }
 
   onDrain(): void {
