@@ -21,7 +21,11 @@ export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', ''
 /** Calls of set_config() in a text, with the name if that is a constant. */
 const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;
 
-/** Names of parameters that a text sets by set_config(), and whether it also sets one whose name is no constant. */
+/** SET of a name with a point in it. What is no parameter, as in UPDATE t SET column.field = 1, is asked for in vain. */
+const sets =
+  /\bset\s+(?:(?:session|local)\s+)?((?:"[^".]+"|[\w$]+)(?:\.(?:"[^".]+"|[\w$]+))+)\s*(?:=|to\b)/gi;
+
+/** Names of parameters that a text sets by SET or set_config(), and whether it also sets one whose name is no constant. */
 export function namesIn(text: string): { readonly names: readonly string[]; readonly hidden: boolean } {
   const names: string[] = [];
   let hidden = false;
@@ -29,5 +33,6 @@ export function namesIn(text: string): { readonly names: readonly string[]; read
     if (name === undefined) hidden = true;
     else names.push(name);
   }
+  for (const [, name = ""] of text.matchAll(sets)) names.push(name.replaceAll('"', ""));
   return { names, hidden };
 }
