@@ -9,7 +9,7 @@ export class ReadBuffer {
   bytes: Buffer;
   /** Bytes of the last read are still needed, so that the next one must not overwrite them. */
   retained = false;
-  #views: Buffer[] = [];
+  readonly #views = noViews();
 
   constructor(size: number) {
     this.bytes = Buffer.allocUnsafeSlow(size);
@@ -24,7 +24,15 @@ export class ReadBuffer {
   /** Leaves the bytes to those who need them. */
   renew(): void {
     this.bytes = Buffer.allocUnsafeSlow(this.bytes.length);
-    this.#views = [];
+    this.#views.fill(undefined);
     this.retained = false;
   }
+}
+
+/**
+ * Full from the start: an array that V8 has moved to its old space becomes a dictionary, and slow to look into, as soon as a place
+ * is filled some 320 behind its end (js-objects.cc, ShouldConvertToSlowElements).
+ */
+function noViews(): (Buffer | undefined)[] {
+  return Array.from({ length: keptBytesMax + 1 }, () => undefined);
 }
