@@ -11,6 +11,7 @@ import type { PoolMode } from "../pool/settings.ts";
 import type { Statistics } from "../pool/statistics.ts";
 import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
+import type { PassingName } from "../session/auto/passing.ts";
 import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { LoginLatency } from "../session/login-latency.ts";
@@ -62,6 +63,14 @@ export interface DatabaseStatistics {
   readonly totals: Statistics;
   /** Counts and bytes per second; times in milliseconds per query, transaction or server assignment. */
   readonly averages: Statistics;
+}
+
+/** For what clients of one pool keep their servers. */
+export interface ReservationCounts {
+  /** Beyond the transaction. */
+  readonly lasting: ReadonlyMap<ReservationName, ReservationCount>;
+  /** How often there was one of those that need no count of who has one. */
+  readonly passed: Readonly<Record<PassingName, number>>;
 }
 
 /** Where the list of the nodes comes from, and how that goes. */
@@ -151,7 +160,7 @@ export interface AdminContext {
   /** Undefined: no client of the pool is in auto mode. */
   multiplexerOf(pool: Pool): Multiplexer | undefined;
   listenersOf(pool: Pool): Listeners | undefined;
-  reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined;
+  reservationsOf(pool: Pool): ReservationCounts | undefined;
   /** Undefined: nobody has been in auto mode. */
   classifierStatistics(): ClassifierStatistics | undefined;
   loginLatency(): LoginLatency;

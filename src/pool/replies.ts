@@ -53,6 +53,9 @@ export const Verdict = {
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
+const Copy = { none: 0, in: 1, out: 2 } as const;
+type Copy = (typeof Copy)[keyof typeof Copy];
+
 const requestMask = 0x0f;
 const handlingMask = 0x30;
 /** The entry has a RequestOutcome waiting in `#outcomes`. */
@@ -70,7 +73,8 @@ export class ReplyQueue {
   #skipping = false;
   /** Requests of the extended protocol were sent, and no Sync after them: their transaction is open. */
   #batchOpen = false;
-  #copyIn = false;
+  /** Which way COPY data goes now. */
+  #copy: Copy = Copy.none;
   /** Syncs that the server ignores, because it reads COPY data. */
   #ignoredSyncs = 0;
   /** Syncs of which that is not sure, because COPY ended with an error. */
@@ -111,7 +115,7 @@ export class ReplyQueue {
    * needs nothing from its client to answer the last one.
    */
   get betweenUnits(): boolean {
-    return !this.#batchOpen && !this.#copyIn && !this.#skipping;
+    return !this.#batchOpen && this.#copy !== Copy.in && !this.#skipping;
   }
 
   /** Nothing that clients have asked is without its answer. */
@@ -126,7 +130,12 @@ export class ReplyQueue {
 
   /** The server reads COPY data now. */
   get copyIn(): boolean {
-    return this.#copyIn;
+    return this.#copy === Copy.in;
+  }
+
+  /** It reads or sends COPY data. */
+  get copies(): boolean {
+    return this.#copy !== Copy.none;
   }
 
   /**
@@ -182,7 +191,7 @@ export class ReplyQueue {
       "only Parse, Close and Query have an outcome",
     );
     if (request === Request.sync) {
-      if (this.#copyIn) {
+      if (this.#copy === Copy.in) {
         this.#ignoredSyncs++;
         return;
       }
@@ -196,8 +205,8 @@ export class ReplyQueue {
     } else if (request !== Request.copyEnd && handling !== Handling.synthesise) {
       this.#batchOpen = true;
     }
-    if (request === Request.copyEnd && (this.#copyIn || this.#length === 0)) {
-      this.#copyIn = false;
+    if (request === Request.copyEnd && (this.#copy === Copy.in || this.#length === 0)) {
+      this.#copy = Copy.none;
       return;
     }
     if (this.#length === this.#ring.length) this.#grow();
@@ -227,12 +236,13 @@ export class ReplyQueue {
       case Backend.copyDone:
       case Backend.copyOutResponse:
         if (request !== Request.query && request !== Request.execute) throw unexpected(type, request);
+        if (type === Backend.copyOutResponse) this.#copy = Copy.out;
         return verdict;
       case Backend.commandComplete:
       case Backend.emptyQueryResponse:
       case Backend.portalSuspended:
         if (request !== Request.execute && request !== Request.query) throw unexpected(type, request);
-        this.#copyIn = false;
+        this.#copy = Copy.none;
         this.#ignoredSyncs = 0;
         if (request === Request.execute) this.#pop();
         return verdict;
@@ -296,7 +306,7 @@ export class ReplyQueue {
   abandon(): void {
     while (this.#length > 0) this.#dropFirst(false);
     this.#synthesised = [];
-    this.#copyIn = false;
+    this.#copy = Copy.none;
     this.#skipping = false;
     this.#batchOpen = false;
     this.#ignoredSyncs = 0;
@@ -315,7 +325,7 @@ export class ReplyQueue {
       throw unexpected(Backend.readyForQuery, request);
     }
     this.status = buffer[start + 5] as number; // backendRules and decoding require a body
-    this.#copyIn = false;
+    this.#copy = Copy.none;
     this.#readyDue = false;
     const entry = this.#ring[this.#head] as number;
     if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
@@ -356,7 +366,7 @@ export class ReplyQueue {
 
   #acceptError(entry: number, verdict: Verdict, buffer: Buffer, start: number, end: number): Verdict {
     this.errorCount++;
-    this.#copyIn = false;
+    this.#copy = Copy.none;
     if (entry === 0) return Verdict.forward;
     const request = entry & requestMask;
     if (this.#ignoredSyncs > 0) {
@@ -424,7 +434,7 @@ export class ReplyQueue {
       this.#ring[(this.#head + this.#length) & (this.#ring.length - 1)] = entry;
       this.#length++;
     }
-    this.#copyIn = !ended;
+    this.#copy = ended ? Copy.none : Copy.in;
     const isExecute = ((this.#ring[this.#head] as number) & requestMask) === Request.execute;
     if (isExecute && this.#ignoredSyncs > 0 && !following.some(endsBatch)) this.#batchOpen = true;
   }

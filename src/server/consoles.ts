@@ -8,6 +8,7 @@ import type {
   DiscoveryView,
   Fleet,
   PoolView,
+  ReservationCounts,
   ShutdownWait,
   WorkerView,
 } from "../admin/context.ts";
@@ -23,9 +24,7 @@ import type { CancelRegistry } from "../pool/cancel-registry.ts";
 import type { Multiplexer } from "../pool/multiplexer.ts";
 import type { Peers } from "../pool/peers.ts";
 import type { Pool } from "../pool/pool.ts";
-import type { ReservationCount } from "../session/auto/database.ts";
 import type { Listeners } from "../session/auto/listening/listeners.ts";
-import type { ReservationName } from "../session/auto/reservations.ts";
 import type { SessionIdentity } from "../session/context.ts";
 import type { LoginLatency } from "../session/login-latency.ts";
 import { adminForcedDisconnect, administratorShutdown } from "../session/replies.ts";
@@ -183,8 +182,9 @@ export class Consoles implements ConsoleHost {
     return this.#owner.autoDatabases.find(pool)?.listeners;
   }
 
-  reservationsOf(pool: Pool): ReadonlyMap<ReservationName, ReservationCount> | undefined {
-    return this.#owner.autoDatabases.find(pool)?.reservations;
+  reservationsOf(pool: Pool): ReservationCounts | undefined {
+    const database = this.#owner.autoDatabases.find(pool);
+    return database && { lasting: database.reservations, passed: database.passed };
   }
 
   classifierStatistics(): ClassifierStatistics | undefined {

@@ -8,6 +8,7 @@ import { Handling, Request } from "../pool/replies.ts";
 import type { Server } from "../pool/server.ts";
 import { Frontend, headerBytes, TransactionStatus } from "../wire/constants.ts";
 import type { AutoSession } from "./auto/auto.ts";
+import { sendBehind } from "./auto/settle-in.ts";
 import type { Output } from "./output.ts";
 import type { ClientStatements } from "./statements.ts";
 
@@ -78,7 +79,7 @@ export class Requests {
         unreachable(type as never, "message of a client");
     }
     this.#output.append(buffer, start, end, server.transport);
-    if (following !== undefined) this.#auto?.follow(server, this.#output, following);
+    if (following !== undefined) sendBehind(server, this.#output, following);
   }
 
   /** An error or notice of the server for the client: as the client has to read it. */

@@ -142,9 +142,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     return this.#statements?.size ?? 0;
   }
 
-  /** Why the client keeps its server beyond a transaction (auto mode). */
+  /** Why the client keeps its server (auto mode). */
   get heldFor(): readonly HeldFor[] {
-    return this.#auto?.heldFor ?? [];
+    return this.#auto?.heldFor(this.#target()) ?? [];
   }
 
   onData(chunk: Buffer): void {

@@ -85,7 +85,7 @@ function analyzeStatement(raw: JsonObject, textBytes: number, innerStatement: In
   const [tag, fields] = unwrap(raw["stmt"]) ?? ["", {}];
   const known = statementTraits(tag);
   const walk = new Walk();
-  if (known.runs) walk.run({ [tag]: fields }, singleTargets(tag, fields));
+  if (known.runs) walk.run({ [tag]: fields }, callsOnce(tag, fields));
   const traits = refine(tag, fields, known, walk);
   const transaction = tag === "TransactionStmt" ? transactionControl(fields) : undefined;
   return {
@@ -193,23 +193,41 @@ function returnsRows(fields: JsonObject, traits: StatementTraits): boolean | "un
   return fields["ismove"] === true ? false : traits.returnsRows;
 }
 
-/**
- * The targets of a SELECT that yields one row for certain, whatever the database holds: calls and constants alone,
- * because a function that returns a set could make it no row.
- */
-function singleTargets(tag: string, fields: JsonObject): readonly Json[] {
-  if (tag !== "SelectStmt" || !Object.keys(fields).every((key) => oneRow.has(key))) return [];
+/** The calls of a SELECT that run exactly once if it succeeds, whatever the database holds. */
+function callsOnce(tag: string, fields: JsonObject): ReadonlySet<Json> {
+  if (tag !== "SelectStmt" || !Object.keys(fields).every((key) => oneRow.has(key))) return noCalls;
   const targets = listAt(fields, "targetList");
-  const plain = targets.every((target) => {
-    const value = tagged(target, "ResTarget")?.["val"];
-    const call = names(listAt(tagged(value, "FuncCall"), "funcname")).at(-1);
-    return call === "set_config" || constantText(value) !== undefined;
-  });
-  return plain ? targets : [];
+  const from = listAt(fields, "fromClause");
+  const calls = from.length === 0 ? ofOneRow(targets) : [soleFunction(from)];
+  return new Set(calls.flatMap((call) => (call === undefined ? [] : [call])));
 }
 
-/** The fields of a SELECT that has a list of targets and nothing else. */
-const oneRow: ReadonlySet<string> = new Set(["targetList", "limitOption", "op"]);
+/** Calls and constants alone, because a function that returns a set could make it no row. */
+function ofOneRow(targets: readonly Json[]): readonly (JsonObject | undefined)[] {
+  const values = targets.map((target) => tagged(target, "ResTarget")?.["val"]);
+  const plain = values.every((value) => {
+    const name = functionName(tagged(value, "FuncCall"));
+    return (name !== undefined && returnOneRow.has(name)) || constantText(value) !== undefined;
+  });
+  return plain ? values.map((value) => tagged(value, "FuncCall")) : [];
+}
+
+/** FROM pg_backup_stop(): what it returns is a row. */
+function soleFunction(from: readonly Json[]): JsonObject | undefined {
+  const functions = from.length === 1 ? listAt(tagged(from[0], "RangeFunction"), "functions") : [];
+  const call = tagged(listAt(tagged(functions[0], "List"), "items")[0], "FuncCall");
+  return functions.length === 1 && functionName(call) === "pg_backup_stop" ? call : undefined;
+}
+
+function functionName(call: JsonObject | undefined): string | undefined {
+  return names(listAt(call, "funcname")).at(-1);
+}
+
+const noCalls: ReadonlySet<Json> = new Set();
+const returnOneRow: ReadonlySet<string> = new Set(["set_config", "pg_backup_stop"]);
+
+/** The fields of a SELECT that has targets, and perhaps what they are taken from, and nothing else. */
+const oneRow: ReadonlySet<string> = new Set(["targetList", "fromClause", "limitOption", "op"]);
 
 export function strongestKind(statements: readonly Statement[]): StatementKind {
   let strongest: StatementKind = "empty";

@@ -33,12 +33,21 @@ export function callEffect(trait: BuiltinTrait, call: Call): SessionEffect | und
     case "export_snapshot":
       return { kind: "export_snapshot" };
     case "replication_origin":
-      return { kind: "replication_origin" };
+      return { kind: "replication_origin", action: originAction(call.name) };
     case "backup":
-      return { kind: "backup" };
+      return {
+        kind: "backup",
+        action: call.name === "pg_backup_stop" ? "stop" : "start",
+        certain: call.once,
+      };
     default:
       return undefined;
   }
+}
+
+function originAction(name: string): "setup" | "reset" | "local" {
+  if (name === "pg_replication_origin_session_setup") return "setup";
+  return name === "pg_replication_origin_session_reset" ? "reset" : "local";
 }
 
 /** set_config(name, value, is_local). What is local is over with the transaction, whatever it was. */

@@ -44,10 +44,12 @@ export function reservationOf(effect: SessionEffect): ReservationReason | undefi
       return effect.with === "client" ? "copy" : undefined;
     case "set_seed":
       return "seed";
-    case "load":
     case "replication_origin":
+      return effect.action === "setup" ? "replication_origin" : undefined;
     case "backup":
-      return effect.kind;
+      return effect.action === "start" ? "backup" : undefined;
+    case "load":
+      return "load";
     default:
       return undefined;
   }

@@ -204,8 +204,10 @@ export type SessionEffect =
     }
   | { readonly kind: "large_object"; readonly descriptor: boolean }
   | { readonly kind: "export_snapshot" }
-  | { readonly kind: "replication_origin" }
-  | { readonly kind: "backup" }
+  /** `local`: of the transaction alone. */
+  | { readonly kind: "replication_origin"; readonly action: "setup" | "reset" | "local" }
+  /** `certain`: the statement is this one call, and cannot succeed without it. */
+  | { readonly kind: "backup"; readonly action: "start" | "stop"; readonly certain: boolean }
   | { readonly kind: "load"; readonly file: string }
   | { readonly kind: "copy"; readonly direction: "from" | "to"; readonly with: "client" | "file" | "program" }
   | { readonly kind: "lock_table" }

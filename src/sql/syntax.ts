@@ -21,7 +21,7 @@ export interface TypeUse {
 export interface Call extends FunctionUse {
   /** Texts of constant arguments; undefined where an argument is something else. */
   readonly constants: readonly (string | null | undefined)[];
-  /** It stands alone in the list of a SELECT without FROM or WHERE: it runs once. */
+  /** It runs exactly once if the statement succeeds: it stands alone in the list of a SELECT without FROM or WHERE, or in such a FROM. */
   readonly once: boolean;
 }
 

@@ -22,13 +22,8 @@ export class Walk {
   into: JsonObject | undefined;
   readonly #seen = new Set<string>();
 
-  /** `single`: the target list of a SELECT that yields exactly one row. */
-  run(root: Json, single: readonly Json[] = []): void {
-    const once = new Set<Json>();
-    for (const target of single) {
-      const call = tagged(tagged(target, "ResTarget")?.["val"], "FuncCall");
-      if (call !== undefined) once.add(call);
-    }
+  /** `once`: the fields of calls that run exactly once, if the statement succeeds. */
+  run(root: Json, once: ReadonlySet<Json> = new Set()): void {
     const stack: Json[] = [root];
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
       if (isList(node)) {
@@ -164,6 +159,8 @@ export const literalsMatter: ReadonlySet<string> = new Set([
   "currval",
   "setval",
   "pg_notify",
+  // Which of them runs for certain.
+  "pg_backup_stop",
 ]);
 
 function argument(node: Json): string | null | undefined {

@@ -1,7 +1,8 @@
 /** Auto mode: for what a client keeps its server and when it lets go of it, BEGIN held back, and SQL's own prepared statements. */
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
-import { waitUntil } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import {
   type Client,
@@ -64,6 +65,60 @@ describe("a reservation", () => {
       ["replication_origin", ["select pg_replication_origin_session_setup('far')"], undefined],
       ["backup", ["select pg_backup_start('kept', true)"], undefined],
     ];
+
+  /** Its server has to be closed, but the client need not leave for that. */
+  const unresettable: readonly (readonly [reason: string, begins: string, ends: string])[] = [
+    [
+      "replication_origin",
+      "select pg_replication_origin_session_setup('far')",
+      "select pg_replication_origin_session_reset()",
+    ],
+    [
+      "replication_origin",
+      "select pg_replication_origin_session_setup('far')",
+      "do $$ begin perform pg_replication_origin_session_reset(); end $$",
+    ],
+    [
+      "backup",
+      "select pg_backup_start('kept', true)",
+      "select labelfile <> '' from pg_backup_stop(wait_for_archive => false)",
+    ],
+  ];
+
+  test.each(unresettable)("%s: %j, until %s", async (_reason, begins, ends) => {
+    using holder = await pooled.connect();
+    using other = await pooled.connect();
+    await runAll(holder, begins);
+    const answer = other.value("select 1");
+    await pooled.untilWaiting(1);
+    await runAll(holder, ends);
+    expect(await answer).toBe("1");
+    await pooled.untilClosedFor("state that cannot be reset");
+    expect(await holder.value("select 1")).toBe("1");
+  });
+
+  test("backup: what only parses, may not run or fails does not end it", async () => {
+    using holder = await pooled.connect();
+    using console = await openConsole(pooled);
+    const pid = await holder.backendPid();
+    const held = async (): Promise<unknown> =>
+      (await table(console, "show reservations"))[0]?.["reservation"];
+    const stop = "select * from pg_backup_stop(false)";
+    await runAll(holder, "select pg_backup_start('kept', true)", `${stop} where false`);
+    holder.send(parse("stop", stop), parse("", stop), parse("plain", "select 1"), ...execute("plain"), sync);
+    expect((await holder.outcome()).error).toBeUndefined();
+    expect((await holder.run(`${stop}; select 1/0`)).error?.code).toBe("22012");
+    await runAll(holder, "select 1");
+    expect(await held()).toBe("backup");
+    expect(await holder.backendPid()).toBe(pid);
+    // In a transaction that starts another one it goes on.
+    await runAll(holder, "begin", "select pg_backup_start('again', true)");
+    expect(await held()).toBe("backup");
+    holder.send(...execute("stop"), sync);
+    expect((await holder.outcome()).error).toBeUndefined();
+    await runAll(holder, "commit", "select 1");
+    expect(await held()).toBeUndefined();
+  });
 
   test.each(reasons)("%s: %j, until %s", async (reason, begins, ends) => {
     const holder = await pooled.connect();
@@ -132,7 +187,7 @@ describe("a reservation", () => {
         client: expect.stringMatching(/^\d+$/),
         database: "postgres",
         user: "postgres",
-        reservations: "advisory_lock",
+        reservation: "advisory_lock",
         seconds: "0",
         statement,
       },
@@ -140,7 +195,7 @@ describe("a reservation", () => {
     // What comes next is answered behind the ledger.
     await runAll(client, "create temp table x (a int)", "select pg_advisory_unlock_all()", "select 1");
     const [held] = await table(console, "show reservations");
-    expect(held).toMatchObject({ reservations: "temp_object", statement: "create temp table x (a int)" });
+    expect(held).toMatchObject({ reservation: "temp_object", statement: "create temp table x (a int)" });
     await runAll(client, "drop table x", "select 1");
     expect(await table(console, "show reservations")).toEqual([]);
     const counts = await table(console, "show reservation_stats");
@@ -151,6 +206,85 @@ describe("a reservation", () => {
       now: "0",
       total: "1",
     });
+  });
+
+  test("the console names what is open as well, by which statement, and counts it", async () => {
+    using client = await pooled.connect();
+    using console = await openConsole(pooled);
+    const held = async (): Promise<unknown[]> =>
+      (await table(console, "show reservations")).map(({ reservation, statement }) => [
+        reservation,
+        statement,
+      ]);
+    const until = (...rows: [string, string][]): Promise<unknown> =>
+      waitToSee(held, (seen) => isDeepStrictEqual(seen, rows), `reservations ${JSON.stringify(rows)}`);
+
+    await runAll(client, "begin isolation level serializable /* why */");
+    expect(await held()).toEqual([]);
+    await runAll(client, "select 1");
+    const begin: [string, string] = ["transaction", "begin isolation level serializable"];
+    await until(begin);
+    client.send(query("copy kept (a) from stdin /* 'x' */"));
+    await client.raw.until("CopyInResponse");
+    await until(begin, ["copy", "copy kept (a) from stdin"]);
+    client.send({ kind: "CopyDone" });
+    await client.outcome();
+    client.send(parse("rows", "select generate_series(1, 10)"), ...execute("rows").slice(0, 1));
+    client.send({ kind: "Execute", portal: "", maxRows: 2 }, { kind: "Flush" });
+    await client.raw.until("PortalSuspended");
+    await until(begin, ["portal", "select generate_series(?, ?)"]);
+    client.send({ kind: "Flush" }, sync);
+    await client.outcome();
+    await runAll(client, "commit", "select 1");
+    await until();
+
+    await runAll(client, "select 'x'; begin; select 2");
+    await until(["transaction", "select ?; begin; select ?"]);
+    // One that is no beginning is no cause.
+    await runAll(client, "begin", "create temp table x (a int)", "commit", "begin read only, deferrable");
+    const temporary: [string, string] = ["temp_object", "create temp table x (a int)"];
+    await until(temporary, ["transaction", "begin read only deferrable"]);
+    await runAll(client, "rollback");
+    client.send(parse("", "select 3"), ...execute("", []), { kind: "Flush" });
+    await client.raw.until("CommandComplete");
+    await until(temporary, ["portal", "select ?"]);
+    client.send(sync);
+    await client.outcome();
+    await runAll(client, "drop table x", "select 1");
+    await until();
+
+    const counts = (await table(console, "show reservation_stats")).map(({ reservation, now, total }) =>
+      [reservation, now, total].join(" "),
+    );
+    expect(counts).toEqual(
+      expect.arrayContaining(["transaction 0 3", "copy 0 1", "portal 0 2", "temp_object 0 1"]),
+    );
+  });
+
+  test("COPY to a client that does not read, and a replication connection", async () => {
+    using client = await pooled.connect();
+    using console = await openConsole(pooled);
+    client.raw.stream.pause();
+    client.send(parse("out", "copy (select repeat('x', 1000) from generate_series(1, 1000000)) to stdout"));
+    client.send(...execute("out"), sync);
+    const held = (): ReturnType<typeof table> => table(console, "show reservations");
+    const statement = "copy (select repeat(?, ?) from generate_series(?, ?)) to stdout";
+    await waitToSee(
+      held,
+      ([row]) => row?.["reservation"] === "copy" && row["statement"] === statement,
+      "COPY",
+    );
+    const counts = await table(console, "show reservation_stats");
+    expect(counts.find(({ reservation }) => reservation === "copy")).toMatchObject({ now: "1", total: "1" });
+    client.destroy();
+    const streaming = await pooled.connect({ parameters: [["replication", "true"]] });
+    await runAll(streaming, "IDENTIFY_SYSTEM");
+    await waitToSee(
+      held,
+      (rows) => rows.map(({ reservation }) => reservation).join() === "replication",
+      "it",
+    );
+    await streaming.close();
   });
 
   test("nothing is held for what was rolled back, or goes with its transaction", async () => {

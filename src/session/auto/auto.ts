@@ -14,7 +14,6 @@
 import type { Transport } from "../../base/transport.ts";
 import type { Pace } from "../../pool/pace.ts";
 import { ParameterVector, trackedName } from "../../pool/parameters.ts";
-import { Handling, Request } from "../../pool/replies.ts";
 import { unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { Frontend, TransactionStatus } from "../../wire/constants.ts";
@@ -29,6 +28,7 @@ import { HeldBegin } from "./held-begin.ts";
 import { Home } from "./homes.ts";
 import { type Knowledge, Mark, type Reset } from "./knowledge.ts";
 import { ClientListening } from "./listening/client-listening.ts";
+import { passingReservations } from "./passing.ts";
 import { mayRunOnStandby } from "./read-only.ts";
 import { ParameterReports } from "./reports.ts";
 import { Reservation, Touch } from "./reservations.ts";
@@ -193,9 +193,11 @@ export class AutoSession {
     return asks && server.replies.length === 1;
   }
 
-  /** For what the client keeps its server beyond a transaction. */
-  get heldFor(): readonly HeldFor[] {
-    return this.#parts?.holdings.heldFor ?? [];
+  /** For what the client keeps its server, if it has one. */
+  heldFor(server: Server | undefined): readonly HeldFor[] {
+    const lasting = this.#parts?.holdings.heldFor ?? [];
+    const passing = passingReservations(server, this.client.activity, this.heldBegin, this.#texts);
+    return passing.length === 0 ? lasting : [...lasting, ...passing];
   }
 
   /** Something is left on the server that the next client must not find. */
@@ -223,7 +225,9 @@ export class AutoSession {
     }
     const knowledge = this.#texts.read(type, buffer, start, end, whole);
     if (knowledge !== undefined) this.#see(knowledge, type, server);
-    if (this.special) this.#texts.forget();
+    if (!this.special) return;
+    this.#texts.forget();
+    this.#parts?.executions.note(type, buffer, start, knowledge, server);
   }
 
   /** What was read from the client. */
@@ -233,9 +237,9 @@ export class AutoSession {
     this.route.see(knowledge);
     if (knowledge.pace === undefined && server !== undefined) this.#seeExclusive(server);
     if (knowledge.plain) return;
-    if (server === undefined && knowledge.transaction !== undefined) {
-      this.#begun = true;
-      this.heldBegin.see(knowledge.transaction);
+    if (knowledge.transaction !== undefined) {
+      this.#begun ||= server === undefined;
+      if (this.heldBegin.see(knowledge.transaction, server)) this.#database.passed.transaction++;
     }
     if (knowledge.special) this.#seeSpecial(knowledge, type, server);
   }
@@ -252,6 +256,8 @@ export class AutoSession {
     if ((touches | reserves) !== 0) {
       holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
     }
+    if (knowledge.copies) this.#texts.copy = this.#texts.text(causeBytesMax);
+    if (knowledge.begins) this.heldBegin.begin(this.#texts.text(causeBytesMax), server);
     if (this.#catalogChanged !== "all")
       this.#catalogChanged = knowledge.changesCatalog ?? this.#catalogChanged;
     this.#defaultsAltered ||= knowledge.altersDefaults;
@@ -358,7 +364,7 @@ export class AutoSession {
       this.#enterLsn(server, output, true);
     }
     this.begins = this.status !== TransactionStatus.idle;
-    if (this.#begun) this.heldBegin.send(server, output);
+    if (this.#begun && this.heldBegin.send(server, output)) this.#database.passed.transaction++;
     return sends;
   }
 
@@ -372,13 +378,6 @@ export class AutoSession {
     this.#resets = undefined;
     const initial = ParameterVector.ofVersion(this.#initial);
     return queryBehindResets(resets, initial, this.client.defaults.differenceOn(server), server);
-  }
-
-  /** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */
-  follow(server: Server, output: Output, query: Buffer): void {
-    server.replies.push(Request.query, Handling.swallow, unheard, true);
-    server.unnamed = undefined;
-    output.append(query, 0, query.length, server.transport);
   }
 
   // ---- replies ----

@@ -1,10 +1,11 @@
 /** Which statements have made a client's reservations, and when. */
 import { emptyMap, ownMap } from "../../base/empty-map.ts";
 import { redacted } from "../../sql/index.ts";
+import type { PassingName } from "./passing.ts";
 import { foundIn, Reservation, type ReservationName } from "./reservations.ts";
 
 export interface HeldFor {
-  readonly reservation: ReservationName;
+  readonly reservation: ReservationName | PassingName;
   readonly sinceMs: number;
   /** Without literals; empty if that is not known. */
   readonly statement: string;

@@ -3,6 +3,7 @@
  * Bind of a statement that was prepared.
  */
 import type { ParameterVector } from "../../pool/parameters.ts";
+import type { SharedStatement } from "../../pool/prepared.ts";
 import { type LexicalSettings, ShapeTrail } from "../../sql/index.ts";
 import { indexOfNul } from "../../wire/c-string.ts";
 import { Frontend, headerBytes } from "../../wire/constants.ts";
@@ -27,6 +28,12 @@ export class ClientTexts {
   #whole = false;
   /** The batch at hand has made the unnamed statement: what that may do was seen. */
   #madeUnnamed = false;
+  /** The last COPY, as much of it as is told to operators. */
+  copy = "";
+  /** What was bound last; undefined: the unnamed statement. */
+  #bound: SharedStatement | undefined;
+  /** The batch in which the last Flush was seen. */
+  #flushed = -1;
   readonly #trail = new ShapeTrail();
 
   constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
@@ -38,6 +45,12 @@ export class ClientTexts {
   /** No more than `bytesMax` of the text of that statement. */
   text(bytesMax: number): string {
     return this.#buffer.toString("utf8", this.#start, Math.min(this.#end, this.#start + bytesMax));
+  }
+
+  /** The text of the statement that was bound last. */
+  get bound(): string {
+    const body = this.#bound?.body ?? Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
+    return body.toString("utf8", 0, body.indexOf(0));
   }
 
   /** All of it, if that is there and read in the usual way. */
@@ -71,9 +84,18 @@ export class ClientTexts {
         return this.#ofBound(buffer, start, end);
       case Frontend.functionCall:
         return this.unknown();
+      case Frontend.flush:
+        this.#countFlush();
+        return undefined;
       default:
         return undefined;
     }
+  }
+
+  #countFlush(): void {
+    const { batch } = this.#statements;
+    if (batch !== this.#flushed) this.#database.passed.portal++;
+    this.#flushed = batch;
   }
 
   /** Of a statement without a text. */
@@ -107,6 +129,7 @@ export class ClientTexts {
     const nameEnd = indexOfNul(buffer, name);
     if (name <= 0 || nameEnd < 0 || nameEnd >= end) return undefined;
     if (name === nameEnd) {
+      this.#bound = undefined;
       if (this.#madeUnnamed) return undefined;
       const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
       return this.#of(text, 0, text.indexOf(0), this.#statements.unnamed !== undefined);
@@ -114,6 +137,7 @@ export class ClientTexts {
     const statement = this.#statements.findAt(buffer, name, nameEnd);
     // A name that is not ours may be one of SQL's PREPARE.
     if (statement === undefined) return this.#statements.preparedBySql() ? this.unknown() : undefined;
+    this.#bound = statement;
     const { body } = statement;
     const knowledge = this.#database.ofStatement(statement, this.#lexical());
     if (knowledge.special) this.#keep(body, 0, body.indexOf(0), true);

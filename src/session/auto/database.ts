@@ -17,6 +17,7 @@ import { Homes } from "./homes.ts";
 import { hiding, type Knowledge, knowledgeOf, unknownStatement } from "./knowledge.ts";
 import { LedgerQueries } from "./ledger.ts";
 import { Listeners } from "./listening/listeners.ts";
+import type { PassingName } from "./passing.ts";
 import type { Pids } from "./pids.ts";
 import { Reservation, type ReservationName, reservationNames } from "./reservations.ts";
 import { TimedClients } from "./timeouts.ts";
@@ -43,6 +44,8 @@ export class AutoDatabase implements Informed {
   readonly clock: Clock;
   readonly ledgerQueries: LedgerQueries = new LedgerQueries();
   readonly reservations: ReadonlyMap<ReservationName, ReservationCount>;
+  /** How often there was one of those that are not counted there. */
+  readonly passed: Record<PassingName, number> = { transaction: 0, copy: 0, portal: 0 };
   readonly classification: Classification;
   readonly multiplexer: Multiplexer;
   readonly homes: Homes;

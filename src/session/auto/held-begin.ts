@@ -61,6 +61,8 @@ export class HeldBegin {
   #modes: TransactionModes = noModes;
   /** The messages that were sent last. */
   #sent: readonly Buffer[] = noMessages;
+  /** What has begun the transaction otherwise: it went to the server as it came. */
+  #begunBy = "";
   /** The transaction runs on a standby: its status there. */
   #elsewhere: TransactionStatus | undefined;
   /** Why it has failed, if the client has not been told yet. */
@@ -81,13 +83,31 @@ export class HeldBegin {
     return this.#seen !== undefined;
   }
 
-  see(control: TransactionControl): void {
-    this.#seen = control;
+  /** `server`: it goes there as it comes. Returns whether it begins a transaction with that. */
+  see(control: TransactionControl, server: Server | undefined): boolean {
+    if (server === undefined) this.#seen = control;
+    else if (control.kind === "begin") return this.begin(beginText(control.modes), server);
+    return false;
   }
 
   /** What the BEGIN that is held back, or was sent last, says. */
   get modes(): TransactionModes {
     return this.#modes;
+  }
+
+  /** The text that has begun the transaction. */
+  get text(): string {
+    const [message] = this.#sent;
+    return message?.toString("utf8", headerBytes, message.length - 1) ?? this.#begunBy;
+  }
+
+  /** Something that is not held back begins a transaction. Returns whether there was none. */
+  begin(text: string, server: Server | undefined): boolean {
+    const status = server?.replies.status ?? this.status;
+    if (status !== TransactionStatus.idle) return false;
+    this.#sent = noMessages;
+    this.#begunBy = text;
+    return true;
   }
 
   /** It is held back, and nothing of its transaction was cancelled. */
@@ -193,10 +213,10 @@ export class HeldBegin {
       : Buffer.from(body.slice(0, body.indexOf("\0")), "latin1").toString("utf8");
   }
 
-  /** The first statement is about to be sent. */
-  send(server: Server, output: Output): void {
+  /** The first statement is about to be sent. Returns whether there is a BEGIN before it. */
+  send(server: Server, output: Output): boolean {
     this.#seen = undefined;
-    if (this.#messages === noMessages) return;
+    if (this.#messages === noMessages) return false;
     for (const message of this.#messages) {
       server.replies.push(Request.query, Handling.swallow, message === failing ? unheard : mustSucceed);
       server.unnamed = undefined;
@@ -205,6 +225,7 @@ export class HeldBegin {
     this.#sent = this.#messages;
     this.#messages = noMessages;
     this.#failed = false;
+    return true;
   }
 
   /** The transaction has failed: the first statement is cancelled while it waits, or there was a `loss`. */
@@ -269,6 +290,16 @@ function begins(control: TransactionControl, reported: ReadonlyMap<string, strin
 
 function ends(control: TransactionControl): boolean {
   return (control.kind === "commit" || control.kind === "rollback") && !control.chain;
+}
+
+/** A BEGIN as a text, from what it says. */
+export function beginText({ isolation, readOnly, deferrable }: TransactionModes): string {
+  const modes = [
+    isolation === undefined ? "" : ` isolation level ${isolation}`,
+    readOnly === undefined ? "" : readOnly ? " read only" : " read write",
+    deferrable === undefined ? "" : deferrable ? " deferrable" : " not deferrable",
+  ];
+  return `begin${modes.join("")}`;
 }
 
 /** As the server tags it: by the word it was begun with (utility.c CreateCommandTag). */

@@ -45,6 +45,9 @@ export class Holdings {
   #reservations = 0;
   /** Reservations that statements on their way ask for. */
   #reserving = 0;
+  /** Reservations whose cause a statement on its way ends, unless it fails; and how many errors there had been before it. */
+  #ending = 0;
+  #errorsBefore = 0;
   #ledgerFailures = 0;
   /** What the ledger was asked for and has not answered. */
   #asked = 0;
@@ -80,6 +83,7 @@ export class Holdings {
   forget(): void {
     this.#touched = 0;
     this.#reserving = 0;
+    this.#ending = 0;
     this.#opaque = false;
     this.#causes.forget();
   }
@@ -126,6 +130,13 @@ export class Holdings {
 
   reserve(reservations: number): void {
     this.#reserving |= reservations;
+    this.#ending &= ~reservations;
+  }
+
+  /** A statement is on its way that ends the cause of these, if it succeeds. `errors`: how many the server has told of so far. */
+  mayEnd(reservations: number, errors: number): void {
+    this.#ending |= reservations & (this.#reservations | this.#reserving);
+    this.#errorsBefore = errors;
   }
 
   /** The statement that touches these parts, and asks for these reservations. */
@@ -137,7 +148,8 @@ export class Holdings {
   lookedFor(): number {
     let parts = this.#touched | this.#asked;
     if (this.#listening.listens) parts |= Touch.channels;
-    for (const [part, reservation] of foundIn) if ((this.#reservations & reservation) !== 0) parts |= part;
+    const held = this.#reservations | this.#reserving;
+    for (const [part, reservation] of foundIn) if ((held & reservation) !== 0) parts |= part;
     return parts;
   }
 
@@ -167,6 +179,10 @@ export class Holdings {
   }
 
   #settle(server: Server, held: boolean): boolean {
+    if (this.#ending !== 0) {
+      if (server.replies.errorCount === this.#errorsBefore) this.drop(this.#ending);
+      this.#ending = 0;
+    }
     if (this.#reserving !== 0) {
       const reserving = this.#reserving;
       this.#reserving = 0;
@@ -216,7 +232,10 @@ export class Holdings {
   }
 
   /** It was cancelled in the client's place, or a time limit of the client's was too short for it. */
-  #ledgerFailed(server: Server, touches: number): void {
+  #ledgerFailed(server: Server, asked: number): void {
+    // Whoever may set up an origin need not be allowed to ask whether there is one: it is held on to.
+    const touches = asked & ~Touch.origin;
+    if (touches === 0) return;
     this.#unread = touches;
     if (++this.#ledgerFailures < ledgerAttemptsMax) {
       this.#touched |= touches;
@@ -307,5 +326,6 @@ export class Holdings {
     this.#touched = 0;
     this.#unread = 0;
     this.#reserving = 0;
+    this.#ending = 0;
   }
 }

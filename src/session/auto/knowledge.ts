@@ -46,12 +46,18 @@ export interface Knowledge {
   readonly special: boolean;
   /** COPY FROM STDIN: the server answers although nothing ends the batch. */
   readonly copiesIn: boolean;
+  /** COPY from or to the client. */
+  readonly copies: boolean;
+  /** BEGIN among several statements. */
+  readonly begins: boolean;
   /** Parts of the state that may be different afterwards. */
   readonly touches: number;
   /** Parts where something may have ended: of interest if something is there. */
   readonly releases: number;
   /** Reservations that begin and whose end no look-up can tell. */
   readonly reserves: number;
+  /** Reservations whose cause is over when it was executed, which no look-up can tell. */
+  readonly ends: number;
   /** Code has run that is not in the text: it may have set anything. */
   readonly opaque: boolean;
   /** Sets a parameter whose name is no constant. */
@@ -103,9 +109,12 @@ const nothing: Knowledge = {
   plain: true,
   special: false,
   copiesIn: false,
+  copies: false,
+  begins: false,
   touches: 0,
   releases: 0,
   reserves: 0,
+  ends: 0,
   opaque: false,
   hidesNames: false,
   settingNames: undefined,
@@ -138,6 +147,7 @@ export const unknownStatement: Knowledge = {
   plain: false,
   special: true,
   touches: touchesAll,
+  releases: Touch.origin,
   opaque: true,
   usesSequence: true,
   writes: true,
@@ -182,6 +192,7 @@ function derive(statement: StatementClass): Knowledge {
   // The server may know it as something else than the parser does not know it as.
   if (statement.opaque !== false) {
     draft.touches = touchesAll;
+    draft.releases |= Touch.origin;
     draft.opaque = true;
     draft.dropsPrepared = true;
     draft.usesSequence = true;
@@ -194,6 +205,10 @@ function derive(statement: StatementClass): Knowledge {
   if (statement.kind === "write" && statement.relations.some(({ name }) => name === "pg_settings")) {
     draft.touches |= Touch.settings;
     draft.settingNames = undefined;
+  }
+  if (statement.multiStatement) {
+    draft.ends = 0;
+    draft.begins = statement.statements.some(({ transaction }) => transaction?.kind === "begin");
   }
   draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
   if (statement.changesCatalog) draft.changesCatalog = changesOwnCatalog(statement) ? "own" : "all";
@@ -280,6 +295,7 @@ function isSpecial(draft: Draft): boolean {
     draft.touches !== 0 ||
     draft.releases !== 0 ||
     draft.reserves !== 0 ||
+    draft.ends !== 0 ||
     draft.customNames.length > 0 ||
     draft.resets.length > 0 ||
     draft.usesSequence ||
@@ -287,7 +303,8 @@ function isSpecial(draft: Draft): boolean {
     draft.altersDefaults ||
     draft.namesPrepared ||
     draft.listsPrepared ||
-    draft.copiesIn ||
+    draft.copies ||
+    draft.begins ||
     draft.asksPids ||
     draft.signals ||
     draft.changesCatalog !== undefined ||
@@ -331,7 +348,17 @@ function apply(draft: Draft, effect: SessionEffect): void {
       else draft.releases |= Touch.locks;
       break;
     case "copy":
-      draft.copiesIn ||= effect.direction === "from" && effect.with === "client";
+      if (effect.with !== "client") break;
+      draft.copies = true;
+      draft.copiesIn ||= effect.direction === "from";
+      break;
+    case "replication_origin":
+      if (effect.action === "setup") draft.reserves |= Reservation.replication_origin;
+      else if (effect.action === "reset") draft.releases |= Touch.origin;
+      break;
+    case "backup":
+      if (effect.action === "start") draft.reserves |= Reservation.backup;
+      else if (effect.certain) draft.ends |= Reservation.backup;
       break;
     case "sequence":
       if (effect.operation === "nextval" || effect.operation === "setval") draft.usesSequence = true;
@@ -373,12 +400,6 @@ const simpleEffects: { readonly [kind in SessionEffect["kind"]]?: (draft: Draft)
   },
   load: (draft) => {
     draft.reserves |= Reservation.load;
-  },
-  replication_origin: (draft) => {
-    draft.reserves |= Reservation.replication_origin;
-  },
-  backup: (draft) => {
-    draft.reserves |= Reservation.backup;
   },
 };
 

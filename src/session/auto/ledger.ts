@@ -24,6 +24,7 @@ const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
 const cursorsPart = "(SELECT 'h', '', '', '' FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1)";
+const originPart = "SELECT 'o', '', '', '' WHERE pg_catalog.pg_replication_origin_session_is_setup()";
 const channelsPart = "SELECT 'n', channel, '', '' FROM pg_catalog.pg_listening_channels() AS channel";
 
 /** The text of what SQL prepared; undefined for what the protocol prepared. */
@@ -91,6 +92,7 @@ export class LedgerQueries {
     if ((touches & Touch.locks) !== 0) parts.push(locksPart);
     if ((touches & Touch.cursors) !== 0) parts.push(cursorsPart);
     if ((touches & Touch.channels) !== 0) parts.push(channelsPart);
+    if ((touches & Touch.origin) !== 0) parts.push(originPart);
     if ((touches & Touch.defaults) !== 0) parts.push(fingerprintRow(user));
     return parts.join(" UNION ALL ");
   }
@@ -152,6 +154,9 @@ export class LedgerReader {
           break;
         case "h":
           reservations |= Reservation.with_hold_cursor;
+          break;
+        case "o":
+          reservations |= Reservation.replication_origin;
           break;
         case "n":
           channels.push(name ?? "");

@@ -15,9 +15,11 @@ export const Touch = {
   channels: 32,
   /** Not of the session: what the next one begins with. */
   defaults: 64,
+  /** Only where there is one: not everybody may ask. */
+  origin: 128,
 } as const;
 
-/** All that the ledger can read. */
+/** All that the ledger reads where anything may have been done. */
 export const touchesAll = 127;
 
 /** Reasons, as bits. */
@@ -39,7 +41,7 @@ export const Reservation = {
   backup: 1024,
 } as const;
 
-/** Nothing ends these but the end of the session, and no reset undoes them. */
+/** No reset undoes these: a server that has had one is closed when it is given back. */
 export const unresettable: number =
   Reservation.load | Reservation.seed | Reservation.replication_origin | Reservation.backup;
 
@@ -54,6 +56,7 @@ export const foundIn: ReadonlyMap<number, number> = new Map<number, number>([
   [Touch.cursors, Reservation.with_hold_cursor],
   [Touch.prepared, Reservation.prepare],
   [Touch.settings, Reservation.opaque_setting],
+  [Touch.origin, Reservation.replication_origin],
 ]);
 
 /** Names of the reservations in a set. */

@@ -1,7 +1,7 @@
 /** A server that was just given to a client in auto mode gets what the client has, and loses what others have left. */
 import { type ParameterVector, settingsQueries } from "../../pool/parameters.ts";
 import { Handling, Request } from "../../pool/replies.ts";
-import type { RequestOutcome } from "../../pool/request-outcome.ts";
+import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
@@ -58,6 +58,13 @@ export function isSettledIn(server: Server, client: AutoClient, statements: Clie
 /** The client gets no reply to it. */
 export function sendOwn(server: Server, output: Output, query: Buffer, outcome?: RequestOutcome): void {
   server.replies.push(Request.query, Handling.swallow, outcome);
+  server.unnamed = undefined;
+  output.append(query, 0, query.length, server.transport);
+}
+
+/** Follows a Query or Sync whose ReadyForQuery is to be that of `query`. */
+export function sendBehind(server: Server, output: Output, query: Buffer): void {
+  server.replies.push(Request.query, Handling.swallow, unheard, true);
   server.unnamed = undefined;
   output.append(query, 0, query.length, server.transport);
 }

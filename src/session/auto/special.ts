@@ -5,6 +5,7 @@
 import type { ClientStatements } from "../statements.ts";
 import type { AutoClient } from "./client.ts";
 import type { AutoDatabase } from "./database.ts";
+import { Executions } from "./executions.ts";
 import { Holdings } from "./holdings.ts";
 import type { Home } from "./homes.ts";
 import type { ClientListening } from "./listening/client-listening.ts";
@@ -15,6 +16,7 @@ export interface SpecialParts {
   readonly holdings: Holdings;
   readonly sequences: SequenceUse;
   readonly signals: Signals;
+  readonly executions: Executions;
 }
 
 export function specialParts(
@@ -23,9 +25,11 @@ export function specialParts(
   statements: ClientStatements,
   { listening, home }: { readonly listening: ClientListening; readonly home: Home },
 ): SpecialParts {
+  const holdings = new Holdings(client, database, statements, listening);
   return {
-    holdings: new Holdings(client, database, statements, listening),
+    holdings,
     sequences: new SequenceUse(client.id, database),
     signals: new Signals(home, database.pool, database.pids, statements),
+    executions: new Executions(holdings, database.passed),
   };
 }

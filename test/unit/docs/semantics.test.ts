@@ -151,6 +151,17 @@ const rows: readonly Row[] = [
     row: "setseed(), SET seed",
     tests: [here("setseed(), SET seed (%s)")],
   },
+  {
+    row: "pg_replication_origin_session_setup",
+    tests: [["auto", "%s: %j, until %s"]],
+  },
+  {
+    row: "pg_backup_start",
+    tests: [
+      ["auto", "%s: %j, until %s"],
+      ["auto", "backup: what only parses, may not run or fails does not end it"],
+    ],
+  },
   { row: "LOAD in DO or in a function", tests: [here("LOAD in DO")] },
   {
     row: "Numbers of a sequence with CACHE",
