@@ -16,6 +16,18 @@ export interface StreamOwner {
   sendTurn(): void;
 }
 
+/** How a TCP connection finds out that its peer is gone. What is 0 or missing is left to the system. */
+export interface KeepAlive {
+  readonly enabled: boolean;
+  /** Seconds of idleness before the first probe. */
+  readonly idleSeconds: number;
+  /** Seconds between probes, and how many of them may be without an answer. Node can set neither these nor what follows. */
+  readonly intervalSeconds?: number | undefined;
+  readonly count?: number | undefined;
+  /** How long what was sent may be without an answer. */
+  readonly userTimeoutMs?: number | undefined;
+}
+
 /** A plain stream as far as a transport asks for it, with the names of Node's sockets. */
 export interface PlainStream {
   readonly writable: boolean;
@@ -40,6 +52,8 @@ export interface DescriptorStream extends PlainStream {
   send(chunk: Buffer): boolean;
   /** Nobody keeps bytes of the chunk that `onRead` is being told of, by a stream that leaves chunks to its owner. Of any other chunk it means nothing. */
   releaseChunk(chunk: Buffer): void;
+  /** What {@link PlainStream.setKeepAlive} is not told of. */
+  setTcpOptions(options: KeepAlive): void;
   /** The descriptor is another's from now on, and so is what could not be written yet; this stream tells nothing any more. */
   release(): { readonly descriptor: number; readonly pending: Buffer | undefined };
 }

@@ -18,6 +18,7 @@ import {
   currentDescriptors,
   type DescriptorStream,
   isAcceptedDescriptor,
+  type KeepAlive,
   type PeerAddress,
   type StreamOwner,
 } from "./descriptors.ts";
@@ -64,12 +65,6 @@ export interface TransportWatcher {
 
 /** What can be taken over. */
 export type AcceptedSocket = net.Socket | AcceptedHandle | AcceptedDescriptor;
-
-export interface KeepAlive {
-  readonly enabled: boolean;
-  /** Seconds of idleness before the first probe; 0 leaves it to the system. */
-  readonly idleSeconds: number;
-}
 
 /** How long `end` waits for the peer to take the last bytes and to close its side. */
 const lingerMs = 5_000;
@@ -351,6 +346,7 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
 
   setKeepAlive(keepAlive: KeepAlive): void {
     this.#stream.setKeepAlive(keepAlive.enabled, keepAlive.idleSeconds * 1000);
+    this.#descriptor?.setTcpOptions(keepAlive);
   }
 
   /**

@@ -34,3 +34,4 @@ export const noDelayOption = 1;
 export const keepIdleOption = 4;
 export const keepIntervalOption = 5;
 export const keepCountOption = 6;
+export const userTimeoutOption = 18;

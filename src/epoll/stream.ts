@@ -7,7 +7,7 @@
  * As with Node's sockets, closing is told later than it is asked for, once, and an error before. The descriptor is closed
  * at the end of the turn, so that no other connection gets its number while events of this turn speak of it.
  */
-import type { DescriptorStream, PeerAddress, StreamOwner } from "../base/descriptors.ts";
+import type { DescriptorStream, KeepAlive, PeerAddress, StreamOwner } from "../base/descriptors.ts";
 import { systemError } from "../base/direct-write.ts";
 import { NamedStream, takeJoined } from "../base/plain-stream.ts";
 import type { AddressReader } from "./addresses.ts";
@@ -24,15 +24,13 @@ import {
   shutdownWrite,
   socketLevel,
   tcpLevel,
+  userTimeoutOption,
 } from "./constants.ts";
 import { againCode, interruptedCode } from "./errors.ts";
 import type { Closing, EventLoop, Watcher } from "./event-loop.ts";
 
 /** So long a chunk is not copied: the buffer that it lies in is left to it. */
 const leftBytesMin = 32 * 1024;
-/** What libuv sets with a time of idleness (uv_tcp_keepalive): seconds between probes, and their number. */
-const keepIntervalSeconds = 1;
-const keepCount = 10;
 
 export class EpollStream extends NamedStream implements DescriptorStream, Watcher, Closing {
   readonly #loop: EventLoop;
@@ -103,13 +101,21 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
     if (this.#destroyed) return;
     this.#setOption(socketLevel, keepAliveOption, enabled ? 1 : 0);
     const idleSeconds = Math.trunc(idleMs / 1000);
-    if (!enabled || idleSeconds <= 0) return;
-    this.#setOption(tcpLevel, keepIdleOption, idleSeconds);
-    this.#setOption(tcpLevel, keepIntervalOption, keepIntervalSeconds);
-    this.#setOption(tcpLevel, keepCountOption, keepCount);
+    if (enabled) this.#setOption(tcpLevel, keepIdleOption, idleSeconds);
   }
 
-  #setOption(level: number, option: number, value: number): void {
+  setTcpOptions({ enabled, intervalSeconds, count, userTimeoutMs }: KeepAlive): void {
+    if (this.#destroyed) return;
+    if (enabled) {
+      this.#setOption(tcpLevel, keepIntervalOption, intervalSeconds);
+      this.#setOption(tcpLevel, keepCountOption, count);
+    }
+    this.#setOption(tcpLevel, userTimeoutOption, userTimeoutMs);
+  }
+
+  /** 0 leaves an option of TCP to the system. */
+  #setOption(level: number, option: number, value = 0): void {
+    if (level === tcpLevel && value <= 0) return;
     optionValue.writeInt32LE(value);
     this.#loop.calls.setsockopt(this.#descriptor, level, option, optionValue, optionValue.length);
   }

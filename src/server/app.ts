@@ -39,7 +39,6 @@ import { type ConsoleOwner, Consoles } from "./consoles.ts";
 import { countPools, type PoolerCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { Discovery, type DiscoveryOwner } from "./discovery/discovery.ts";
-import { warnOfUselessRules } from "./hba.ts";
 import { Listener } from "./listener.ts";
 import { Logins } from "./logins.ts";
 import { Nodes } from "./nodes.ts";
@@ -51,6 +50,7 @@ import { SessionTickets } from "./session-tickets.ts";
 import { Shutdown, type ShutdownMode } from "./shutdown.ts";
 import { Sockets } from "./sockets.ts";
 import { statisticsFields } from "./statistics.ts";
+import { warnOfUseless } from "./useless-settings.ts";
 import { requireOneProcess } from "./workers/count.ts";
 import type { Seat } from "./workers/seat.ts";
 
@@ -273,7 +273,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
     this.admission.state = "running";
     const { addresses, address } = this.listener;
     if (this.seat === undefined) this.logger.info({ addresses, address }, "listening");
-    this.#warnOfUselessRules();
+    this.#warnOfUseless();
   }
 
   get config(): Config {
@@ -318,7 +318,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
     this.pools.reconfigure(this.#config, files.secrets);
     this.nodes.configure();
     this.#configurePeers();
-    this.#warnOfUselessRules();
+    this.#warnOfUseless();
     this.#onConfigured?.(config);
   }
 
@@ -470,10 +470,10 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
     this.peers.configure(ownId, peersOf(this.#config), seconds * 1000);
   }
 
-  #warnOfUselessRules(): void {
+  #warnOfUseless(): void {
     // Once is enough.
     if (this.seat !== undefined && this.seat.slot > 0) return;
-    warnOfUselessRules(this.logger, this.authentication.rules, this.#config.pgsluice);
+    warnOfUseless(this.logger, this.authentication.rules, this.#config.pgsluice);
   }
 
   #tick(): void {

@@ -7,7 +7,6 @@ import path from "node:path";
 import { type HostBasedRules, hbaError, readHostBasedRules } from "../auth/hba/hba.ts";
 import { asksForRoles } from "../auth/hba/rules.ts";
 import type { FileAnswer, FileRequest, Reading } from "../auth/hba/tokens.ts";
-import type { Logger } from "../base/log.ts";
 import type { Settings } from "../config/schema.ts";
 
 /**
@@ -46,15 +45,6 @@ export async function loadHostBasedRules(settings: Settings): Promise<HostBasedR
 export function uselessRules(rules: HostBasedRules | undefined, settings: Settings): string[] {
   if (rules === undefined || settings.client_tls_sslmode !== "disable") return [];
   return rules.rules.filter(({ type }) => type === "hostssl").map(({ file, line }) => `${file}:${line}`);
-}
-
-export function warnOfUselessRules(
-  logger: Logger,
-  given: HostBasedRules | undefined,
-  settings: Settings,
-): void {
-  const rules = uselessRules(given, settings);
-  if (rules.length > 0) logger.warn({ rules }, "hostssl rules fit nobody: client_tls_sslmode is disable");
 }
 
 /** Reads from the file system what a reader asks for, until it has its result. */

@@ -7,6 +7,7 @@ import net from "node:net";
 import type { Logger } from "../base/log.ts";
 import { type AcceptedSocket, Transport, type TransportWatcher } from "../base/transport.ts";
 import type { Settings } from "../config/schema.ts";
+import { keepAliveOf } from "./socket-options.ts";
 import type { Doors, SocketsListener } from "./sockets.ts";
 
 export interface Accepted {
@@ -96,8 +97,7 @@ export class Listener implements TransportWatcher, SocketsListener {
       return;
     }
     if (remoteAddress !== undefined) {
-      const settings = this.#settings();
-      transport.setKeepAlive({ enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle });
+      transport.setKeepAlive(keepAliveOf(this.#settings()));
     }
     const host = remoteAddress?.includes(":") === true ? `[${remoteAddress}]` : remoteAddress;
     this.#onAccept({ transport, peer: host === undefined ? "unix" : `${host}:${remotePort}` });

@@ -17,6 +17,7 @@ import { noPrimary } from "../pool/failures.ts";
 import type { PoolMode, PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import type { Credentials } from "./credentials.ts";
+import { keepAliveOf } from "./socket-options.ts";
 
 /**
  * As whom a pool's servers act, and how they are shared: what the clients of a pool agree on. A reload changes
@@ -199,7 +200,7 @@ export function nodeOptionsOf(settings: Settings, node: NodeConfig): Partial<Con
     ...tlsOptionsOf({ ...settings, ...node }),
     ...(settings.server_allow_cleartext_password ? { allowCleartextPassword: true } : {}),
     connectTimeoutMs: settings.server_connect_timeout * 1000,
-    keepAlive: { enabled: settings.tcp_keepalive, idleSeconds: settings.tcp_keepidle },
+    keepAlive: keepAliveOf(settings),
   };
 }
 

@@ -1,7 +1,9 @@
 /** Settings of listening, of sockets and of what is logged about connections: what each one changes, by its name. */
 import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import net from "node:net";
+import koffi from "koffi";
 import { describe, expect, test } from "vitest";
 import { VirtualClock } from "../../src/base/clock.ts";
 import { useLab } from "../kit/lab.ts";
@@ -75,6 +77,73 @@ describe.runIf(process.platform === "linux")("keep-alive probes", () => {
     );
     client.destroy();
   });
+
+  const options = [
+    ["tcp_keepintvl", 5, 33],
+    ["tcp_keepcnt", 6, 4],
+    ["tcp_user_timeout", 18, 44_000],
+  ] as const;
+
+  test("tcp_keepintvl, tcp_keepcnt, tcp_user_timeout: what new connections have", async () => {
+    const settings = Object.fromEntries(options.map(([name, , value]) => [name, value]));
+    await using pooler = await startPooler(config());
+    const { client: earlier } = await pooler.login();
+    const before = tcpOptions("local", pooler.port)[0];
+    await pooler.reload(config(settings));
+    expect(tcpOptions("local", pooler.port)).toEqual([before]);
+    const { client } = await pooler.login();
+    expect(await value(client, "select 1")).toBe("1");
+    const wanted = options.map(([, , set]) => set);
+    expect(tcpOptions("local", pooler.port)).toEqual(expect.arrayContaining([before, wanted]));
+    expect(tcpOptions("remote", place.lab.primary.port)).toContainEqual(wanted);
+    await pooler.reload(config({ ...settings, tcp_keepalive: false }));
+    const { client: silent } = await pooler.login();
+    expect(tcpOptions("local", pooler.port)).toContainEqual([...(before ?? []).slice(0, 2), 44_000]);
+    expect(pooler.log).not.toContain("TCP settings have no effect");
+    for (const each of [earlier, client, silent]) each.destroy();
+  });
+
+  test("tcp_keepintvl, tcp_keepcnt, tcp_user_timeout: a warning where Node cannot set them", async () => {
+    await using pooler = await startPooler(config({ epoll: false, tcp_keepcnt: 4 }));
+    const warning = "TCP settings have no effect: epoll is off, and Node cannot set them";
+    expect(pooler.log).toContain(`"settings":["tcp_keepcnt"],"msg":"${warning}"`);
+    const { client } = await pooler.login();
+    expect(await value(client, "select 1")).toBe("1");
+    client.destroy();
+  });
+
+  /** Options of each connection of this process from or to a port. */
+  function tcpOptions(end: "local" | "remote", port: number): number[][] {
+    const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+    const inodes = readFileSync("/proc/self/net/tcp", "utf8")
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/))
+      .filter((fields) => fields[3] === "01" && fields[end === "local" ? 1 : 2]?.endsWith(suffix) === true)
+      .map((fields) => fields[9]);
+    const getsockopt = koffi
+      .load(null)
+      .func("int getsockopt(int socket, int level, int option, void* value, void* length)");
+    return readdirSync("/proc/self/fd").flatMap((fd) => {
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(linkOf(fd)) ?? [];
+      if (inode === undefined || !inodes.includes(inode)) return [];
+      return [
+        options.map(([, option]) => {
+          const held = Buffer.alloc(4);
+          const length = Buffer.from([4, 0, 0, 0]);
+          expect(getsockopt(Number(fd), 6, option, held, length)).toBe(0);
+          return held.readInt32LE();
+        }),
+      ];
+    });
+  }
+
+  function linkOf(fd: string): string {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  }
 });
 
 test("max_packet_size: a longer message ends who sent it, client or server, and nobody else", async () => {

@@ -49,6 +49,10 @@ export interface KeepAliveOptions {
   readonly enabled: boolean;
   /** Seconds of idleness before the first probe; 0 leaves it to the system. */
   readonly idleSeconds: number;
+  /** Heard only where sockets are read and written by descriptors, as in the pooler; 0 leaves each to the system. */
+  readonly intervalSeconds?: number | undefined;
+  readonly count?: number | undefined;
+  readonly userTimeoutMs?: number | undefined;
 }
 
 /** TLS sessions with servers, by a key that says with whom and verified how. */

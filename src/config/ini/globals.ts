@@ -147,25 +147,10 @@ const sockets: VerdictTable = {
   },
   tcp_socket_buffer: { verdict: "inert", default: "0", kind: "integer", doc: "The system's sizes are used." },
   tcp_keepalive: { verdict: "same", default: "1" },
-  tcp_keepcnt: {
-    verdict: "inert",
-    default: "0",
-    kind: "integer",
-    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_keepalive_probes`).",
-  },
+  tcp_keepcnt: { verdict: "same", default: "0" },
   tcp_keepidle: { verdict: "same", default: "0" },
-  tcp_keepintvl: {
-    verdict: "inert",
-    default: "0",
-    kind: "integer",
-    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_keepalive_intvl`).",
-  },
-  tcp_user_timeout: {
-    verdict: "inert",
-    default: "0",
-    kind: "integer",
-    doc: "Node cannot set it; the system's value counts (`net.ipv4.tcp_retries2`).",
-  },
+  tcp_keepintvl: { verdict: "same", default: "0" },
+  tcp_user_timeout: { verdict: "same", default: "0" },
 };
 
 const names: VerdictTable = {
