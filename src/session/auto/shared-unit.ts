@@ -193,7 +193,9 @@ export class SharedUnit implements Candidate {
 
   /** Waits for the replies to `leader`, the same unit, which is not sent yet. False: it is not the same. */
   follow(leader: Candidate): boolean {
-    if (!(leader instanceof SharedUnit) || !leader.#queued) return false;
+    if (!(leader instanceof SharedUnit)) return false;
+    // The multiplexer sees to that; else the answer would be older than the question.
+    assert(leader.#queued, "nobody follows a unit that was sent");
     const { auto, queryWaitTimeoutMs } = this.#parts;
     if (!auto.hasSettingsOf(leader.#parts.auto)) return false;
     if (leader.queryWaitTimeoutMs !== queryWaitTimeoutMs) return false;
