@@ -224,6 +224,17 @@ export class Client implements Disposable {
   }
 }
 
+/** Runs them one after the other, in this client. */
+export async function runAll(client: Client, ...statements: readonly string[]): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const sql of statements) {
+    const outcome = await client.run(sql);
+    if (outcome.error !== undefined) throw new Error(`${sql}: ${outcome.error.message}`);
+    outcomes.push(outcome);
+  }
+  return outcomes;
+}
+
 export function outcomeOf(messages: readonly BackendMessage[]): Outcome {
   const rows: (string | null)[][] = [];
   const tags: string[] = [];

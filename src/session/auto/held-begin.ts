@@ -293,7 +293,7 @@ function ends(control: TransactionControl): boolean {
 }
 
 /** A BEGIN as a text, from what it says. */
-export function beginText({ isolation, readOnly, deferrable }: TransactionModes): string {
+function beginText({ isolation, readOnly, deferrable }: TransactionModes): string {
   const modes = [
     isolation === undefined ? "" : ` isolation level ${isolation}`,
     readOnly === undefined ? "" : readOnly ? " read only" : " read write",

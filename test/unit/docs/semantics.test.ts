@@ -153,13 +153,13 @@ const rows: readonly Row[] = [
   },
   {
     row: "pg_replication_origin_session_setup",
-    tests: [["auto", "%s: %j, until %s"]],
+    tests: [["auto-reservations", "%s: %j, until %s"]],
   },
   {
     row: "pg_backup_start",
     tests: [
-      ["auto", "%s: %j, until %s"],
-      ["auto", "backup: what only parses, may not run or fails does not end it"],
+      ["auto-reservations", "%s: %j, until %s"],
+      ["auto-reservations", "backup: what only parses, may not run or fails does not end it"],
     ],
   },
   { row: "LOAD in DO or in a function", tests: [here("LOAD in DO")] },
