@@ -33,6 +33,8 @@ multiplexed  whether it would run in the pipeline of a server that others use at
 cacheable    whether its result may be kept: it depends on the data alone; if not, why.
 pins         what the server would be kept for beyond the statement.
 effects      what it does to its session.
+functions    which it calls, how volatile each is taken to be (pg_proc), and by what that is known: "builtin" for PostgreSQL's own,
+             "catalog" for the database's. Of several of one name the most volatile counts.
 
 Without a connection, functions, views and triggers of the database are unknown, and assumed to be none.
 
@@ -71,7 +73,7 @@ async function run(
   const catalog =
     flags.config === undefined ? found : found.with(await listsOf(flags.config, flags.database));
   const classifier = new Classifier(await Parser.load(), { now: () => systemClock.now() });
-  const explanation = explain(classifier.classify(sql, catalog));
+  const explanation = explain(classifier.classify(sql, catalog), catalog);
   process.stdout.write(
     flags.json === true ? `${JSON.stringify(explanation)}\n` : explanationTable(explanation),
   );
@@ -104,6 +106,9 @@ const columnWidth = 13;
 /** What is printed for people. */
 export function explanationTable(explanation: Explanation): string {
   const effects = explanation.effects.map((effect) => JSON.stringify(effect));
+  const functions = explanation.functions.map(
+    ({ name, volatility, reason }) => `${name}: ${volatility} (${reason})`,
+  );
   const rows: readonly (readonly [string, string])[] = [
     ["statements", explanation.statements.join(", ") || "none"],
     ["kind", explanation.kind],
@@ -114,7 +119,7 @@ export function explanationTable(explanation: Explanation): string {
     ["cacheable", because(yesNo(explanation.cacheable), explanation.cacheableReason)],
     ["pins", explanation.reservations.join(", ") || "nothing"],
     ["effects", effects.join(`\n${" ".repeat(columnWidth)}`) || "none"],
-    ["functions", explanation.functions.join(", ") || "none"],
+    ["functions", functions.join(`\n${" ".repeat(columnWidth)}`) || "none"],
     ["relations", explanation.relations.join(", ") || "none"],
     ["hints", explanation.hints.join(", ") || "none"],
   ];

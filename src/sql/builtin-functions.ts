@@ -139,6 +139,19 @@ export function builtinTrait(name: string): BuiltinTrait | undefined {
   return traits.get(name);
 }
 
+/** As PostgreSQL 18 has it in pg_proc; of several functions of that name, of the most volatile one. */
+export function builtinVolatility(name: string): "immutable" | "stable" | "volatile" | undefined {
+  volatilities ??= new Map([
+    ...words(immutableNames).map((each) => [each, "immutable"] as const),
+    ...words(stableNames).map((each) => [each, "stable"] as const),
+    ...words(volatileNames).map((each) => [each, "volatile"] as const),
+  ]);
+  return volatilities.get(name);
+}
+
+/** Made when somebody asks. */
+let volatilities: ReadonlyMap<string, "immutable" | "stable" | "volatile"> | undefined;
+
 /** All names with what is known of them, for the test that compares them with a server. */
 export function builtinTraits(): ReadonlyMap<string, BuiltinTrait> {
   return traits;

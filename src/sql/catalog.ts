@@ -16,7 +16,7 @@
  * - `relation_write`: relations with triggers, rules, defaults, checks or indexes not proven harmless to write.
  * - `relation_sequence`: relations with a column whose default takes the next value of a sequence.
  */
-import type { FunctionLists } from "./function-lists.ts";
+import type { FunctionLists, ListedAs } from "./function-lists.ts";
 
 export type FunctionVerdict = "harmless" | "quiet" | "user" | "user_stable" | "absent";
 
@@ -63,8 +63,18 @@ export class Catalog {
     return this.#lists !== undefined && this.#lists.of(schema, name) === "writes";
   }
 
+  /** What an administrator says of it. */
+  listed(schema: string | undefined, name: string): ListedAs {
+    return this.#lists?.of(schema, name);
+  }
+
   userFunction(schema: string | undefined, name: string): FunctionVerdict {
     if (this.#lists !== undefined && this.#lists.of(schema, name) === "reads") return "harmless";
+    return this.foundFunction(schema, name);
+  }
+
+  /** As {@link userFunction}, without the lists. */
+  foundFunction(schema: string | undefined, name: string): FunctionVerdict {
     if (this.#has("function", schema, name)) return "user";
     if (this.#has("function_stable", schema, name)) return "user_stable";
     if (this.#has("function_quiet", schema, name)) return "quiet";

@@ -1,4 +1,6 @@
 /** A class for people and tools: what it is, where it would go, what it would hold, and why. */
+import type { Catalog } from "./catalog.ts";
+import { type ExplainedFunction, explainFunction } from "./function-volatility.ts";
 import { type ReservationReason, reservationReasons } from "./reservations.ts";
 import type { SessionEffect, StatementClass, StatementKind } from "./statement-class.ts";
 
@@ -20,12 +22,14 @@ export interface Explanation {
   /** What the server would be kept for. */
   readonly reservations: readonly ReservationReason[];
   readonly effects: readonly SessionEffect[];
-  readonly functions: readonly string[];
+  /** With how volatile they are taken to be, and why. */
+  readonly functions: readonly ExplainedFunction[];
   readonly relations: readonly string[];
   readonly hints: readonly string[];
 }
 
-export function explain(statementClass: StatementClass): Explanation {
+/** `catalog`: by which it was classified. */
+export function explain(statementClass: StatementClass, catalog: Catalog): Explanation {
   const { shareable, opaque, route, cacheable, hints } = statementClass;
   const exclusive =
     shareable === true && hints.some(({ name }) => name === exclusiveHint) ? "hint" : shareable;
@@ -45,7 +49,7 @@ export function explain(statementClass: StatementClass): Explanation {
     cacheableReason: cacheable ? null : shareable === true ? "not_only_data" : shareable,
     reservations: reservationReasons(statementClass),
     effects: statementClass.effects,
-    functions: unique(statementClass.functions.map(({ schema, name }) => dotted(schema, name))),
+    functions: functionsOf(statementClass, catalog),
     relations: unique(statementClass.relations.map(({ schema, name }) => dotted(schema, name))),
     hints: hints.map(({ name, value }) => (value === undefined ? name : `${name}=${value}`)),
   };
@@ -53,6 +57,12 @@ export function explain(statementClass: StatementClass): Explanation {
 
 // In a comment of the statement: it never runs beside others.
 const exclusiveHint = "exclusive";
+
+/** Each name once, however many arguments it is given. */
+function functionsOf({ functions }: StatementClass, catalog: Catalog): ExplainedFunction[] {
+  const explained = functions.map((use) => explainFunction(use, catalog));
+  return explained.filter(({ name }, at) => explained.findIndex((other) => other.name === name) === at);
+}
 
 /** What is written to is read as well. */
 function unique(names: readonly string[]): string[] {

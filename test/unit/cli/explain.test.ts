@@ -4,7 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { explanationTable } from "../../../src/cli/explain.ts";
-import { explain } from "../../../src/sql/index.ts";
+import { Catalog, explain, FunctionLists } from "../../../src/sql/index.ts";
 import { classified } from "../sql/classifier-kit.ts";
 
 const texts = [
@@ -98,14 +98,15 @@ const texts = [
 
 test("every kind of statement", async () => {
   const explained = texts.map(
-    (sql) => `pgsluice explain ${JSON.stringify(sql)}\n${explanationTable(explain(classified(sql)))}`,
+    (sql) =>
+      `pgsluice explain ${JSON.stringify(sql)}\n${explanationTable(explain(classified(sql), Catalog.assumed))}`,
   );
   await expect(explained.join("\n")).toMatchFileSnapshot("../../golden/explain.txt");
 });
 
 test("whoever says no says why", () => {
   for (const sql of texts) {
-    const found = explain(classified(sql));
+    const found = explain(classified(sql), Catalog.assumed);
     const pairs = [
       [found.route === "any", found.routeReason],
       [found.shareable, found.shareableReason],
@@ -115,4 +116,43 @@ test("whoever says no says why", () => {
     ] as const;
     for (const [yes, reason] of pairs) expect(yes, sql).toBe(reason === null);
   }
+});
+
+test("functions: how volatile, and by what that is known", () => {
+  const own = Catalog.loaded([
+    ["function", "app", "mine"],
+    ["function_stable", "app", "looks"],
+    ["function_quiet", "app", "counts"],
+    ["function_plain", "app", "similarity"],
+    ["function", "evil", "lower"],
+  ]);
+  const said = (sql: string, catalog: Catalog): string[] =>
+    explain(classified(sql, catalog), catalog).functions.map(
+      ({ name, volatility, reason }) => `${name} ${volatility}: ${reason}`,
+    );
+  expect(said("select pg_catalog.lower('A'), upper('a'), now(), random(), pg_backend_pid()", own)).toEqual([
+    "pg_catalog.lower immutable: builtin",
+    "upper immutable: builtin",
+    "now stable: builtin",
+    "random volatile: builtin, harmless",
+    "pg_backend_pid stable: builtin, session",
+  ]);
+  expect(said("select mine(), app.looks(), counts(), similarity('a'), lower('A'), absent()", own)).toEqual([
+    "mine volatile: catalog, user_function",
+    "app.looks stable: catalog, user_function",
+    "counts volatile: catalog, leaves the session as it was",
+    "similarity stable: catalog, compiled",
+    "lower volatile: catalog, user_function",
+    "absent unknown: unknown_function",
+  ]);
+  expect(said("select lower('A'), mine(1), mine(1, 2), pg_catalog.lower('a')", Catalog.unknown)).toEqual([
+    "lower unknown: catalog_not_loaded",
+    "mine unknown: catalog_not_loaded",
+    "pg_catalog.lower immutable: builtin",
+  ]);
+  const listed = own.with(new FunctionLists([/^mine$/], [/^upper$/]));
+  expect(said("select mine(), upper('a')", listed)).toEqual([
+    "mine volatile: read_only_function_list; catalog, user_function",
+    "upper immutable: write_function_list; builtin",
+  ]);
 });

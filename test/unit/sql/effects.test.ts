@@ -1,6 +1,6 @@
 /** What statements do to their session, and what of them refuses to run in a transaction block. */
 import { describe, expect, test } from "vitest";
-import { explain, type SessionEffect } from "../../../src/sql/index.ts";
+import { Catalog, explain, type SessionEffect } from "../../../src/sql/index.ts";
 import { knownTags } from "../../../src/sql/statement-table.ts";
 import { classified } from "./classifier-kit.ts";
 import { ddlStatements, otherStatements } from "./statements.ts";
@@ -230,7 +230,9 @@ test("what may be kept is what depends on the data alone", () => {
 });
 
 test("an explanation has a reason for every no", () => {
-  expect(explain(classified("SELECT pg_advisory_lock(1), mine(2) FROM s.t FOR UPDATE"))).toMatchObject({
+  expect(
+    explain(classified("SELECT pg_advisory_lock(1), mine(2) FROM s.t FOR UPDATE"), Catalog.assumed),
+  ).toMatchObject({
     kind: "write",
     statements: ["SelectStmt"],
     route: "primary",
@@ -241,7 +243,10 @@ test("an explanation has a reason for every no", () => {
     opaqueReason: "unknown_function",
     multiplexed: false,
     reservations: ["advisory_lock"],
-    functions: ["pg_advisory_lock", "mine"],
+    functions: [
+      { name: "pg_advisory_lock", volatility: "volatile" },
+      { name: "mine", volatility: "unknown", reason: "unknown_function" },
+    ],
     relations: ["s.t"],
   });
 });
