@@ -84,11 +84,6 @@ export class ClientStatements implements NameNotes {
     return this.#names.size;
   }
 
-  /** The number of the batch at hand. */
-  get batch(): number {
-    return this.#batch;
-  }
-
   /** The client sent a simple Query, which drops the unnamed statement (docs 54.2.3) unless it is skipped. */
   onQuery(server: Server, buffer: Buffer, start: number, end: number): RequestOutcome | undefined {
     const drop = this.#unnamed.query(server, this.#batch);

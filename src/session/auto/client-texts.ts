@@ -14,6 +14,9 @@ import { lexicalSettings } from "./settings.ts";
 
 const nothing: Buffer = Buffer.alloc(0);
 
+/** Made the unnamed statement: what that may do was seen. Sent a Flush. */
+const Done = { madeUnnamed: 1, flushed: 2 } as const;
+
 export class ClientTexts {
   readonly #parameters: ParameterVector;
   readonly #database: AutoDatabase;
@@ -26,14 +29,12 @@ export class ClientTexts {
   #start = 0;
   #end = 0;
   #whole = false;
-  /** The batch at hand has made the unnamed statement: what that may do was seen. */
-  #madeUnnamed = false;
+  /** What the batch at hand has done so far. */
+  #done = 0;
   /** The last COPY, as much of it as is told to operators. */
   copy = "";
   /** What was bound last; undefined: the unnamed statement. */
   #bound: SharedStatement | undefined;
-  /** The batch in which the last Flush was seen. */
-  #flushed = -1;
   readonly #trail = new ShapeTrail();
 
   constructor(parameters: ParameterVector, database: AutoDatabase, statements: ClientStatements) {
@@ -68,13 +69,13 @@ export class ClientTexts {
   read(type: number, buffer: Buffer, start: number, end: number, whole: boolean): Knowledge | undefined {
     switch (type) {
       case Frontend.query:
-        this.#madeUnnamed = false;
+        this.#done = 0;
         return this.#of(buffer, start + headerBytes, end - 1, whole);
       case Frontend.sync:
-        this.#madeUnnamed = false;
+        this.#done = 0;
         return undefined;
       case Frontend.parse: {
-        this.#madeUnnamed ||= buffer[start + headerBytes] === 0;
+        if (buffer[start + headerBytes] === 0) this.#done |= Done.madeUnnamed;
         const text = indexOfNul(buffer, start + headerBytes) + 1;
         const textEnd = buffer.indexOf(0, text);
         const complete = text > 0 && textEnd >= text && textEnd < end;
@@ -93,9 +94,8 @@ export class ClientTexts {
   }
 
   #countFlush(): void {
-    const { batch } = this.#statements;
-    if (batch !== this.#flushed) this.#database.passed.portal++;
-    this.#flushed = batch;
+    if ((this.#done & Done.flushed) === 0) this.#database.passed.portal++;
+    this.#done |= Done.flushed;
   }
 
   /** Of a statement without a text. */
@@ -130,7 +130,7 @@ export class ClientTexts {
     if (name <= 0 || nameEnd < 0 || nameEnd >= end) return undefined;
     if (name === nameEnd) {
       this.#bound = undefined;
-      if (this.#madeUnnamed) return undefined;
+      if ((this.#done & Done.madeUnnamed) !== 0) return undefined;
       const text = Buffer.from(this.#statements.unnamed ?? "\0", "latin1");
       return this.#of(text, 0, text.indexOf(0), this.#statements.unnamed !== undefined);
     }
