@@ -115,17 +115,17 @@ describe.runIf(process.platform === "linux")("keep-alive probes", () => {
   /** Options of each connection of this process from or to a port. */
   function tcpOptions(end: "local" | "remote", port: number): number[][] {
     const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-    const inodes = readFileSync("/proc/self/net/tcp", "utf8")
-      .split("\n")
+    const lines = readFileSync("/proc/self/net/tcp", "utf8").split("\n");
+    const sockets = lines
       .map((line) => line.trim().split(/\s+/))
-      .filter((fields) => fields[3] === "01" && fields[end === "local" ? 1 : 2]?.endsWith(suffix) === true)
-      .map((fields) => fields[9]);
+      .filter((fields) => fields[3] === "01" && fields[end === "local" ? 1 : 2]?.endsWith(suffix) === true);
+    const inodes = new Set(sockets.map((fields) => fields[9]));
     const getsockopt = koffi
       .load(null)
       .func("int getsockopt(int socket, int level, int option, void* value, void* length)");
     return readdirSync("/proc/self/fd").flatMap((fd) => {
       const [, inode] = /^socket:\[(\d+)\]$/.exec(linkOf(fd)) ?? [];
-      if (inode === undefined || !inodes.includes(inode)) return [];
+      if (inode === undefined || !inodes.has(inode)) return [];
       return [
         options.map(([, option]) => {
           const held = Buffer.alloc(4);
