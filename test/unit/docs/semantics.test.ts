@@ -126,7 +126,7 @@ const rows: readonly Row[] = [
     row: "SQL's PREPARE",
     tests: [
       here("SQL's PREPARE (%i)"),
-      ["auto", '["prepare", ["prepare p as select \'é\'"], "deallocate p"]'],
+      ["auto-reservations", '["prepare", ["prepare p as select \'é\'"], "deallocate p"]'],
     ],
     scripts: ["prepared/sql-prepare", "prepared/sql-prepare-mixed"],
   },
@@ -146,6 +146,13 @@ const rows: readonly Row[] = [
   {
     row: "Describe of a prepared statement in a transaction that has failed",
     scripts: ["transactions/describe-when-failed"],
+  },
+  {
+    row: "Ending one's side of the connection without a Terminate, and reading on (a half-close, as nc does it)",
+    tests: [
+      ["cancel", "acceptance 73: has it finished if so configured (cancel_on_client_disconnect)"],
+      ["pooling-traffic", "a client that says goodbye in the same write as its last statement"],
+    ],
   },
   {
     row: "setseed(), SET seed",
