@@ -10,6 +10,8 @@ export interface StreamOwner {
   onRead(chunk: Buffer): void;
   onStreamError(error: Error): void;
   onStreamClosed(): void;
+  /** The kernel has not taken what {@link DescriptorStream.send} said that it would: it waits. */
+  onStreamKept(): void;
   /** What {@link DescriptorStream.send} left is with the kernel. */
   onStreamWritten(): void;
   /** Writes what waits for the end of the turn. */
@@ -48,7 +50,7 @@ export interface PlainStream {
 
 /** A stream that is written to without a request for each write. */
 export interface DescriptorStream extends PlainStream {
-  /** Whether the kernel has taken all of it; if not, the chunk must not change, and the owner is told when it has. */
+  /** Whether the kernel has taken all of it, or will at the end of the turn; if not, the chunk must not change, and the owner is told when it has. */
   send(chunk: Buffer): boolean;
   /** Nobody keeps bytes of the chunk that `onRead` is being told of, by a stream that leaves chunks to its owner. Of any other chunk it means nothing. */
   releaseChunk(chunk: Buffer): void;

@@ -299,6 +299,10 @@ export class Transport implements TurnWriter, DirectWriter, StreamOwner {
     return false;
   }
 
+  onStreamKept(): void {
+    this.#drainOwed = true;
+  }
+
   #writeDirectly(handle: DirectHandle, chunk: Buffer): boolean {
     const status = writeDirectly(handle, chunk, this);
     if (status === 0) return true;

@@ -20,12 +20,22 @@ export interface TurnWriter {
   sendTurn(): void;
 }
 
+/** Writes the bytes of many streams by one call. */
+export interface JointWrites {
+  /** From now on streams may add what they have in this arena instead of writing it. */
+  begin(arena: Buffer): void;
+  /** Writes what was added. */
+  send(): void;
+}
+
 /** Has something to do when everything that has come in a turn has been handled. */
 export interface TurnEnding {
   /** What it writes leaves with the rest of the turn. Must not throw. */
   onTurnEnd(): void;
 }
 
+/** Fewer writes are made one by one. */
+const jointMin = 3;
 /** What fits in a place. Longer chunks gain nothing from waiting. */
 export const turnBytesMax = 2048;
 const placesMax = 128;
@@ -50,6 +60,7 @@ let endingCount = 0;
 let scheduled = false;
 /** Whoever reads the descriptors of this turn ends it, see {@link beginDrivenTurn}. */
 let driven = false;
+let joint: JointWrites | undefined;
 let kept = false;
 /** Turns that had something to do at their end. */
 let turns = 0;
@@ -124,11 +135,17 @@ export function atTurnEnd(ending: TurnEnding): void {
 
 /** Sends what everybody has written. */
 function sendTurn(): void {
-  // The array stays as long as it is: to cut it is a call into the runtime, and so is to let it grow again.
-  for (let i = 0; i < taken; i++) {
-    const writer = writers[i];
-    writers[i] = undefined;
-    writer?.sendTurn();
+  // Who is told that a write failed may have others write: they take further places.
+  for (let sent = 0; sent < taken; ) {
+    const joined = taken - sent >= jointMin ? joint : undefined;
+    joined?.begin(arena);
+    // The array stays as long as it is: to cut it is a call into the runtime, and so is to let it grow again.
+    for (; sent < taken; sent++) {
+      const writer = writers[sent];
+      writers[sent] = undefined;
+      writer?.sendTurn();
+    }
+    joined?.send();
   }
   taken = 0;
   if (!kept) return;
@@ -138,14 +155,16 @@ function sendTurn(): void {
 }
 
 /** Until {@link endDrivenTurn} what is to be done at the end of the turn waits for it, which costs nothing: no need to count turns. */
-export function beginDrivenTurn(): void {
+export function beginDrivenTurn(joins: JointWrites | undefined): void {
   driven = true;
+  joint = joins;
   leavesAtOnce = false;
 }
 
 export function endDrivenTurn(): void {
   if (scheduled) endTurn();
   driven = false;
+  joint = undefined;
 }
 
 function schedule(): void {

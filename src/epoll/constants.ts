@@ -24,6 +24,7 @@ export const streamSocket = 1;
 export const nonBlocking = 0o4000;
 export const closeOnExec = 0o2000000;
 export const noSignal = 0x4000;
+export const dontWait = 0x40;
 export const shutdownWrite = 1;
 
 /** Options: socket.h, tcp.h. */

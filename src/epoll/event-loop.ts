@@ -31,6 +31,7 @@ import {
   unixDomain,
 } from "./constants.ts";
 import { GivingWay } from "./giving-way.ts";
+import { JointSends } from "./joint-sends.ts";
 import type { SystemCalls } from "./system-calls.ts";
 
 /** Who hears of a descriptor. */
@@ -67,6 +68,8 @@ export class EventLoop {
   #readsAddress: number;
   #closings: Closing[] = [];
   #inTurn = false;
+  /** Where the kernel has it. */
+  readonly joint: JointSends | undefined;
   readonly #givingWay: GivingWay;
   /** What came in the last turn. */
   #handled = 0;
@@ -79,6 +82,7 @@ export class EventLoop {
   private constructor(calls: SystemCalls, ticks: () => void) {
     this.calls = calls;
     this.#runTicks = ticks;
+    this.joint = JointSends.create(calls);
     this.#givingWay = new GivingWay(calls.sched_yield, () => performance.now());
     this.#epoll = calls.epoll_create1(epollCloseOnExec);
     this.#backend = calls.backendDescriptor();
@@ -187,7 +191,7 @@ export class EventLoop {
     this.#handled = count;
     let goesOn = count > 0 && timeoutMs !== 0;
     this.#inTurn = true;
-    beginDrivenTurn();
+    beginDrivenTurn(this.joint);
     try {
       for (let i = 0; i < count; i++) {
         const descriptor = this.#events[i * eventWords + dataWord] as number;

@@ -10,6 +10,7 @@
 import type { DescriptorStream, KeepAlive, PeerAddress, StreamOwner } from "../base/descriptors.ts";
 import { systemError } from "../base/direct-write.ts";
 import { NamedStream, takeJoined } from "../base/plain-stream.ts";
+import { keepTurn } from "../base/turn-writes.ts";
 import type { AddressReader } from "./addresses.ts";
 import {
   epollError,
@@ -28,11 +29,12 @@ import {
 } from "./constants.ts";
 import { againCode, interruptedCode } from "./errors.ts";
 import type { Closing, EventLoop, Watcher } from "./event-loop.ts";
+import type { JointSender } from "./joint-sends.ts";
 
 /** So long a chunk is not copied: the buffer that it lies in is left to it. */
 const leftBytesMin = 32 * 1024;
 
-export class EpollStream extends NamedStream implements DescriptorStream, Watcher, Closing {
+export class EpollStream extends NamedStream implements DescriptorStream, Watcher, Closing, JointSender {
   readonly #loop: EventLoop;
   readonly #addresses: AddressReader;
   readonly #descriptor: number;
@@ -49,6 +51,8 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
   /** The peer has ended its side; and our side has been ended. */
   #peerEnded = false;
   #shutDown = false;
+  /** What was sent last goes to the kernel with what others send. */
+  #joined = false;
   #waiting: Buffer[] | undefined;
   #waitingBytes = 0;
 
@@ -186,13 +190,36 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
 
   send(chunk: Buffer): boolean {
     if (!this.#writable) return true;
+    if (this.#joined) this.#loop.joint?.send();
+    if (this.#waiting === undefined && this.#join(chunk)) return true;
     const taken = this.#waiting === undefined ? this.#offer(chunk) : 0;
     if (taken === chunk.length || this.#destroyed) return true;
+    this.#keep(chunk, taken);
+    return false;
+  }
+
+  #keep(chunk: Buffer, taken: number): void {
     this.#waiting ??= [];
     this.#waiting.push(taken === 0 ? chunk : chunk.subarray(taken));
     this.#waitingBytes += chunk.length - taken;
     this.#watch(this.#events | epollOut);
-    return false;
+  }
+
+  #join(chunk: Buffer): boolean {
+    this.#joined = this.#loop.joint?.add(this, this.#descriptor, chunk) ?? false;
+    return this.#joined;
+  }
+
+  onJointSend(chunk: Buffer, result: number): void {
+    this.#joined = false;
+    if (this.#destroyed || result === chunk.length) return;
+    if (result < 0 && result !== -againCode && result !== -interruptedCode) {
+      this.destroy(systemError(result, "write"));
+      return;
+    }
+    keepTurn();
+    this.#keep(chunk, Math.max(result, 0));
+    this.#owner.onStreamKept();
   }
 
   /** How many bytes the kernel takes. What fails ends the stream. */
@@ -224,6 +251,7 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
 
   end(last?: Buffer): void {
     if (!this.#writable) return;
+    if (this.#joined) this.#loop.joint?.send();
     if (last !== undefined) this.send(last);
     this.#writable = false;
     if (this.#waiting === undefined) this.#shut();
@@ -250,6 +278,7 @@ export class EpollStream extends NamedStream implements DescriptorStream, Watche
   }
 
   release(): { descriptor: number; pending: Buffer | undefined } {
+    if (this.#joined) this.#loop.joint?.send();
     const pending = this.#waiting === undefined ? undefined : Buffer.concat(this.#waiting);
     this.#leave();
     return { descriptor: this.#descriptor, pending };

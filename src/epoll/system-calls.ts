@@ -28,6 +28,19 @@ export interface SystemCalls {
   getpeername(socket: number, address: Buffer, length: Buffer): number;
   getsockname(socket: number, address: Buffer, length: Buffer): number;
   if_indextoname(index: number, name: Buffer): string | null;
+  /** What has no function of its own, by its number (syscall(2)). */
+  syscall(number: number, ...six: [number, number, number, number, number, number]): number;
+  /** Shared memory of a descriptor: where it lies. */
+  mmap(
+    address: number,
+    length: number,
+    protection: number,
+    flags: number,
+    descriptor: number,
+    offset: number,
+  ): Pointer;
+  /** The memory at an address, for as long as the process lives. */
+  memoryAt(address: Pointer, length: number): ArrayBuffer;
   /** Of the call before. */
   errno(): number;
   /** Where a buffer lies that V8 does not move: one that was made by `allocUnsafeSlow`. */
@@ -73,6 +86,13 @@ function declare(koffi: typeof Koffi): SystemCalls {
     getpeername: call("int getpeername(int socket, void* address, void* length)"),
     getsockname: call("int getsockname(int socket, void* address, void* length)"),
     if_indextoname: call("const char* if_indextoname(unsigned int index, void* name)"),
+    syscall: call(
+      "int64_t syscall(long number, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, uintptr_t f)",
+    ),
+    mmap: call(
+      "int64_t mmap(uintptr_t address, size_t length, int protection, int flags, int descriptor, int64_t offset)",
+    ),
+    memoryAt: (address, length) => koffi.view(BigInt(address), length),
     errno: () => koffi.errno(),
     addressOf: (buffer) => Number(koffi.address(buffer)),
     backendDescriptor: () => backend(loop),

@@ -21,6 +21,7 @@ export class Told implements StreamOwner {
   readonly errors: Error[] = [];
   closes = 0;
   writes = 0;
+  kept = 0;
   onChunk: (chunk: Buffer) => void = () => undefined;
   onClosed: () => void = () => undefined;
   stream!: EpollStream; // set by whoever makes it
@@ -37,6 +38,10 @@ export class Told implements StreamOwner {
   onStreamClosed(): void {
     this.closes++;
     this.onClosed();
+  }
+
+  onStreamKept(): void {
+    this.kept++;
   }
 
   onStreamWritten(): void {
