@@ -87,10 +87,13 @@ test("a signal for a client of another worker is for that client, and not for wh
   const sleeps = present.run("begin; select pg_sleep(1), 'is not disturbed'");
   await untilRunning(place.lab, "is not disturbed");
   const waits = away.run("select pg_sleep(60), 'waits for a server'");
-  // Who may not is told so, once a server is idle that can stand in: the pooler may be reading its catalogs by it. And who has no other
+  // Who may not is told so, by a server of that role at its own worker: it takes one that is there and idle. And who has no other
   // server than its own does it as well.
   await waitToSee(
-    () => nobody.run(`select pg_cancel_backend(${pid})`),
+    async () => {
+      await caller.run("select 1");
+      return nobody.run(`select pg_cancel_backend(${pid})`);
+    },
     ({ error }) => error?.code === "42501",
     "it is refused",
   );
