@@ -5,9 +5,11 @@
  * (PostgreSQL's manual, "Parameter Key Words"); nothing is read from the environment or from files here.
  */
 import type { TLSSocket } from "node:tls";
+import type { KeepAlive } from "../../base/descriptors.ts";
 import { OperationError } from "../../base/errors.ts";
 import { protocolVersion30, protocolVersion32, startupBytesMax } from "../../wire/constants.ts";
 
+export type KeepAliveOptions = KeepAlive;
 export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
 export type SslNegotiation = "postgres" | "direct";
 export type ChannelBinding = "disable" | "prefer" | "require";
@@ -43,16 +45,6 @@ export interface Host {
 export interface ScramKeys {
   readonly clientKey: Buffer;
   readonly serverKey: Buffer;
-}
-
-export interface KeepAliveOptions {
-  readonly enabled: boolean;
-  /** Seconds of idleness before the first probe; 0 leaves it to the system. */
-  readonly idleSeconds: number;
-  /** Heard only where sockets are read and written by descriptors, as in the pooler; 0 leaves each to the system. */
-  readonly intervalSeconds?: number | undefined;
-  readonly count?: number | undefined;
-  readonly userTimeoutMs?: number | undefined;
 }
 
 /** TLS sessions with servers, by a key that says with whom and verified how. */
