@@ -7,6 +7,8 @@ import { assert } from "./assert.ts";
 export class LruMap<K, V> {
   readonly #entries = new Map<K, V>();
   readonly #entriesMax: number;
+  /** The one that was used last needs no renewal; of a Map that is called for it the old tables stay for long (roster.ts). */
+  #newest: K | undefined;
 
   constructor(entriesMax: number) {
     assert(entriesMax >= 1, "an LruMap holds at least one entry");
@@ -20,7 +22,8 @@ export class LruMap<K, V> {
   /** Looks `key` up and marks it as used now. */
   get(key: K): V | undefined {
     const value = this.#entries.get(key);
-    if (value === undefined) return undefined;
+    if (value === undefined || key === this.#newest) return value;
+    this.#newest = key;
     this.#entries.delete(key);
     this.#entries.set(key, value);
     return value;
@@ -37,6 +40,7 @@ export class LruMap<K, V> {
 
   /** Stores `value`; returns the entry that had to leave for it, if one had. */
   set(key: K, value: V): [K, V] | undefined {
+    this.#newest = key;
     this.#entries.delete(key);
     this.#entries.set(key, value);
     if (this.#entries.size <= this.#entriesMax) return undefined;
@@ -47,10 +51,12 @@ export class LruMap<K, V> {
   }
 
   delete(key: K): boolean {
+    if (key === this.#newest) this.#newest = undefined;
     return this.#entries.delete(key);
   }
 
   clear(): void {
+    this.#newest = undefined;
     this.#entries.clear();
   }
 

@@ -18,6 +18,7 @@
  */
 import { randomBytes, randomInt, timingSafeEqual } from "node:crypto";
 import { assert } from "../base/assert.ts";
+import { NumberMap } from "../base/number-map.ts";
 
 /** Whom a cancel request stops. */
 export interface CancelTarget {
@@ -56,7 +57,7 @@ export class CancelRegistry {
   peerId = 0;
   readonly #slot: number;
   readonly #slots: number;
-  readonly #targets = new Map<number, Entry>();
+  readonly #targets = new NumberMap<Entry>();
   #size = 0;
   /** Random bytes that are nobody's secret yet. */
   #random: Buffer = Buffer.alloc(0);
@@ -86,7 +87,7 @@ export class CancelRegistry {
       while (this.#has(pid, secret)) secret = this.#randomSecret(secret.length);
     } else {
       // Among peers a process id has 15 random bits, too few for every client to have one of its own.
-      while (peered ? this.#has(pid, secret) : this.#targets.has(pid)) pid = this.#randomPid();
+      while (peered ? this.#has(pid, secret) : this.#targets.get(pid) !== undefined) pid = this.#randomPid();
     }
     this.#targets.set(pid, { secret, target, peered, next: this.#targets.get(pid) });
     this.#size++;

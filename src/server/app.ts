@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { currentDescriptors } from "../base/descriptors.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
+import { Roster } from "../base/roster.ts";
 import type { Transport } from "../base/transport.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { ManagerWord } from "../cluster/index.ts";
@@ -179,7 +180,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
   readonly #reads: ReadRouting;
   readonly autoDatabases: AutoDatabases;
   readonly loginLatency = new LoginLatency();
-  readonly sessions = new Set<Session>();
+  readonly sessions = new Roster<Session>();
   readonly consoles: Consoles;
   readonly #onReload: (() => Promise<void>) | undefined;
   readonly #onConfigured: ((config: Config) => void) | undefined;
@@ -479,9 +480,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
   #tick(): void {
     this.#tickMs = this.clock.now();
     this.#logins.tick(this.#tickMs, this.#config.pgsluice.client_login_timeout * 1000);
-    if (this.#limits.any) {
-      for (const session of this.sessions) session.tick(this.#tickMs);
-    }
+    if (this.#limits.any) for (const session of this.sessions) session.tick(this.#tickMs);
     this.pools.tick();
     this.nodes.tick();
     this.authentication.tick();

@@ -15,6 +15,7 @@ import type {
 import type { Clock } from "../base/clock.ts";
 import { OperationError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import type { Roster } from "../base/roster.ts";
 import type { Transport } from "../base/transport.ts";
 import type { NodeCommand, TopologySnapshot } from "../cluster/index.ts";
 import { withSetting } from "../config/changes.ts";
@@ -55,7 +56,7 @@ export interface ConsoleOwner {
   readonly nodes: Nodes;
   readonly autoDatabases: AutoDatabases;
   readonly loginLatency: LoginLatency;
-  readonly sessions: ReadonlySet<Session>;
+  readonly sessions: Roster<Session>;
   readonly loginCount: number;
   readonly userNames: readonly string[];
   readonly shuttingDown: boolean;
@@ -196,7 +197,7 @@ export class Consoles implements ConsoleHost {
   }
 
   sessions(): Iterable<Session> {
-    return this.#owner.sessions;
+    return [...this.#owner.sessions].sort((a, b) => a.identity.id - b.identity.id);
   }
 
   consoles(): Iterable<ConsoleSession> {

@@ -2,6 +2,7 @@
  * Connections that are not logged in yet: each has its time, and those that will be refused unless they turn out to be
  * cancel requests give way to others of their kind.
  */
+import { Roster } from "../base/roster.ts";
 import type { LoginContext } from "../session/context.ts";
 import { Login } from "../session/login.ts";
 import type { Accepted } from "./listener.ts";
@@ -10,7 +11,7 @@ import type { Accepted } from "./listener.ts";
 const deadEndMs = 10_000;
 
 export class Logins {
-  readonly all: Set<Login> = new Set();
+  readonly all: Roster<Login> = new Roster();
   /** Those of them that will be refused unless they turn out to be cancel requests. */
   readonly #deadEnds = new Set<Login>();
 

@@ -8,6 +8,7 @@
  */
 import type { ShutdownWait } from "../admin/context.ts";
 import type { Logger } from "../base/log.ts";
+import type { Roster } from "../base/roster.ts";
 import type { Peers } from "../pool/peers.ts";
 import type { Admission } from "../session/admission.ts";
 import type { Login } from "../session/login.ts";
@@ -24,8 +25,8 @@ export type ShutdownMode = "smart" | "fast" | "immediate";
 export interface ShutdownSubject {
   readonly admission: Admission;
   readonly listener: Listener;
-  readonly logins: ReadonlySet<Login>;
-  readonly sessions: ReadonlySet<Session>;
+  readonly logins: Roster<Login>;
+  readonly sessions: Roster<Session>;
   readonly pools: Pools;
   readonly peers: Peers;
   readonly consoles: Consoles;

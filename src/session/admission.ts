@@ -55,14 +55,17 @@ const loginFactor = 2;
 export class Admission {
   state: RunState = "starting";
   limits: AdmissionLimits;
-  readonly #inLogin = new Set<object>();
-  readonly #sessions = new Map<object, SessionOwner>();
+  /** These hold nobody who has left, as a Map's former tables do (base/roster.ts). */
+  readonly #inLogin = new WeakSet<object>();
+  #loginCount = 0;
+  readonly #sessions = new WeakMap<object, SessionOwner>();
+  #sessionCount = 0;
   readonly #ofDatabase = new Map<string, number>();
   readonly #ofUser = new Map<string, number>();
 
   readonly #elsewhere: SessionPlaces | undefined;
   /** How to give back the places that were given elsewhere. */
-  readonly #leave = new Map<object, () => void>();
+  readonly #leave = new WeakMap<object, () => void>();
 
   /** `elsewhere`: the limits on sessions are kept there. */
   constructor(limits: AdmissionLimits, elsewhere?: SessionPlaces) {
@@ -71,11 +74,11 @@ export class Admission {
   }
 
   get loginCount(): number {
-    return this.#inLogin.size;
+    return this.#loginCount;
   }
 
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessionCount;
   }
 
   get loginMax(): number {
@@ -84,13 +87,14 @@ export class Admission {
 
   /** A connection has come. False: it is a dead end and does not count. */
   beginLogin(login: object): boolean {
-    if (this.#inLogin.size >= this.loginMax) return false;
+    if (this.#loginCount >= this.loginMax) return false;
     this.#inLogin.add(login);
+    this.#loginCount++;
     return true;
   }
 
   endLogin(login: object): void {
-    this.#inLogin.delete(login);
+    if (this.#inLogin.delete(login)) this.#loginCount--;
   }
 
   /** What a client is told that wants to log in; states of the system come before the count. */
@@ -119,11 +123,11 @@ export class Admission {
     isAdministrator: boolean,
     elsewhere: SessionPlaces,
   ): Promise<void> {
-    this.#sessions.set(session, owner);
+    this.#enter(session, owner);
     const { verdict, leave } = await elsewhere.ask(owner, isAdministrator);
     const gone = !this.#sessions.has(session);
     if (verdict !== "ok") {
-      this.#sessions.delete(session);
+      this.#depart(session);
       throw admissionFailure(verdict);
     }
     if (gone) leave();
@@ -134,12 +138,12 @@ export class Admission {
   beginSession(session: object, owner: SessionOwner, isAdministrator: boolean): SessionVerdict {
     assert(!this.#sessions.has(session), "a session begins once");
     const max = this.limits.sessionsMax + (isAdministrator ? this.limits.reserved : 0);
-    if (this.#sessions.size >= max) return "too_many";
+    if (this.#sessionCount >= max) return "too_many";
     const { database, user } = owner;
     if (reached(this.#ofDatabase.get(database), this.limits.ofDatabase?.(database)))
       return "too_many_of_database";
     if (reached(this.#ofUser.get(user), this.limits.ofUser?.(user))) return "too_many_of_user";
-    this.#sessions.set(session, owner);
+    this.#enter(session, owner);
     this.#count(owner, 1);
     return "ok";
   }
@@ -149,9 +153,9 @@ export class Admission {
    * is there as long as the session is: what else the login knew of them is not kept.
    */
   handOver(login: object, session: object, owner: SessionOwner): void {
-    const admitted = this.#sessions.delete(login);
+    const admitted = this.#depart(login);
     assert(admitted, "a session takes the place of its login");
-    this.#sessions.set(session, owner);
+    this.#enter(session, owner);
     const leave = this.#leave.get(login);
     this.#leave.delete(login);
     if (leave !== undefined) this.#leave.set(session, leave);
@@ -160,10 +164,22 @@ export class Admission {
   endSession(session: object): void {
     const owner = this.#sessions.get(session);
     if (owner === undefined) return;
-    this.#sessions.delete(session);
+    this.#depart(session);
     this.#leave.get(session)?.();
     this.#leave.delete(session);
     if (this.#elsewhere === undefined) this.#count(owner, -1);
+  }
+
+  #enter(session: object, owner: SessionOwner): void {
+    this.#sessions.set(session, owner);
+    this.#sessionCount++;
+  }
+
+  /** Returns whether it was there. */
+  #depart(session: object): boolean {
+    const departed = this.#sessions.delete(session);
+    if (departed) this.#sessionCount--;
+    return departed;
   }
 
   #count({ database, user }: SessionOwner, change: 1 | -1): void {

@@ -133,6 +133,7 @@ export class ClientNames {
   clear(): void {
     this.#last = undefined;
     for (const statement of this.#named.values()) this.#registry.release(statement);
-    this.#named.clear();
+    // The empty one is everybody's, and clearing it makes it a new table all the same.
+    if (this.#named.size > 0) this.#named.clear();
   }
 }

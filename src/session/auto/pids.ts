@@ -1,5 +1,6 @@
 /** The clients in auto mode of a whole pooler, by the process ids that they were told. */
 import type { Failure } from "../../base/errors.ts";
+import { NumberMap } from "../../base/number-map.ts";
 import type { Pool } from "../../pool/pool.ts";
 import type { Server } from "../../pool/server.ts";
 
@@ -31,7 +32,7 @@ export interface FarPids {
 }
 
 export class Pids {
-  readonly #clients = new Map<number, ToldClient[]>();
+  readonly #clients = new NumberMap<ToldClient[]>();
   readonly #far: FarPids | undefined;
 
   /** `far`: there are other workers. */
