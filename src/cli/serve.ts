@@ -15,6 +15,7 @@ import { Pooler } from "../server/app.ts";
 import { takeInheritedSockets } from "../server/inherited.ts";
 import { workerCount } from "../server/workers/count.ts";
 import { Workers } from "../server/workers/workers.ts";
+import { adviseCollector } from "./collector.ts";
 import { Logs } from "./logs.ts";
 import { claimPidFile } from "./pid-file.ts";
 import { explainListenError } from "./ports.ts";
@@ -41,6 +42,7 @@ type Running = Pooler | Workers;
 
 /** Resolves when a signal has ended the pooler. Rejects if the start fails, or if it ends because it cannot go on. */
 export async function serve(options: ServeOptions): Promise<void> {
+  adviseCollector();
   const { read, version, signals, quiet = false, onReady } = options;
   const { config, notices, secretFiles } = await read();
   const logs = new Logs(config.pgsluice, { quiet });

@@ -1,5 +1,6 @@
 /** The program of one worker (`workers`), started by the primary process, which tells it everything over their channel. */
 import { serveAsWorker } from "../server/workers/worker.ts";
+import { adviseCollector } from "./collector.ts";
 import { Logs } from "./logs.ts";
 
 /** How long what is still open may keep a process that has done its work. */
@@ -10,6 +11,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGU
   process.on(signal, () => undefined);
 
 process.title = "pgsluice: worker";
+adviseCollector();
 serveAsWorker(process, {
   openLogs({ slot, config, quiet }) {
     process.title = `pgsluice: worker ${slot + 1}`;
