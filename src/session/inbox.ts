@@ -10,6 +10,8 @@ let rules = { packetBytesMax: Number.POSITIVE_INFINITY, frames: frontendRules(co
 
 export class Inbox {
   readonly framer: Framer;
+  /** The message in the framer waits: until it is known what its name means, or for its turn. */
+  held: Frame | undefined;
   /** Exists while something is in it: an idle client needs none. */
   #backlog: Deque<Buffer> | undefined;
   /** What came last has been read to its end, and was nothing but data of a COPY and parts of long messages: nothing of it is known to be kept. */
@@ -29,6 +31,11 @@ export class Inbox {
     return this.#backlog !== undefined || !this.framer.drained;
   }
 
+  /** A part of a message has been handled, and the rest is still to come: what waits has not begun. */
+  get midMessage(): boolean {
+    return this.framer.streaming && this.held !== Frame.head;
+  }
+
   push(chunk: Buffer): void {
     this.passedOn = false;
     this.#onlyPasses = true;
@@ -40,9 +47,13 @@ export class Inbox {
     this.#backlog.push(chunk);
   }
 
-  /** The next message or part, in `framer`; data of a COPY as many whole messages as there are. Throws PeerError as the framer does. */
+  /**
+   * The next message or part, in `framer`, if none is held; data of a COPY as many whole messages as there are. Throws PeerError as
+   * the framer does.
+   */
   next(): Frame {
-    const { framer } = this;
+    const { framer, held } = this;
+    if (held !== undefined) return held;
     for (;;) {
       const kind = framer.next();
       if (kind !== Frame.need) {

@@ -67,8 +67,6 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #server: Server | undefined;
   #advancing = false;
   #ended = false;
-  /** The message in the framer waits: until it is known what its name means, or for its turn. */
-  #held: Frame | undefined;
   /** Settings were sent to this server and their replies are not all in. */
   #settingsPending = false;
 
@@ -129,7 +127,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   goOn(): void {
     if (this.#inbox.behind) this.advance();
-    else if (this.#held === undefined) this.#inbox.framer.release();
+    else if (this.#inbox.held === undefined) this.#inbox.framer.release();
   }
 
   /** More has come than the message at hand. */
@@ -215,7 +213,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       return true;
     }
     // What a held message waits for may turn out to be something that the client has yet to send.
-    if (this.#held !== undefined || this.#flow.clearsByReplies(this.#server)) this.advanceSoon();
+    if (this.#inbox.held !== undefined || this.#flow.clearsByReplies(this.#server)) this.advanceSoon();
     if (transport.write(bytes)) return true;
     if (transport.pendingBytes > repliesPendingBytesMax) this.#server?.reading.stop();
     return false;
@@ -232,7 +230,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     this.#auto?.onSettled(server);
     this.#sender.end();
     if (!this.#advancing) this.#releaseIfDone(nowMs);
-    if (this.#inbox.behind || this.#flow.stalled || this.#held !== undefined) this.advance();
+    if (this.#inbox.behind || this.#flow.stalled || this.#inbox.held !== undefined) this.advance();
   }
 
   onParameter(name: string, value: string): void {
@@ -266,7 +264,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   }
 
   #outlives(server: Server, owed?: number): boolean {
-    return !this.#advancing && !this.#inbox.framer.streaming && this.#leasing.outlives(server, owed);
+    return !this.#advancing && !this.#inbox.midMessage && this.#leasing.outlives(server, owed);
   }
 
   onServerLost(failure: Failure, relayed: boolean, owed?: number): void {
@@ -322,7 +320,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     const inbox = this.#inbox;
     while (!this.#ended && !this.#leasing.waiting) {
       if (this.#flow.stalls(this.#target())) return;
-      const kind = this.#held ?? inbox.next();
+      const kind = inbox.next();
       if (kind === Frame.need) return;
       const begins = kind === Frame.whole || kind === Frame.head;
       const others = begins && this.#mode !== "session" ? this.pool.queue.size : 0;
@@ -330,7 +328,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
         this.#flow.givesWay(this.#server, others) ||
         (begins && this.#auto?.special === true && this.#auto.holds(this.#server)) ||
         (begins && this.#statements?.mustWait(inbox.framer) === true);
-      this.#held = waits ? kind : undefined;
+      inbox.held = waits ? kind : undefined;
       if (waits) return;
       this.#handle(kind, inbox.framer);
     }
@@ -417,7 +415,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
    * (One that sends nothing meanwhile is left alone: to stop and start reading are system calls.)
    */
   #readOrPause(): void {
-    const stops = this.#leasing.waiting || this.#held !== undefined ? this.#inbox.behind : this.#flow.stalled;
+    const stops =
+      this.#leasing.waiting || this.#inbox.held !== undefined ? this.#inbox.behind : this.#flow.stalled;
     if (stops) this.transport.pause();
     else this.transport.resume();
   }
@@ -426,7 +425,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #releaseIfDone(nowMs?: number): void {
     const server = this.#server;
     if (server === undefined || this.#mode === "session") return;
-    if (!server.clean || this.#inbox.framer.streaming) return;
+    if (!server.clean || this.#inbox.midMessage) return;
     if (this.#auto?.keeps(server, this.transport, nowMs) === true) return;
     this.#detach(server);
     this.pool.release(server, false, nowMs);
@@ -490,7 +489,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   #leave(server: Server, reason: string, orderly: boolean): void {
     this.#detach(server);
     if (server.closed) return;
-    const unfinished = this.#inbox.framer.streaming;
+    const unfinished = this.#inbox.midMessage;
     server.midRequest = unfinished && !this.#gathering.dropping;
     const stops = !orderly && this.#context.cancelsForLostClients();
     const resets = this.#mode === "session";

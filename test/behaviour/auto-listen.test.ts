@@ -4,9 +4,12 @@
  */
 import pg from "pg";
 import { describe, expect, test } from "vitest";
+import { Backend } from "../../src/wire/constants.ts";
+import { encodeFrontend } from "../../src/wire/encode-frontend.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
+import { MessageProxy, type ProxiedServer } from "./message-proxy.ts";
 import { backends, type Pooled } from "./pooled.ts";
 
 const place = useLab();
@@ -338,3 +341,41 @@ test("a client may be cancelled, or leave, at any moment", async () => {
   using console = await openConsole(pooled);
   expect(await table(console, "show listeners")).toMatchObject([{ clients: "1", reserved: "0" }]);
 });
+
+test.each([
+  ["a Query", { kind: "Query", sql: `select 'whole' /* ${"-".repeat(300_000)} */` }],
+  ["data of a COPY that has failed", { kind: "CopyData", data: Buffer.from("nobody's") }],
+] as const)(
+  "a message that begins while the client's channels move away from its server waits for that, and that not for the rest of it: %s",
+  async (_, message) => {
+    await using proxy = await MessageProxy.start(place.lab.primary);
+    const { host, port } = proxy;
+    const settings = { pool_mode: "auto", default_pool_size: 2 };
+    await using pooled = await startPooled(place.lab, { node: { host, port }, settings });
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    await client.run("listen news");
+    expect(await client.value("select 'heard from elsewhere'")).toBe("heard from elsewhere");
+    const text = "copy nowhere from stdin";
+    let moving: ProxiedServer | undefined;
+    for (const link of proxy.links)
+      link.change = (reply) => {
+        // The marker has come; that nothing comes behind it is not said yet.
+        if (moving === undefined && reply[0] === Backend.notificationResponse && link.countOf(text) > 0) {
+          moving = link;
+          link.hold();
+        }
+        return [reply];
+      };
+    await client.run(text);
+    await waitUntil(() => moving !== undefined, "its channels move");
+    const bytes = encodeFrontend(message);
+    client.send(bytes.subarray(0, bytes.length / 2));
+    // The pooler has read that by now.
+    for (let run = 0; run < 3; run++) await other.run("do $$ begin perform 1; end $$");
+    moving?.release();
+    client.send(bytes.subarray(bytes.length / 2));
+    if (message.kind === "Query") expect((await client.outcome()).rows).toEqual([["whole"]]);
+    expect(await client.value("select 'next'")).toBe("next");
+  },
+);
