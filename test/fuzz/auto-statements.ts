@@ -319,7 +319,8 @@ const given = {
     `select length('${longText.slice(0, 90_000)}')`,
     `select 1 /* ${longText.slice(0, 20_000)} */`,
     `set my.custom = '${longText.slice(0, 5000)}'`,
-    "insert into t$me select generate_series(1, 3000) returning a",
+    // No process has such a number, see normalise.ts.
+    "insert into t$me select generate_series(5000001, 5003000) returning a",
     "select sum(a) from t$me",
     simple("copy (select g, repeat('c', 50) from generate_series(1, 2000) g) to stdout"),
   ],

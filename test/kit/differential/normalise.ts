@@ -3,8 +3,8 @@
  * transcripts, whatever the mode; what differs for another reason belongs into differences.ts, with that reason.
  *
  * - keys: the cancel key of BackendKeyData is masked, and its pid becomes the number of the client
- * - pids: a value that is the pid told to a client at login, or one that a step saved, becomes its name; so
- *   does the pid of a notification
+ * - pids: a value that is the pid told to a client at login, where its column is called so or is not known, or one that a step
+ *   saved, becomes its name; so does the pid of a notification
  * - oids: object identifiers from 16384 on (access/transam.h FirstNormalObjectId), in descriptions and in columns
  *   of type oid
  * - transactions, positions in the log: values of xid, xid8, pg_snapshot, pg_lsn
@@ -34,8 +34,9 @@ export class Names {
     if (/^\d{3,}$/.test(value)) this.#saved.set(value, `<${variable}>`);
   }
 
-  nameOf(value: string): string | undefined {
-    return this.#pids.get(value) ?? this.#saved.get(value);
+  /** `mayBePid`: else it is the same by chance. */
+  nameOf(value: string, mayBePid: boolean): string | undefined {
+    return (mayBePid ? this.#pids.get(value) : undefined) ?? this.#saved.get(value);
   }
 
   /** For messages that have room only for a number: 0 is nobody that is known. */
@@ -45,11 +46,12 @@ export class Names {
   }
 }
 
-/** `columns` are those of the row description that came last. */
+/** `columns` are those of the row description that came last; `certain`: they are those of these rows. */
 export function normalise(
   message: BackendMessage,
   names: Names,
   columns: readonly ColumnDescription[],
+  certain: boolean,
 ): BackendMessage {
   switch (message.kind) {
     case "BackendKeyData":
@@ -70,7 +72,7 @@ export function normalise(
     case "DataRow":
       return {
         ...message,
-        values: message.values.map((value, at) => maskedValue(value, columns[at], names)),
+        values: message.values.map((value, at) => maskedValue(value, columns[at], names, certain)),
       };
     case "CopyData":
       return { ...message, data: Buffer.from(maskedText(message.data.toString("latin1")), "latin1") };
@@ -89,11 +91,17 @@ export function normalise(
 
 const maskedOid = (oid: number): number => (oid >= firstNormalOid ? firstNormalOid : oid);
 
-function maskedValue(value: Value, column: ColumnDescription | undefined, names: Names): Value {
+function maskedValue(
+  value: Value,
+  column: ColumnDescription | undefined,
+  names: Names,
+  certain: boolean,
+): Value {
   if (value === null) return null;
   if (column?.format === 1) return maskedBinary(value, column.typeOid);
   const text = value.toString("latin1");
-  const masked = names.nameOf(text) ?? maskedByType(text, column?.typeOid) ?? maskedText(text);
+  const mayBePid = !certain || column === undefined || column.name.endsWith("pid");
+  const masked = names.nameOf(text, mayBePid) ?? maskedByType(text, column?.typeOid) ?? maskedText(text);
   return masked === text ? value : Buffer.from(masked, "latin1");
 }
 

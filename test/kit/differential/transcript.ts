@@ -23,6 +23,8 @@ export class Transcript {
   stuck: string | undefined;
   readonly #entries: Entry[] = [];
   readonly #columns = new Map<string, readonly ColumnDescription[]>();
+  /** Clients that have bound a statement since: their rows may have other columns. */
+  readonly #bound = new Set<string>();
 
   heading(client: string, source: string): void {
     const [first = "", ...more] = source.split("\n");
@@ -38,8 +40,11 @@ export class Transcript {
     if (message.kind === "BackendKeyData") this.names.login(client, message.pid);
     if (message.kind === "RowDescription") this.#columns.set(client, message.columns);
     else if (message.kind === "ParseComplete") this.#columns.delete(client);
+    if (message.kind === "RowDescription") this.#bound.delete(client);
+    else if (message.kind === "BindComplete") this.#bound.add(client);
     const columns = this.#columns.get(client) ?? [];
-    this.#entries.push({ client, message: normalise(message, this.names, columns), columns, text: "" });
+    const shown = normalise(message, this.names, columns, !this.#bound.has(client));
+    this.#entries.push({ client, message: shown, columns, text: "" });
   }
 
   /** Adds what another one holds. */
