@@ -125,6 +125,7 @@ export class Credentials {
   }
 }
 
+/** No name has a NUL in it. */
 function keyOf(database: string, user: string): string {
-  return JSON.stringify([database, user]);
+  return `${database}\0${user}`;
 }

@@ -25,6 +25,8 @@ export class Homes {
   readonly #pool: Pool;
   readonly #clock: Clock;
   readonly #searches = new Set<HomeSearch>();
+  /** What was found last: its client asks for it at once. */
+  #found: Server | undefined;
 
   constructor(pool: Pool, clock: Clock) {
     this.#pool = pool;
@@ -33,8 +35,9 @@ export class Homes {
 
   /** Finds a home for a client that logs in. `found` is told now, and undefined returned; or it is told soon. */
   search(clientId: number, found: (home: Server | undefined) => void): HomeSearch | undefined {
-    if (isFree(this.#vacant())) {
-      this.#settle(clientId, found);
+    const vacant = this.#vacant();
+    if (isFree(vacant)) {
+      this.#settle(clientId, vacant, found);
       return undefined;
     }
     const giveUp = this.#pool.openSpare(() => search.end());
@@ -46,7 +49,7 @@ export class Homes {
       },
       end: () => {
         search.abandon();
-        this.#settle(clientId, found);
+        this.#settle(clientId, this.#vacant(), found);
       },
     };
     if (giveUp === undefined) {
@@ -57,14 +60,15 @@ export class Homes {
     return search;
   }
 
-  #settle(clientId: number, found: (home: Server | undefined) => void): void {
-    const home = this.#vacant();
+  #settle(clientId: number, home: Server | undefined, found: (home: Server | undefined) => void): void {
     if (home !== undefined) home.homeOf = clientId;
+    this.#found = home;
     found(home);
   }
 
   /** What was found for a client. */
   of(clientId: number): Server | undefined {
+    if (this.#found?.homeOf === clientId) return this.#found;
     for (const server of this.#pool.servers) if (server.homeOf === clientId) return server;
     return undefined;
   }

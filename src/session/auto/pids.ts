@@ -49,9 +49,11 @@ export class Pids {
 
   remove(pid: number, client: ToldClient): void {
     this.#far?.gone(pid, client);
-    const others = this.#clients.get(pid)?.filter((other) => other !== client) ?? [];
-    if (others.length === 0) this.#clients.delete(pid);
-    else this.#clients.set(pid, others);
+    const others = this.#clients.get(pid);
+    const index = others?.indexOf(client) ?? -1;
+    if (index < 0) return;
+    if (others?.length === 1) this.#clients.delete(pid);
+    else others?.splice(index, 1);
   }
 
   /** The client that a process id is of, on the node of `asking`: nodes may have processes of the same ids. */

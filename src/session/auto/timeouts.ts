@@ -95,8 +95,8 @@ const transactionTimeout = "transaction_timeout";
 
 /** Whether the client has any of these limits. */
 export function isLimited(client: Pick<TimedClient, "parameters" | "defaults">): boolean {
-  const limits = [idleSessionTimeout, idleInTransactionTimeout, transactionTimeout];
-  return limits.some((name) => valueOf(client, name) > 0);
+  if (valueOf(client, idleSessionTimeout) > 0 || valueOf(client, idleInTransactionTimeout) > 0) return true;
+  return valueOf(client, transactionTimeout) > 0;
 }
 
 /** In milliseconds, as pg_settings has it. */
