@@ -93,14 +93,14 @@ export class RawNames {
     this.ran = false;
     this.changes++;
     const { foreignNames } = server;
+    const bodies = [...own.bodies];
     const names = new Set([...own.names, ...(foreignNames?.names ?? [])]);
     if (foreignNames !== undefined) {
       if (!own.changing && this.left(foreignNames)) return;
       // The client's own, as they were when it had this server before. Unseen code may just have made others.
       server.foreignNames = undefined;
-      close(foreignNames.names);
+      close(within === undefined ? foreignNames.names : this.#replaceable(foreignNames, own, bodies));
     }
-    const bodies = [...own.bodies];
     if (within !== undefined) {
       // If one of them cannot be made any more, the client is told so, and what is behind it in the batch is skipped.
       for (const [index, [name, body]] of bodies.entries()) {
@@ -119,6 +119,17 @@ export class RawNames {
       send(Request.query, query, unheard);
       server.unnamed = undefined;
     }
+  }
+
+  /** Within a batch what the client has prepared in SQL cannot be made, and stays where it was found. */
+  #replaceable(
+    { owner, names }: ForeignNames,
+    own: OwnStatements,
+    bodies: readonly (readonly [string, Buffer])[],
+  ): string[] {
+    const bySql = new Set(owner === this.#owner ? own.names : []);
+    for (const [name] of bodies) bySql.delete(name);
+    return [...names].filter((name) => !bySql.has(name));
   }
 
   /** Whether the server may lack it although it was to be made. */
