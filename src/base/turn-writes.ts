@@ -62,7 +62,7 @@ let scheduled = false;
 let driven = false;
 let joint: JointWrites | undefined;
 let kept = false;
-/** Turns that had something to do at their end. */
+/** Turns that had something to do at their end, or were to be counted. */
 let turns = 0;
 /** What is written while a chunk is handled leaves behind it, and not at the end of the turn. */
 let leavesAtOnce = false;
@@ -71,9 +71,14 @@ let handlesChunk = false;
 let chunks = 0;
 let turnsSeen = 0;
 
-/** How many turns had something to do at their end: what was sent two turns ago has had time to be answered. */
+/** How many turns had something to do at their end, or were to be counted: the same as long as such a turn has not ended. */
 export function turnNumber(): number {
   return turns;
+}
+
+/** This turn has a number of its own, though nothing may be left to do at its end. */
+export function countTurn(): void {
+  schedule();
 }
 
 /** A place of {@link turnBytesMax} bytes for a writer that has none in this turn. */
@@ -112,7 +117,7 @@ export function endChunk(): void {
   handlesChunk = false;
   chunks++;
   if (!leavesAtOnce) return;
-  if (taken > 0 && !scheduled) {
+  if (!scheduled) {
     sendTurn();
     turns++;
   }

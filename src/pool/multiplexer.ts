@@ -12,6 +12,9 @@
  * With `multiplex_coalesce`, a unit that is the same as one in the queue does not stand there itself: the one runs for both. Its
  * snapshot is then younger than either's request, as if both had been sent at that moment.
  *
+ * What is sent stays where it is, unless the unit in front turns out to be blocked: as soon as another server can be had, those behind
+ * it are sent there. Where none can, they have their turn as soon where they are as anywhere.
+ *
  * To the pool this is one client among others: it leases servers, waits in the pool's queue when it needs one, and
  * gives each back as soon as it has nothing to do. While others wait in that queue, as many shared servers as they are
  * get no new units until they are free. So nobody starves: neither those who need a server for themselves nor those
@@ -20,7 +23,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Deque } from "../base/deque.ts";
 import type { Failure } from "../base/errors.ts";
-import { atTurnEnd, type TurnEnding, turnNumber } from "../base/turn-writes.ts";
+import { atTurnEnd, countTurn, type TurnEnding, turnNumber } from "../base/turn-writes.ts";
 import { queryWaitTimeout, tooManyWaiting } from "./failures.ts";
 import type { Pool } from "./pool.ts";
 import type { RoundTrip } from "./round-trip.ts";
@@ -35,8 +38,6 @@ import type { Waiter } from "./waiters.ts";
 
 /** A client with a unit that may share. */
 export interface Candidate extends Sharer {
-  /** The server has the settings that the unit needs. */
-  fits(server: Server): boolean;
   /** It has come to stand in the queue, since `sinceMs`. */
   onQueued(sinceMs: number): void;
   /** Its own limit on the wait; undefined: that of the pool. */
@@ -117,6 +118,8 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   readonly #leaders = new Map<string, Candidate>();
   /** Stands in the pool's queue. */
   #waiting = false;
+  /** Units are held up behind a blocked one, and a server would help them. */
+  #seeksForHeldUp = false;
   readonly roundTrip: RoundTrip;
   readonly #environment: SharedServerEnvironment;
 
@@ -182,7 +185,13 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     return false;
   }
 
-  /** Limits of time of those that wait in the queue. */
+  /** Shared servers that get nothing more, because the unit in front takes longer than it should. */
+  get stuckCount(): number {
+    const nowMs = this.#clock.now();
+    return this.#shared.filter((shared) => shared.stuck(nowMs)).length;
+  }
+
+  /** Limits of time of those that wait in the queue, and those that are held up. */
   tick(): void {
     const nowMs = this.#clock.now();
     for (const queued of [...this.#queue]) {
@@ -192,7 +201,23 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
       this.#taken(queued);
       queued.candidate.onLeaseFailed(queryWaitTimeout());
     }
+    this.#helpHeldUp(nowMs);
     this.#stopWaiting();
+  }
+
+  /** Those who were sent behind a blocked unit run elsewhere: where there is room, or on a server that is asked for. */
+  #helpHeldUp(nowMs: number): void {
+    let seeks = false;
+    for (const shared of this.#shared) {
+      shared.look(nowMs);
+      const first = shared.heldUp;
+      if (first === undefined || !this.#pool.handsOut) continue;
+      // All behind it have the same settings: those of the server.
+      if (this.#find(first, this.limitMs, nowMs) !== undefined) shared.returnHeldUp();
+      else seeks = true;
+    }
+    this.#seeksForHeldUp = seeks;
+    if (seeks) this.#wait();
   }
 
   // ---- from the pool ----
@@ -207,6 +232,8 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
       if (this.#queue.length > 0) this.#wait();
       return;
     }
+    if (this.#seeksForHeldUp) for (const shared of this.#shared) shared.returnHeldUp();
+    this.#seeksForHeldUp = false;
     const shared = this.#share(server);
     // What waits is sent, so much as fits, whoever waits for the next turn.
     if (this.#placing) this.#fill(shared);
@@ -306,6 +333,8 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     if (turn !== this.#turn) {
       this.#turn = turn;
       this.#turnMs = this.#clock.now();
+      // Replies that nobody is told of, or that are long, leave nothing for its end; and the next turn is another one.
+      countTurn();
     }
     return this.#turnMs;
   }
@@ -321,7 +350,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   #place(candidate: Candidate, nowMs: number): boolean {
     if (!this.#pool.handsOut) return false;
     if (this.#queue.length > 0) return this.#enqueue(candidate);
-    const near = this.#find(candidate, this.#joinMsMax);
+    const near = this.#find(candidate, this.#joinMsMax, this.#turnMs);
     if (near !== undefined) {
       this.#send(near, candidate, nowMs);
       return true;
@@ -332,7 +361,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
       if (!idle.fit || !candidate.fits(idle)) return false;
       return this.#enqueue(candidate);
     }
-    const far = this.#find(candidate, this.limitMs);
+    const far = this.#find(candidate, this.limitMs, this.#turnMs);
     if (far === undefined) return this.#enqueue(candidate);
     this.#send(far, candidate, nowMs);
     return true;
@@ -351,18 +380,18 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
     return this.#pool.queue.size - (this.#waiting ? 1 : 0);
   }
 
+  /** Servers that will be free soon; who knows when one will be that is stuck? */
   get #drainingCount(): number {
     let count = 0;
-    for (const shared of this.#shared) if (shared.draining) count++;
+    for (const shared of this.#shared) if (shared.draining && !shared.stuck(this.#turnMs)) count++;
     return count;
   }
 
   /** The first server, in the order in which they came, that has less than this ahead; so few of them are busy. */
-  #find(candidate: Candidate, backlogMsMax: number): SharedServer | undefined {
-    const turnMs = this.#turnMs;
+  #find(candidate: Sharer, backlogMsMax: number, atMs: number): SharedServer | undefined {
     for (const shared of this.#shared) {
       if (shared.backlogMs > backlogMsMax || shared.depth >= depthMax || !shared.open) continue;
-      if (shared.stuck(turnMs) || !candidate.fits(shared.server)) continue;
+      if (shared.stuck(atMs) || !candidate.fits(shared.server)) continue;
       return shared;
     }
     return undefined;
@@ -449,7 +478,7 @@ export class Multiplexer implements Waiter, SharedServerListener, TurnEnding {
   }
 
   #stopWaiting(): void {
-    if (!this.#waiting || this.#queue.length > 0) return;
+    if (!this.#waiting || this.#queue.length > 0 || this.#seeksForHeldUp) return;
     this.#waiting = false;
     this.#pool.cancelWait(this);
   }

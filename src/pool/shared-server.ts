@@ -8,7 +8,7 @@
  *
  * Units are plain reads outside of transactions, so any of them may be run again elsewhere as long as nothing of its
  * replies has reached its client: when the server is lost, when a cancel request of somebody else has hit it, when the
- * client in front does not take its replies.
+ * client in front does not take its replies, when the unit in front is blocked.
  */
 import { assert } from "../base/assert.ts";
 import { Deque } from "../base/deque.ts";
@@ -30,6 +30,8 @@ export type Returned = "again" | "lost" | "refused" | "partly";
 export interface Sharer {
   /** Of the unit's statement. */
   readonly pace: Pace;
+  /** The server has the settings that the unit needs. */
+  fits(server: Server): boolean;
   /** Sends the unit; nothing of it stays behind. Only the unit's own messages and what they need go out. */
   sendUnit(shared: SharedServer): void;
   /** Returns false if bytes of the buffer are still needed after the call. */
@@ -54,6 +56,8 @@ interface Place {
   expectedMs: number;
   /** When it has been in front for so long, it is taken for blocked. */
   patienceMs: number;
+  /** How often it was seen to be in front for longer. */
+  seenLate: number;
   bytes: number;
   /** Something of the replies has reached the client. */
   relayed: boolean;
@@ -75,6 +79,8 @@ const queryCanceled = "57014";
 const expectedMsMin = 0.02;
 /** Nobody waits less for the unit in front: so long does it take to wake another server. */
 const patienceMsMin = 0.3;
+/** What is late in so many looks is blocked: in the turns between two of them everything that had come has been read. */
+const lateLooks = 2;
 
 /** What a shared server needs of those around it. */
 export interface SharedServerEnvironment {
@@ -169,6 +175,25 @@ export class SharedServer implements ServerOwner {
   stuck(turnMs: number): boolean {
     const head = this.#places.peekFirst();
     return head !== undefined && turnMs - this.#atWorkSinceMs(head) > head.patienceMs;
+  }
+
+  /** To be called now and then, for {@link heldUp}. */
+  look(nowMs: number): void {
+    const head = this.#places.peekFirst();
+    if (head !== undefined && this.stuck(nowMs)) head.seenLate++;
+  }
+
+  /** The first of those that were sent behind a unit that has turned out to be blocked. */
+  get heldUp(): Sharer | undefined {
+    const head = this.#places.peekFirst();
+    if (head === undefined || head.seenLate < lateLooks) return undefined;
+    for (const place of this.#places) if (place !== head && movable(place)) return place.sharer;
+    return undefined;
+  }
+
+  /** Has all of those run elsewhere. */
+  returnHeldUp(): void {
+    if (this.heldUp !== undefined) this.#returnFollowers(movable);
   }
 
   add(sharer: Sharer, nowMs: number): void {
@@ -317,6 +342,7 @@ export class SharedServer implements ServerOwner {
     const flushed = sharer.onReplies(bytes);
     if (!flushed && sharer.congested) {
       this.server.reading.stop();
+      this.draining = true;
       this.#returnFollowers();
     }
     return flushed;
@@ -365,18 +391,17 @@ export class SharedServer implements ServerOwner {
     this.#listener.onRoom(this);
   }
 
-  /** The client in front does not take its replies: nobody has to wait for it. */
-  #returnFollowers(): void {
+  /** Nobody has to wait for the one in front. */
+  #returnFollowers(goes: (place: Place) => boolean = () => true): void {
     const returned: Sharer[] = [];
     let first = true;
     for (const place of this.#places) {
-      if (!first && place.sharer !== undefined) {
+      if (!first && place.sharer !== undefined && goes(place)) {
         returned.push(place.sharer);
         place.sharer = undefined;
       }
       first = false;
     }
-    this.draining = true;
     for (const sharer of returned) sharer.onUnitReturned("again");
   }
 
@@ -390,6 +415,7 @@ export class SharedServer implements ServerOwner {
     place.sentAtMs = 0;
     place.expectedMs = 0;
     place.patienceMs = 0;
+    place.seenLate = 0;
     place.bytes = 0;
     place.relayed = false;
     place.cancelAsked = false;
@@ -407,6 +433,7 @@ function newPlace(): Place {
     sentAtMs: 0,
     expectedMs: 0,
     patienceMs: 0,
+    seenLate: 0,
     bytes: 0,
     relayed: false,
     cancelAsked: false,
@@ -415,6 +442,11 @@ function newPlace(): Place {
     held: undefined,
     heldBytes: 0,
   };
+}
+
+/** Whether a unit that is not in front may be sent again. Not if its client wants it cancelled: it would run, and nobody would know of that. */
+function movable({ sharer, cancelAsked }: Place): boolean {
+  return sharer !== undefined && !cancelAsked;
 }
 
 /** Whether another node may answer without this error, and the client has neither seen anything nor asked for it. */

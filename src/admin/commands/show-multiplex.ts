@@ -4,7 +4,7 @@ import { columnsOf } from "../result.ts";
 
 const columns = columnsOf(
   ["text", "database", "user", "node"],
-  ["int4", "servers", "depth", "queued"],
+  ["int4", "servers", "depth", "queued", "stuck"],
   ["int8", "units", "joined", "alone", "waited", "coalesced", "returned", "depth_max"],
 );
 
@@ -12,11 +12,11 @@ export const showMultiplex: Command<undefined> = showCommand("MULTIPLEX", column
   context.pools().flatMap(({ pool, database, user, node }) => {
     const multiplexer = context.multiplexerOf(pool);
     if (multiplexer === undefined) return [];
-    const { servers, clientsCount, counts } = multiplexer;
+    const { servers, clientsCount, stuckCount, counts } = multiplexer;
     let depth = 0;
     for (const server of servers) depth += server.depth;
     const { units, joined, alone, queued, coalesced, returned, depthMax } = counts;
-    const sizes = [servers.length, depth, clientsCount];
+    const sizes = [servers.length, depth, clientsCount, stuckCount];
     return [[database, user, node, ...sizes, units, joined, alone, queued, coalesced, returned, depthMax]];
   }),
 );
