@@ -14,9 +14,14 @@ const identifier = "[[:alpha:]_][[:alnum:]_$]*";
 const before =
   "(?:set_config|current_setting)[[:space:]]*[(][[:space:]]*''|set[[:space:]]+(?:session[[:space:]]+|local[[:space:]]+)?";
 
-export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', '', pg_catalog.lower(found[1])
-  FROM pg_catalog.pg_proc, LATERAL pg_catalog.regexp_matches(prosrc, '(?:${before})(${identifier}(?:[.]${identifier})+)', 'gi') AS found
+const namesFrom = `FROM pg_catalog.pg_proc, LATERAL pg_catalog.regexp_matches(prosrc, '(?:${before})(${identifier}(?:[.]${identifier})+)', 'gi') AS found
   WHERE pronamespace OPERATOR(pg_catalog.<>) 11 AND prosrc OPERATOR(pg_catalog.~~*) '%set%' LIMIT ${namesMax}`;
+
+export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', '', pg_catalog.lower(found[1]) ${namesFrom}`;
+
+/** Rows of the ledger: what the session has set of all these, for as long as nobody has read the names. */
+export const customSettingsPart: string = `SELECT 's', name, pg_catalog.current_setting(name, true), 'user'
+  FROM (SELECT DISTINCT pg_catalog.lower(found[1]) ${namesFrom}) AS named (name)`;
 
 /** Calls of set_config() in a text, with the name if that is a constant. */
 const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;

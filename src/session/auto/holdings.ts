@@ -217,7 +217,7 @@ export class Holdings {
     const { raw, rawNames } = this.#statements;
     const { foreignNames, prepared } = server;
     const sent = { raw, rawChanges: rawNames?.changes ?? 0, foreignNames, sharedCount: prepared.size };
-    const { pool, ledgerQueries } = this.#database;
+    const { pool, ledgerQueries, catalogsKnown } = this.#database;
     if ((touches & Touch.defaults) !== 0) pool.defaults.doubt(server);
     const onAnswered = (failed: boolean): void => {
       this.#asked = 0;
@@ -226,7 +226,7 @@ export class Holdings {
       else this.#apply(server, findings, sent);
       pool.defaults.decide(server);
     };
-    const query = ledgerQueries.get(touches, userOf(server));
+    const query = ledgerQueries.get(touches, userOf(server), catalogsKnown);
     const onLost = (): void => pool.defaults.decide(server);
     askUnseen(server, query, onAnswered, (bytes) => reader.take(bytes), onLost);
   }

@@ -9,6 +9,7 @@
 import { fingerprintKind, fingerprintRow } from "../../pool/defaults.ts";
 import { rowsOf } from "../../pool/unseen.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
+import { customSettingsPart } from "./custom-names.ts";
 import { Reservation, Touch } from "./reservations.ts";
 
 /** Bytes of rows that are taken: more is no session's state, and is not understood. */
@@ -69,20 +70,22 @@ export class LedgerQueries {
     return true;
   }
 
-  /** `user`: who logged in. */
-  get(touches: number, user: string): Buffer {
+  /** `user`: who logged in. `namesKnown`: the names in functions have been read; else they are looked for in the same query. */
+  get(touches: number, user: string, namesKnown: boolean): Buffer {
+    if (!namesKnown) return encodeQuery(this.#compose(touches, user, false));
     let query = this.#queries.get(touches);
     if (query === undefined) {
-      query = encodeQuery(this.#compose(touches, user));
+      query = encodeQuery(this.#compose(touches, user, true));
       this.#queries.set(touches, query);
     }
     return query;
   }
 
-  #compose(touches: number, user: string): string {
+  #compose(touches: number, user: string, namesKnown: boolean): string {
     const parts: string[] = [];
     if ((touches & Touch.settings) !== 0) {
       parts.push(settingsPart);
+      if (!namesKnown) parts.push(customSettingsPart);
       for (const name of this.#names) {
         parts.push(`SELECT 's', '${name}', pg_catalog.current_setting('${name}', true), 'user'`);
       }
