@@ -111,7 +111,12 @@ const harmless: readonly ((name: string) => readonly Unit[])[] = [
   (name) => [one(`begin; create temp table ${name} (owner text) on commit drop; commit`)],
   (name) => [one(`create temp table ${name} (owner text); drop table ${name}`)],
   (name) => [one(`create temp table ${name} as select 1/0 as owner`)],
-  () => [one("create or replace function changed() returns int language sql as 'select 2'")],
+  // One at a time: PostgreSQL refuses to change what another is changing (XX000 "tuple concurrently updated").
+  () => [
+    one(
+      "begin; lock table asked in share row exclusive mode; create or replace function changed() returns int language sql as 'select 2'; commit",
+    ),
+  ],
   () => [one("set statement_timeout = '1min'"), one("select changed()")],
 ];
 
