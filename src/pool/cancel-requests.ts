@@ -16,6 +16,8 @@ const timeoutMsMax = 60_000;
 export class CancelRequests {
   /** Each with its end. */
   readonly #underWay = new Map<AbortController, Promise<void>>();
+  /** They wait until it is the client's own statement that they hit. */
+  readonly #heldBack = new WeakMap<Server, Promise<void>>();
   readonly #connectedBy = new WeakMap<OpenConnection, ConnectOptions>();
   readonly #poolName: string;
   readonly #logger: Logger;
@@ -58,6 +60,7 @@ export class CancelRequests {
   }
 
   async #send(server: Server, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    if (server.replies.onOwnQuery && !(await this.#reachesStatement(server, timeoutMs, signal))) return;
     server.cancelsInFlight++;
     try {
       const options = this.#connectedBy.get(server.connection);
@@ -72,5 +75,27 @@ export class CancelRequests {
     } finally {
       server.cancelsInFlight--;
     }
+  }
+
+  /**
+   * Waits until the server has done what the pooler has sent before the client's statement, its settings perhaps: they are what a cancel
+   * request would hit. Resolves to whether there is still something of the same client's to cancel. After `timeoutMs` it hits what it may.
+   */
+  async #reachesStatement(server: Server, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    const { owner } = server;
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    let reached = this.#heldBack.get(server);
+    if (reached === undefined) {
+      reached = new Promise((resolve) => {
+        server.onOwnAnswered = resolve;
+        limit.addEventListener("abort", () => resolve(), { once: true });
+      });
+      this.#heldBack.set(server, reached);
+    }
+    await reached;
+    this.#heldBack.delete(server);
+    server.onOwnAnswered = undefined;
+    const wanted = !server.closed && server.owner === owner && !server.replies.settled;
+    return wanted && !signal.aborted && server.cancelsInFlight < perServerMax;
   }
 }

@@ -188,3 +188,13 @@ export function queryWaitTimeout(): OperationError {
     retrySafe: true,
   });
 }
+
+/** A mistake of ours while replies were read or a unit was sent. It ends this server and whoever has it: nobody else. */
+export function mistake(cause: unknown): OperationError {
+  return new OperationError("internal error", {
+    code: "server.internal",
+    sqlstate: "XX000",
+    source: "internal",
+    cause,
+  });
+}

@@ -158,9 +158,10 @@ export class ReplyQueue {
     return this.#synthesised.length > 0;
   }
 
-  /** The next reply is one to a request of our own. */
-  get swallowing(): boolean {
-    return this.#length > 0 && ((this.#ring[this.#head] as number) & handlingMask) === Handling.swallow;
+  /** The next reply is one to a Query of our own; what was sent behind it has not begun. */
+  get onOwnQuery(): boolean {
+    const entry = this.#length === 0 ? 0 : (this.#ring[this.#head] as number);
+    return (entry & (handlingMask | requestMask)) === (Handling.swallow | Request.query);
   }
 
   /** The ErrorResponse of a request of our own, once. */
@@ -441,23 +442,25 @@ export class ReplyQueue {
 
   #pop(): void {
     assert(this.#length > 0, "a reply ends a request");
-    this.#count(this.#ring[this.#head] as number);
-    this.#head = (this.#head + 1) & (this.#ring.length - 1);
-    this.#length--;
+    this.#leave();
     if (this.#length > 0) this.#drain();
   }
 
   #dropFirst(refused: boolean): void {
+    if ((this.#leave() & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed(refused);
+  }
+
+  #count(entry: number): void {
+    if ((entry & handlingMask) !== Handling.swallow) this.#answered++;
+  }
+
+  /** The first entry leaves the queue. */
+  #leave(): number {
     const entry = this.#ring[this.#head] as number;
     this.#count(entry);
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.#length--;
-    if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onFailed(refused);
-  }
-
-  /** The entry leaves the queue. */
-  #count(entry: number): void {
-    if ((entry & handlingMask) !== Handling.swallow) this.#answered++;
+    return entry;
   }
 
   /** Everything at the head that no server answers is done now. */
@@ -470,9 +473,7 @@ export class ReplyQueue {
         if ((entry & hasOutcome) !== 0) this.#outcomes.shift()?.onDone();
         this.#synthesised.push((entry & requestMask) === Request.parse ? parseComplete : closeComplete);
       }
-      this.#count(entry);
-      this.#head = (this.#head + 1) & (this.#ring.length - 1);
-      this.#length--;
+      this.#leave();
     }
   }
 

@@ -16,7 +16,7 @@ import { type ErrorFields, isWords } from "../wire/fields.ts";
 import { backendRules, Frame, Framer } from "../wire/framer.ts";
 import { nextConnectionId } from "./connection-ids.ts";
 import type { SessionDefaults } from "./defaults.ts";
-import { fateUnknown } from "./failures.ts";
+import { fateUnknown, mistake } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
 import { ReplyReading } from "./reply-reading.ts";
@@ -143,6 +143,8 @@ export class Server implements TransportListener {
   readsCatalogs = false;
   /** A client has gone in the middle of a message: whatever is sent now would be taken for the rest of it. */
   midRequest = false;
+  /** Told once when no Query of the pooler's own is in front of the client's statement any more, or the connection is gone. */
+  onOwnAnswered: (() => void) | undefined;
 
   readonly #framer: Framer;
   readonly #statistics: Statistics;
@@ -255,6 +257,7 @@ export class Server implements TransportListener {
     try {
       if (!this.#handle(chunk)) this.transport.retainChunk();
       this.#paceReading(chunk.length);
+      if (this.onOwnAnswered !== undefined) this.#tellOwnAnswered();
     } catch (error) {
       this.destroy(error instanceof PeerError ? error : mistake(error));
     } finally {
@@ -291,6 +294,14 @@ export class Server implements TransportListener {
     const owner = this.owner;
     this.owner = undefined;
     owner?.onServerLost(told, words !== undefined && this.#lastWordsRelayed, owed);
+    this.#tellOwnAnswered();
+  }
+
+  #tellOwnAnswered(): void {
+    if (this.replies.onOwnQuery) return;
+    const told = this.onOwnAnswered;
+    this.onOwnAnswered = undefined;
+    told?.();
   }
 
   /** Something is not answered that may have been committed: outside a transaction anything, in one what ends it. */
@@ -475,7 +486,7 @@ export class Server implements TransportListener {
     // It does not undo setseed(): who tainted it is not forgotten.
     if (tag === "DISCARD ALL")
       this.parameters.tracked.replaceUntracked(noSettings, this.connection.parameters);
-    if (!this.replies.swallowing) {
+    if (!this.replies.onOwnQuery) {
       // Its owner knows whether it has used sequences behind that.
       this.owner?.onDropped(tag);
     } else if (tag === "DISCARD ALL") {
@@ -486,13 +497,3 @@ export class Server implements TransportListener {
 }
 
 const noSettings: ReadonlyMap<string, string> = new Map();
-
-/** A mistake of ours while replies were read or a unit was sent. It ends this server and whoever has it: nobody else. */
-export function mistake(cause: unknown): OperationError {
-  return new OperationError("internal error", {
-    code: "server.internal",
-    sqlstate: "XX000",
-    source: "internal",
-    cause,
-  });
-}
