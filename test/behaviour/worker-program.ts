@@ -76,12 +76,12 @@ port = ${port}
   }
 
   /** So many clients, by their worker, which the console knows. */
-  async clients(count: number, user = "postgres"): Promise<Map<number, Client[]>> {
+  async clients(count: number, user = "postgres", database = "postgres"): Promise<Map<number, Client[]>> {
     using console = await this.console();
     const crowd = ++this.#crowds;
     const clients = await Promise.all(
       Array.from({ length: count }, (_, index) =>
-        this.connect({ user, parameters: [["application_name", `client ${crowd}.${index}`]] }),
+        this.connect({ user, database, parameters: [["application_name", `client ${crowd}.${index}`]] }),
       ),
     );
     this.#present.push(...clients);
@@ -100,13 +100,17 @@ port = ${port}
    * At least so many clients of each of two workers. They do not always come evenly: whoever has just left counts for a
    * moment, and a worker that is slow on a busy machine is passed over.
    */
-  async clientsOfEach(count: number, user = "postgres"): Promise<[readonly Client[], readonly Client[]]> {
+  async clientsOfEach(
+    count: number,
+    user = "postgres",
+    database = "postgres",
+  ): Promise<[readonly Client[], readonly Client[]]> {
     const enough = (found: readonly (readonly Client[])[]): boolean =>
       found.every(({ length }) => length >= count);
     let found: [readonly Client[], readonly Client[]] = [[], []];
     await waitToSee(
       async () => {
-        const clients = await this.clients(4 * count, user);
+        const clients = await this.clients(4 * count, user, database);
         found = [clients.get(1) ?? [], clients.get(2) ?? []];
         if (!enough(found)) for (const client of found.flat()) client.destroy();
         return found.map(({ length }) => length);

@@ -12,6 +12,7 @@ beforeAll(async () => {
   await place.lab.primary.query(
     "create role narrow login superuser; create role narrower login superuser; create role plain login",
   );
+  await place.lab.primary.query("create database elsewhere");
   // Of `narrow` and `narrower` each worker has one server: what a client leaves there the next one finds.
   const narrow = ["narrow", "narrower"].map((name) => `[users.${name}]\npool_size = 2`).join("\n");
   running = await WorkerProgram.start(place.lab, `pool_mode = "auto"\n${narrow}`);
@@ -20,8 +21,11 @@ afterEach(() => running.sendAway());
 afterAll(async () => running[Symbol.asyncDispose]());
 
 /** Two clients of each worker, those of the first worker first. */
-async function four(user = "postgres"): Promise<readonly [Client, Client, Client, Client]> {
-  const found = (await running.clientsOfEach(2, user)).flatMap((own) => own.slice(0, 2));
+async function four(
+  user = "postgres",
+  database = "postgres",
+): Promise<readonly [Client, Client, Client, Client]> {
+  const found = (await running.clientsOfEach(2, user, database)).flatMap((own) => own.slice(0, 2));
   return found as [Client, Client, Client, Client];
 }
 
@@ -80,7 +84,10 @@ test("a signal for a client of another worker is for that client, and not for wh
   );
   const away = there.find(real) as Client;
   const present = there.find((client) => !real(client)) as Client;
-  const [caller] = await four("narrower");
+  // Else the first worker's server would be closed for the client that waits at the other one.
+  const [keeper] = await four("narrower");
+  await keeper.run("begin; select 1");
+  const [caller] = await four("narrower", "elsewhere");
   const [other] = await four("postgres");
   const [nobody] = await four("plain");
   const pid = away.session.pid;
