@@ -100,6 +100,25 @@ describe("pool_size", () => {
     await after.stop();
   });
 
+  test("who waits at one worker is served although the other one's clients never let their server rest", async () => {
+    const [first, second] = await running.clientsOfEach(4, "app");
+    const [waiter, ...keepers] = first as [Client, ...Client[]];
+    for (const keeper of keepers.slice(0, 3)) await keeper.run("begin; select 1");
+    const working = work(second);
+    await waitUntil(
+      () => working.answered.every((count) => count > 5),
+      "the other worker has the last server",
+    );
+    for (let turn = 0; turn < 3; turn++)
+      expect(await within(waiter.value("select 'served'"), "it gets its turn")).toBe("served");
+    const before = [...working.answered];
+    await waitUntil(
+      () => working.answered.every((count, index) => count > (before[index] ?? 0)),
+      "so do the others",
+    );
+    await working.stop();
+  });
+
   test("that a reload makes smaller is kept by all workers together, and that it makes larger used", async () => {
     const clients = allOf(await running.clients(12, "app"));
     const working = work(clients);

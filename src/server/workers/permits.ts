@@ -97,6 +97,7 @@ export class PermitDesks {
     const next = this.#hungry.find((hungry) => deserves(hungry, desk, sinceMs, nowMs));
     if (next === undefined) return undefined;
     this.#hungry = this.#hungry.filter((hungry) => hungry !== next);
+    if (!next.tooMany) this.#link.tell("yields", next.number);
     return next.limits[0]?.name;
   }
 

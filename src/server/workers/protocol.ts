@@ -82,6 +82,8 @@ export interface EvictAsk {
 
 /** A pool that has waited for a place in vain. */
 export interface HungryPool {
+  /** The primary's number of it. */
+  readonly number: number;
   /** Those that leave no place for it. */
   readonly limits: readonly LimitName[];
   /** The key of its `pool_size`; how many servers all processes have under it, and how many its own has. */
@@ -178,6 +180,8 @@ export type ToPrimary = {
     ask: SpareAsk;
     answer: boolean;
   };
+  /** A server is about to be closed for the hungry pool of this number. */
+  yields: { ask: number; answer: void };
   /** Clients have altered what those of other workers have to know. */
   altered: { ask: Alteration; answer: void };
   pids: { ask: Omit<PidChanges, "slot">; answer: void };

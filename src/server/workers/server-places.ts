@@ -4,7 +4,7 @@
  *
  * Who gets a place: the pool of a database and user with the fewest servers, within it the worker with the fewest, then whoever has waited longest. If there is none, idle servers of
  * others are closed, those of the worker that has most of them first; if none is idle, all workers are told who starves, and give up a server as it comes free, by the rules that pools of one
- * process have among themselves (pool/budget.ts).
+ * process have among themselves (pool/budget.ts). Whom a server was closed for gets its place, whoever has come to need one since.
  */
 import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
@@ -18,6 +18,8 @@ import type { HungryPool, LimitName, SpareAsk, WantAsk } from "./protocol.ts";
 const roundMs = 100;
 /** What a worker does not say again for so long it wants no more. */
 const wantMsMax = 1000;
+/** What was promised to a pool and has not come by then is anybody's. */
+const promiseMsMax = 1000;
 /** PostgreSQL needs a moment to notice that the connections of a worker that was killed are gone. */
 const deadMs = 1000;
 /** So many pools that starve are told of in one round. */
@@ -80,6 +82,11 @@ export class ServerPlaces {
     return free;
   }
 
+  /** A server is about to be closed for the pool of this number, which had told that it starves. */
+  yields(number: number): void {
+    for (const pool of this.#all()) if (pool.number === number) pool.promisedAtMs = systemClock.now();
+  }
+
   gone(member: Member, { id, count }: Pick<WantAsk, "id" | "count">): void {
     const pool = this.#pools.get(member)?.get(id);
     if (pool === undefined) return;
@@ -129,11 +136,13 @@ export class ServerPlaces {
   #serve(): void {
     const nowMs = systemClock.now();
     for (;;) {
-      const next = this.#wanting().find((pool) => pool.fullLimits(nowMs).length === 0);
+      const able = this.#wanting().filter((pool) => pool.fullLimits(nowMs).length === 0);
+      const next = able.find(({ promisedAtMs }) => promisedAtMs !== undefined) ?? able[0];
       if (next === undefined) return;
       // In PgBouncer's words.
       if (next.group.full) this.#logger.warn({ pool: next.name }, "taking connection from reserve_pool");
       next.take();
+      next.promisedAtMs = undefined;
       next.count--;
       next.coming++;
       next.hungrySinceMs = nowMs;
@@ -143,7 +152,10 @@ export class ServerPlaces {
 
   #round(): void {
     const nowMs = systemClock.now();
-    for (const pool of this.#all()) if (nowMs - pool.toldAtMs > wantMsMax) pool.count = 0;
+    for (const pool of this.#all()) {
+      if (nowMs - pool.toldAtMs > wantMsMax) pool.count = 0;
+      if (nowMs - (pool.promisedAtMs ?? nowMs) > promiseMsMax) pool.promisedAtMs = undefined;
+    }
     this.#forgetUnused();
     this.#serve();
     const starving = this.#wanting().slice(0, hungryMax);
@@ -199,8 +211,10 @@ export class ServerPlaces {
     const members = [...this.#members()].filter((member) => member.answers && held(member) > 0);
     for (const member of members.sort((a, b) => held(b) - held(a))) {
       const except = wanted?.member === member ? wanted.id : undefined;
+      if (wanted !== undefined) wanted.promisedAtMs = systemClock.now();
       const closed = await member.ask("evict", { limits, urgent, except }).catch(() => 0);
       if (closed > 0) return true;
+      if (wanted !== undefined) wanted.promisedAtMs = undefined;
     }
     return false;
   }
@@ -218,8 +232,12 @@ export class ServerPlaces {
   }
 }
 
+let lastNumber = 0;
+
 /** A pool of a worker. */
 class RemotePool implements BudgetMember {
+  /** By which workers know it that are told of it. */
+  readonly number: number = ++lastNumber;
   readonly member: Member;
   /** The worker's number of it. */
   readonly id: number;
@@ -237,6 +255,8 @@ class RemotePool implements BudgetMember {
   /** Since when it has wanted a place and got none. */
   hungrySinceMs = 0;
   toldAtMs: number = systemClock.now();
+  /** When a server was closed for it whose place it has not got; undefined: none was. */
+  promisedAtMs: number | undefined;
   /** The worker knows. */
   readonly idleSinceMs = undefined;
 
@@ -297,6 +317,7 @@ function compareNeed(a: RemotePool, b: RemotePool): number {
 
 function hungerOf(pool: RemotePool, told: Member, nowMs: number): HungryPool {
   return {
+    number: pool.number,
     limits: pool.fullLimits(nowMs),
     group: pool.groupKey,
     groupSize: pool.group.size,
@@ -309,6 +330,6 @@ function hungerOf(pool: RemotePool, told: Member, nowMs: number): HungryPool {
 }
 
 function excessOf(limit: LimitName): HungryPool {
-  const nothing = { groupSize: 0, size: 0, waitedMs: 0, hungryMs: 0, own: undefined };
+  const nothing = { number: 0, groupSize: 0, size: 0, waitedMs: 0, hungryMs: 0, own: undefined };
   return { limits: [limit], group: "", ...nothing, tooMany: true };
 }

@@ -291,6 +291,7 @@ export class Workers implements SocketsListener {
       signal: (ask) => this.#members.get(ask.slot)?.link.tell("signal", ask),
       primary: (nodeName) => this.#serverPlaces.follow(nodeName ?? undefined),
       gone: (ask) => this.#serverPlaces.gone(member, ask),
+      yields: (number) => this.#serverPlaces.yields(number),
       admit: (ask) => this.#clientPlaces.admit(member, ask),
       leave: (id) => this.#clientPlaces.leave(member, id),
       reload: () => this.#options.onReload(),
