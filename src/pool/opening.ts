@@ -71,6 +71,11 @@ export class Opening {
     return this.#attempts.size;
   }
 
+  /** Those that wait for leave, which may not come before a server is given up. */
+  get withoutLeave(): number {
+    return this.#waiting;
+  }
+
   /** False while a failure keeps the next attempt waiting. */
   mayTry(nowMs: number): boolean {
     return nowMs >= this.#retryAtMs;

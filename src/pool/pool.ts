@@ -163,7 +163,7 @@ export class Pool implements BudgetMember {
 
   /** Somebody waits for whom no server is coming, or all are to be closed. */
   get inNeed(): boolean {
-    return this.#paused || this.#waiting.length > this.coming;
+    return this.#paused || this.#waiting.length > this.coming - this.#opening.withoutLeave;
   }
 
   /** Servers are given to whoever asks. */

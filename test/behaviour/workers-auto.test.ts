@@ -115,6 +115,21 @@ test("a signal for a client of another worker is for that client, and not for wh
   expect(await present.value("select 'goes on'")).toBe("goes on");
 });
 
+test("a client that only keeps a server for what it may ask of sequences gives it back to who waits at its worker", async () => {
+  const [keeper, , one, other] = await four("narrower");
+  // So that the other worker has one server, and no more.
+  await keeper.run("begin; create temporary table kept ()");
+  await one.run("create sequence if not exists given_back");
+  const served = (async () => {
+    for (let turn = 0; turn < 20; turn++) {
+      await one.run("select nextval('given_back')");
+      expect(await other.value("select 'served'")).toBe("served");
+    }
+  })();
+  // It would be given back after three seconds.
+  await within(served, "all are served");
+});
+
 /** Whether what `one` sets by a function is found by `other`, who has the same server. */
 async function leaks(one: Client, other: Client, value: string): Promise<boolean> {
   await one.run(`select leaves('${value}')`);
