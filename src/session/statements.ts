@@ -436,9 +436,9 @@ export class ClientStatements implements NameNotes {
     server.replies.push(Request.parse, Handling.forward, {
       errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, taken.name, spelled) },
       onDone: () => {
+        // With this one probably all were dropped, and by this name it has something else now. The client may go on before it is closed.
         server.closeReason ??= "prepared statement was lost";
-        // By that name it has something else now.
-        server.prepared.set(taken.name, false);
+        for (const known of [...server.prepared.keys()]) server.prepared.set(known, false);
         change.onDone();
       },
       onFailed: () => change.onFailed(),
