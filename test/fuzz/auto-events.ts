@@ -165,6 +165,7 @@ function vanishing(
   });
 }
 
+/** The table is never gone, and always the same for everybody: when that is told is known to differ (docs/semantics.md). */
 const changes = fc.constantFrom(
   "alter table evolving add column b int default 7",
   "alter table evolving drop column b",
@@ -172,9 +173,8 @@ const changes = fc.constantFrom(
   "alter table evolving alter column a type int using length(a::text)",
   "alter table evolving rename column a to c",
   "alter table evolving rename column c to a",
-  "drop table evolving; create table evolving (a int, d date)",
-  "drop table evolving",
-  "create table evolving (a int)",
+  "drop table public.evolving; create table public.evolving (a int, d date)",
+  "drop table public.evolving; create table public.evolving (a int)",
   "drop function fz_evolving; create function fz_evolving() returns table (x text, y int) language sql as 'select ''one'', 2'",
   "drop function fz_evolving; create function fz_evolving() returns table (x int) language sql as 'select 1'",
   "create or replace function fz_evolving() returns table (x int) language sql as 'select 3'",

@@ -258,9 +258,9 @@ const given = {
     simple("do $$ begin execute 'listen c$me'; end $$"),
     "show work_mem",
   ],
+  // Not DEALLOCATE ALL: it is not noticed where the server has had no statement (docs/semantics.md); scripts have it.
   hostile: [
     ...[
-      "deallocate all",
       "prepare fp as select 'run $me'",
       "deallocate fp",
       "set work_mem = '14MB'",
@@ -292,7 +292,6 @@ const given = {
       "set transaction read only",
       "commit",
     ].map((sql) => `select fz_run('${sql.replaceAll("'", "''")}')`),
-    simple("do $$ begin execute 'deallocate all'; end $$"),
     simple(
       "do $$ begin execute 'prepare fp as select 1'; raise 'undone'; exception when others then null; end $$",
     ),
