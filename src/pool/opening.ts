@@ -15,6 +15,8 @@ import type { Statistics } from "./statistics.ts";
 
 /** Server connections that are being opened at once for one pool: enough to fill it quickly, no storm. */
 const connectingMax = 8;
+/** Leave for a place that is free comes sooner. */
+const leaveMsMax = 50;
 /** SQLSTATE of a server that cannot take us now but soon will: clients wait, they are not failed. */
 const startingUp = "57P03";
 /**
@@ -44,8 +46,9 @@ export class Opening {
   readonly #clock: Clock;
   readonly #permits: Permits | undefined;
   readonly #attempts = new Set<AbortController>();
-  /** Those of them that wait for leave. */
+  /** Those of them that wait for leave, and since when none has got it. */
   #waiting = 0;
+  #waitingSinceMs = 0;
   /** Counts the changes of where and as whom to connect. */
   #generation = 0;
   #retryAtMs = 0;
@@ -74,6 +77,11 @@ export class Opening {
   /** Those that wait for leave, which may not come before a server is given up. */
   get withoutLeave(): number {
     return this.#waiting;
+  }
+
+  /** Those of them for which there is no place, as it seems. */
+  get placeless(): number {
+    return this.#clock.now() - this.#waitingSinceMs >= leaveMsMax ? this.#waiting : 0;
   }
 
   /** False while a failure keeps the next attempt waiting. */
@@ -134,9 +142,10 @@ export class Opening {
   }
 
   async #acquire(permits: Permits, attempt: AbortController): Promise<boolean> {
-    this.#waiting++;
+    if (this.#waiting++ === 0) this.#waitingSinceMs = this.#clock.now();
     const acquired = await permits.acquire(attempt.signal);
     this.#waiting--;
+    if (acquired) this.#waitingSinceMs = this.#clock.now();
     if (acquired) return true;
     this.#attempts.delete(attempt);
     // No server comes of it: there is nothing to hope for.

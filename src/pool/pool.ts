@@ -154,7 +154,8 @@ export class Pool implements BudgetMember {
       waiter.onLeaseFailed(failure);
       return undefined;
     }
-    if (this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, this.coming)) {
+    const coming = this.coming - this.#opening.placeless;
+    if (this.#waiting.push(waiter, this.#clock.now(), this.settings.waitingMax, coming)) {
       this.openServers();
       this.looseHolders.askWhileWanted();
     }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { useLab } from "../kit/lab.ts";
 import { waitUntil, within } from "../kit/wait.ts";
 import { table } from "./console-client.ts";
-import { backends, type Client } from "./pooled.ts";
+import { backends, type Client, outcomeOf, query } from "./pooled.ts";
 import { allOf, WorkerProgram } from "./worker-program.ts";
 
 const place = useLab();
@@ -133,6 +133,26 @@ describe("pool_size", () => {
     await waitUntil(async () => (await backends(place.lab, pooled)) === 4, "there are four again");
     await working.stop();
   });
+});
+
+test("max_waiting_clients is kept by each worker, also while it has asked for places that there are not", async () => {
+  using console = await running.console();
+  expect((await console.run("set max_waiting_clients = 1")).tags).toEqual(["SET max_waiting_clients=1"]);
+  const [first, second] = await running.clientsOfEach(4, "app");
+  const keepers = second.slice(0, 4);
+  for (const keeper of keepers) await keeper.run("begin; select 1");
+  const [waiter, refused] = first as [Client, Client];
+  const served = waiter.value("select 'served'");
+  await waitUntil(async () => {
+    const rows = await table(console, "show pools");
+    return rows.some((row) => Number(row["maxwait_us"]) > 100_000 || Number(row["maxwait"]) > 0);
+  }, "it has waited for long");
+  refused.send(query("select 1"));
+  const words = await within(refused.raw.rest(), "another one is refused");
+  expect(outcomeOf(words).error?.code).toBe("53300");
+  for (const keeper of keepers) await keeper.run("commit");
+  expect(await within(served, "who waits is served")).toBe("served");
+  await console.run("set max_waiting_clients = 0");
 });
 
 test.each(["max_db_connections", "max_user_connections"])(
