@@ -312,6 +312,29 @@ test("cached plan must not change result type: unseen by who has described it, b
   expect(await units()).toBe(before + 1);
 });
 
+test("a Parse of a text that the server has already: what it would refuse by now is refused at the Bind", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("create table short_lived (a int)");
+  for (const one of [client, other]) await one.ask(parse("s", "table short_lived"), ...execute("s"), sync);
+  await other.run("drop table short_lived");
+  const closes: FrontendMessage = { kind: "Close", target: "statement", name: "s" };
+  const { messages } = await client.ask(closes, parse("s", "table short_lived"), sync);
+  expect(messages.map(({ kind }) => kind)).toEqual(["CloseComplete", "ParseComplete", "ReadyForQuery"]);
+  expect((await client.ask(...execute("s"), sync)).error?.code).toBe("42P01");
+});
+
+test("the name of a prepared statement in an error: one of the client's own for that text", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  for (const name of ["s1", "s2"]) await client.ask(parse(name, "select $1::int + 1"), sync);
+  client.send(...execute("s2"), sync, ...execute("s1", ["1"]), sync);
+  const { message } = (await client.outcome()).error ?? {};
+  expect(message).toMatch(/^bind message supplies 0 parameters, but prepared statement "s[12]" requires 1$/);
+  expect((await client.outcome()).rows).toEqual([["2"]]);
+});
+
 test.each(["select setseed(0.5)", "set seed = 0.5"])(
   "setseed(), SET seed (%s): reserve the server",
   async (sql) => {

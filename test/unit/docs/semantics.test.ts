@@ -144,6 +144,15 @@ const rows: readonly Row[] = [
     tests: [here("cached plan must not change result type (%i)")],
   },
   {
+    row: "A Parse under a name of a text that the server has already",
+    tests: [here("a Parse of a text that the server has already")],
+  },
+  {
+    row: "The name of a prepared statement in an error",
+    tests: [here("the name of a prepared statement in an error")],
+    scripts: ["prepared/names-in-errors"],
+  },
+  {
     row: "Describe of a prepared statement in a transaction that has failed",
     scripts: ["transactions/describe-when-failed"],
   },
