@@ -211,10 +211,12 @@ export class ServerPlaces {
     const members = [...this.#members()].filter((member) => member.answers && held(member) > 0);
     for (const member of members.sort((a, b) => held(b) - held(a))) {
       const except = wanted?.member === member ? wanted.id : undefined;
-      if (wanted !== undefined) wanted.promisedAtMs = systemClock.now();
+      const promisedAtMs = systemClock.now();
+      if (wanted !== undefined) wanted.promisedAtMs = promisedAtMs;
       const closed = await member.ask("evict", { limits, urgent, except }).catch(() => 0);
       if (closed > 0) return true;
-      if (wanted !== undefined) wanted.promisedAtMs = undefined;
+      // Somebody may have given up a server for it meanwhile.
+      if (wanted?.promisedAtMs === promisedAtMs) wanted.promisedAtMs = undefined;
     }
     return false;
   }
