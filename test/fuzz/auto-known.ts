@@ -5,6 +5,7 @@
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { AutoPlan, Part, Step } from "./auto-plans.ts";
 import type { Burst } from "./sessions-client.ts";
+import { UnnamedPortal } from "./unnamed-portal.ts";
 
 export function withoutKnown(plan: AutoPlan): AutoPlan {
   const clients = plan.startups.map((startup) => {
@@ -13,13 +14,12 @@ export function withoutKnown(plan: AutoPlan): AutoPlan {
     );
     return names.length === 0 ? undefined : new UnitsToReset(names);
   });
+  const portals = plan.startups.map(() => new UnnamedPortal());
   const cut = (part: Part): Part => {
     const units = clients[part.client];
-    if (units === undefined) return part;
-    return {
-      ...part,
-      bursts: part.bursts.map((burst) => ({ ...burst, messages: units.of(burst.messages) })),
-    };
+    const kept = (messages: readonly FrontendMessage[]): readonly FrontendMessage[] =>
+      portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages;
+    return { ...part, bursts: part.bursts.map((burst) => ({ ...burst, messages: kept(burst.messages) })) };
   };
   const cutBursts = (client: number, bursts: readonly Burst[]): Burst[] => [
     ...cut({ client, bursts }).bursts,

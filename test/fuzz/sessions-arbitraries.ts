@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { Burst } from "./sessions-client.ts";
+import { UnnamedPortal } from "./unnamed-portal.ts";
 
 /** One client: its bursts, each of which waits for the answers to the one before, and how it leaves. */
 export interface SessionPlan {
@@ -146,9 +147,14 @@ const burst: fc.Arbitrary<Burst> = fc.record({
   cuts: cutPlaces,
 });
 
+function withoutOrphans(bursts: readonly Burst[]): Burst[] {
+  const portal = new UnnamedPortal();
+  return bursts.map((one) => ({ ...one, messages: portal.of(one.messages) }));
+}
+
 export const sessionPlans: fc.Arbitrary<SessionPlan[]> = fc.array(
   fc.record({
-    bursts: fc.array(burst, { minLength: 1, maxLength: 6 }),
+    bursts: fc.array(burst, { minLength: 1, maxLength: 6 }).map(withoutOrphans),
     leaves: fc.constantFrom<"terminate" | "vanish">("terminate", "terminate", "vanish"),
   }),
   { minLength: 2, maxLength: 5 },
