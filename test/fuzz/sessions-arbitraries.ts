@@ -147,9 +147,18 @@ const burst: fc.Arbitrary<Burst> = fc.record({
   cuts: cutPlaces,
 });
 
+/** Without what is answered by nobody: PostgreSQL ends, or waits for data of a COPY of which none follow. */
 function withoutOrphans(bursts: readonly Burst[]): Burst[] {
   const portal = new UnnamedPortal();
-  return bursts.map((one) => ({ ...one, messages: portal.of(one.messages) }));
+  const copying = new Set<string>();
+  const isAnswered = (message: FrontendMessage, at: number, all: readonly FrontendMessage[]): boolean => {
+    if (message.kind === "Parse" && message.sql.startsWith("copy") && message.sql.endsWith("stdin"))
+      copying.add(message.name);
+    if (message.kind !== "Bind" || !copying.has(message.statement)) return true;
+    const [next, data] = all.slice(at + 1);
+    return next?.kind === "Execute" && data?.kind.startsWith("Copy") === true;
+  };
+  return bursts.map((one) => ({ ...one, messages: portal.of(one.messages.filter(isAnswered)) }));
 }
 
 export const sessionPlans: fc.Arbitrary<SessionPlan[]> = fc.array(
