@@ -141,7 +141,7 @@ export const pooling = {
     default: 10,
     minimum: 0,
     reloadable: true,
-    doc: "How long handing a cancel request to the server may take, from connecting to the server's close; 0: as long as connecting and a minute allow.",
+    doc: "How long handing a cancel request to the server may take, from connecting to the server's close; 0: as long as connecting and a minute allow. Before that it waits as long at most for what the pooler has sent in front of the statement.",
   },
   cancel_on_client_disconnect: {
     type: "boolean",
