@@ -83,9 +83,9 @@ export class CancelRequests {
    */
   async #reachesStatement(server: Server, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
     const { owner } = server;
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     let reached = this.#heldBack.get(server);
     if (reached === undefined) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
       reached = new Promise((resolve) => {
         server.onOwnAnswered = resolve;
         limit.addEventListener("abort", () => resolve(), { once: true });

@@ -1,6 +1,7 @@
 /**
  * Leaves out of random plans what is known to be answered otherwise in auto mode (docs/semantics.md), and no more: what is behind a
  * RESET, in the same Query or batch of a client that began with a value of its own for what is reset, if it is a reported parameter.
+ * And what ends PostgreSQL itself (unnamed-portal.ts).
  */
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { AutoPlan, Part, Step } from "./auto-plans.ts";

@@ -209,15 +209,15 @@ export class ServerPlaces {
       return count;
     };
     const members = [...this.#members()].filter((member) => member.answers && held(member) > 0);
+    const promisedAtMs = systemClock.now();
+    if (wanted !== undefined) wanted.promisedAtMs = promisedAtMs;
     for (const member of members.sort((a, b) => held(b) - held(a))) {
       const except = wanted?.member === member ? wanted.id : undefined;
-      const promisedAtMs = systemClock.now();
-      if (wanted !== undefined) wanted.promisedAtMs = promisedAtMs;
       const closed = await member.ask("evict", { limits, urgent, except }).catch(() => 0);
       if (closed > 0) return true;
-      // Somebody may have given up a server for it meanwhile.
-      if (wanted?.promisedAtMs === promisedAtMs) wanted.promisedAtMs = undefined;
     }
+    // Somebody may have given up a server for it meanwhile.
+    if (wanted?.promisedAtMs === promisedAtMs) wanted.promisedAtMs = undefined;
     return false;
   }
 
