@@ -95,26 +95,39 @@ export class MadeStatements implements SentNotes {
   ): void {
     const { name } = statement;
     this.#statistics.serverParseCount++;
-    if (server.prepared.has(name) && !server.replies.skipping) this.#close(server, output, name, batch);
+    const noted = server.prepared.peek(name);
+    if (noted !== undefined && !server.replies.skipping) this.#close(server, output, name, noted, batch);
     const evicted = server.prepared.set(name, true);
-    const sent = this.#sending(server, { name, makes: true, batch, change });
+    const sent = this.#sending(server, { name, makes: true, noted, batch, change });
     server.replies.push(Request.parse, change === undefined ? Handling.swallow : Handling.forward, sent);
     appendWhole(output, server, statement.parseMessage);
-    if (evicted !== undefined) this.#close(server, output, evicted[0], batch);
+    if (evicted !== undefined) this.#close(server, output, ...evicted, batch);
   }
 
-  #close(server: Server, output: Output, name: string, batch: number): void {
-    server.replies.push(
-      Request.close,
-      Handling.swallow,
-      this.#sending(server, { name, makes: false, batch }),
-    );
+  /** Closes all that the server has, where nobody must see it. */
+  closeAll(server: Server, output: Output, batch: number): void {
+    for (const name of [...server.prepared.keys()]) {
+      const noted = server.prepared.peek(name) === true;
+      server.prepared.delete(name);
+      this.#close(server, output, name, noted, batch);
+    }
+  }
+
+  #close(server: Server, output: Output, name: string, noted: boolean, batch: number): void {
+    const sent = this.#sending(server, { name, makes: false, noted, batch });
+    server.replies.push(Request.close, Handling.swallow, sent);
     appendWhole(output, server, encodeClose("statement", name));
   }
 
   #sending(
     server: Server,
-    change: { name: string; makes: boolean; batch: number; change?: NameChange | undefined },
+    change: {
+      name: string;
+      makes: boolean;
+      noted: boolean | undefined;
+      batch: number;
+      change?: NameChange | undefined;
+    },
   ): SentChange {
     const sent = new SentChange(this, server, { ...change, before: this.#sent.get(change.name) });
     this.#sent = ownMap(this.#sent).set(change.name, sent);

@@ -9,6 +9,7 @@ import { type RequestOutcome, unheard } from "../pool/request-outcome.ts";
 import type { ForeignNames, Server } from "../pool/server.ts";
 import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
+import type { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
 import type { AnswerListener } from "./statement-outcomes.ts";
@@ -35,6 +36,7 @@ export class RawNames {
   /** What was noted on a server because the ledger has found it there, exactly. */
   found: ForeignNames | undefined;
   readonly #owner: AnswerListener;
+  readonly #made: MadeStatements;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
   /** Those of them that it has said it cannot make. Nothing can have dropped what was never there. */
@@ -50,9 +52,10 @@ export class RawNames {
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
   #entry: RawEntry | undefined;
 
-  /** `owner`: whose names they are. */
-  constructor(owner: AnswerListener) {
+  /** `owner`: whose names they are; `made`: what servers have of the shared statements. */
+  constructor(owner: AnswerListener, made: MadeStatements) {
     this.#owner = owner;
+    this.#made = made;
   }
 
   /** What the client's names mean is something else now. */
@@ -70,23 +73,24 @@ export class RawNames {
   }
 
   /**
-   * From now on the server has them, until the client gives it back. `alone`: and nobody else's. `within`: the number of
-   * the batch that is being sent; undefined: none is.
+   * From now on the server has them, until the client gives it back. `alone`: and nobody else's. `batch`: the number of
+   * the one that is being sent, or comes next.
    */
-  enter(server: Server, output: Output, own: OwnStatements, alone: boolean, within?: number): void {
+  enter(server: Server, output: Output, own: OwnStatements, alone: boolean, batch: number): void {
     // Whatever it is, it fails, and so would what is sent here.
     if (server.replies.status === TransactionStatus.failed) return;
+    const within = !server.replies.betweenUnits;
     const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
       server.replies.push(request, Handling.swallow, outcome);
       appendWhole(output, server, message);
     };
     const close = (names: Iterable<string>): void => {
       for (const name of names) send(Request.close, encodeClose("statement", name));
-      if (within === undefined) send(Request.sync, syncMessage);
+      if (!within) send(Request.sync, syncMessage);
     };
     if (alone && server.prepared.size > 0) {
-      close(server.prepared.keys());
-      server.prepared.clear();
+      this.#made.closeAll(server, output, batch);
+      if (!within) send(Request.sync, syncMessage);
     }
     if (this.active) return;
     this.active = true;
@@ -99,13 +103,13 @@ export class RawNames {
       if (!own.changing && this.left(foreignNames)) return;
       // The client's own, as they were when it had this server before. Unseen code may just have made others.
       server.foreignNames = undefined;
-      close(within === undefined ? foreignNames.names : this.#replaceable(foreignNames, own, bodies));
+      close(within ? this.#replaceable(foreignNames, own, bodies) : foreignNames.names);
     }
-    if (within !== undefined) {
+    if (within) {
       // If one of them cannot be made any more, the client is told so, and what is behind it in the batch is skipped.
       for (const [index, [name, body]] of bodies.entries()) {
         const last = index === bodies.length - 1;
-        const outcome = last ? this.#entering(server, names, within) : undefined;
+        const outcome = last ? this.#entering(server, names, batch) : undefined;
         send(Request.parse, parseMessage(name, body), outcome);
       }
       return;

@@ -15,6 +15,9 @@ export interface NameNotes {
   drop(change: NameChange): void;
 }
 
+/** Whether a server holds a statement: undefined is no, false that it has to be parsed again before it is used (Server.prepared). */
+type StatementNote = boolean | undefined;
+
 /** Whose messages they are. */
 export interface AnswerListener {
   /** A reply is in that something may have waited for. */
@@ -87,8 +90,8 @@ export class SentChange implements RequestOutcome {
   /** On the server. */
   readonly name: string;
   readonly batch: number;
-  /** Whether the server holds the statement after this; once the reply is in. */
-  #holds = false;
+  /** What is to be noted on the server after this, once the reply is in. */
+  #note: StatementNote;
   readonly #makes: boolean;
   readonly #notes: SentNotes;
   readonly #server: Server;
@@ -105,6 +108,8 @@ export class SentChange implements RequestOutcome {
       readonly makes: boolean;
       readonly batch: number;
       readonly before: SentChange | undefined;
+      /** What was noted when it was sent. */
+      readonly noted: StatementNote;
       readonly change?: NameChange | undefined;
     },
   ) {
@@ -114,12 +119,13 @@ export class SentChange implements RequestOutcome {
     this.batch = sent.batch;
     this.#makes = sent.makes;
     this.#before = sent.before;
+    this.#note = sent.noted;
     this.#change = sent.change;
     this.#droppedBefore = server.statementsDropped;
   }
 
   onDone(): void {
-    this.#holds = this.#makes;
+    this.#note = this.#makes ? true : undefined;
     this.noteAgain();
     this.#change?.onDone();
     this.#notes.settle(this);
@@ -127,25 +133,27 @@ export class SentChange implements RequestOutcome {
 
   /** Noted when it was sent, but a DEALLOCATE ALL before it may since have taken all notes away. */
   noteAgain(): void {
-    if (this.#makes && this.#server.statementsDropped !== this.#droppedBefore) this.#noteHeld();
+    if (this.#makes && this.#server.statementsDropped !== this.#droppedBefore) this.#noteHeld(true);
   }
 
   onFailed(): void {
     const dropped = this.#server.statementsDropped !== this.#droppedBefore;
-    // Without it all is as before: a Parse is sent where there was nothing, a Close where there was something.
-    this.#holds = !dropped && (this.#before === undefined ? !this.#makes : this.#before.#holds);
+    // Without it all is as before.
+    if (dropped) this.#note = undefined;
+    else if (this.#before !== undefined) this.#note = this.#before.#note;
     if (dropped && this.#before !== undefined) this.#distrust();
     if (this.#notes.isLast(this)) {
-      if (this.#holds) this.#noteHeld();
-      else this.#server.prepared.delete(this.name);
+      const noted = this.#server.prepared.peek(this.name);
+      this.#server.prepared.delete(this.name);
+      if (this.#note !== undefined) this.#noteHeld(this.#note && noted !== false);
     }
     this.#change?.onFailed();
     this.#notes.settle(this);
   }
 
-  #noteHeld(): void {
+  #noteHeld(note: boolean): void {
     if (this.#server.prepared.has(this.name)) return;
-    if (this.#server.prepared.set(this.name, true) !== undefined) this.#distrust();
+    if (this.#server.prepared.set(this.name, note) !== undefined) this.#distrust();
   }
 
   /** What cannot be kept in order: the server is not used again. */

@@ -235,9 +235,8 @@ export class ClientStatements implements NameNotes {
   enterRaw(server: Server, output: Output, alone: boolean): void {
     const bodies = this.#names.bodies();
     const names = new Set([...bodies.map(([name]) => name), ...(this.#sql?.names ?? [])]);
-    const within = server.replies.betweenUnits ? undefined : this.#batch;
     const own = { bodies, queries: this.#sql?.queries() ?? [], names, changing: this.#names.changing };
-    this.#raw().enter(server, output, own, alone, within);
+    this.#raw().enter(server, output, own, alone, this.#batch);
   }
 
   /** Whether nobody knows yet what the client's names mean, or whether the server has them. */
@@ -256,7 +255,7 @@ export class ClientStatements implements NameNotes {
   }
 
   #raw(): RawNames {
-    this.rawNames ??= new RawNames(this);
+    this.rawNames ??= new RawNames(this, this.made);
     return this.rawNames;
   }
 
