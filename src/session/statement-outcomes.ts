@@ -8,6 +8,7 @@
 import type { SharedStatement } from "../pool/prepared.ts";
 import type { RequestOutcome } from "../pool/request-outcome.ts";
 import type { Server } from "../pool/server.ts";
+import { renamed } from "./statement-messages.ts";
 
 /** The client's own notes of its names. */
 export interface NameNotes {
@@ -56,6 +57,25 @@ export class NameChange implements RequestOutcome {
   onFailed(): void {
     this.#notes.drop(this);
   }
+}
+
+/** The client gives a name again: in place of its Parse goes one of `serverName`, which the server has. `spelled`: the client's name. */
+export function nameTaken(
+  server: Server,
+  serverName: string,
+  spelled: string,
+  change: NameChange,
+): RequestOutcome {
+  return {
+    errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, serverName, spelled) },
+    onDone: () => {
+      // With this one probably all were dropped, and by this name it has something else now. The client may go on before it is closed.
+      server.closeReason ??= "prepared statement was lost";
+      for (const known of [...server.prepared.keys()]) server.prepared.set(known, false);
+      change.onDone();
+    },
+    onFailed: () => change.onFailed(),
+  };
 }
 
 /** The client's Query that may drop all prepared statements. */

@@ -38,12 +38,11 @@ import {
   nameStartOf,
   namesInSql,
   namesStatement,
-  renamed,
   saysPlanIsStale,
   spelledAt,
   withQuotedName,
 } from "./statement-messages.ts";
-import { DroppingQuery, NameChange, type NameNotes } from "./statement-outcomes.ts";
+import { DroppingQuery, NameChange, type NameNotes, nameTaken } from "./statement-outcomes.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
 /** What is sent in the batch of this number, and not answered yet. */
@@ -432,16 +431,7 @@ export class ClientStatements implements NameNotes {
     this.made.ensure(server, output, taken, this.#batch);
     this.#registry.statistics.serverParseCount++;
     const change = new NameChange(this, nameOf(spelled), this.#registry.acquire(body), this.#batch);
-    server.replies.push(Request.parse, Handling.forward, {
-      errorReply: { sqlstate: "42P05", inPlaceOf: (error) => renamed(error, taken.name, spelled) },
-      onDone: () => {
-        // With this one probably all were dropped, and by this name it has something else now. The client may go on before it is closed.
-        server.closeReason ??= "prepared statement was lost";
-        for (const known of [...server.prepared.keys()]) server.prepared.set(known, false);
-        change.onDone();
-      },
-      onFailed: () => change.onFailed(),
-    });
+    server.replies.push(Request.parse, Handling.forward, nameTaken(server, taken.name, spelled, change));
     appendWhole(output, server, parseMessage(taken.name, body));
   }
 
