@@ -1,9 +1,9 @@
 /**
  * A client's prepared statements under the client's own names on the server that it has, so that SQL finds them (auto
  * mode). They are made there when SQL is about to name any: between batches, each for itself; or within a batch, where
- * nothing but a Parse can be put in between, and an error skips what comes behind it.
+ * nothing but Parse and Close can be put in between, and an error skips what comes behind it.
  */
-import { parseMessage } from "../pool/prepared.ts";
+import { parseMessage, statementNamePrefix } from "../pool/prepared.ts";
 import { Handling, Request } from "../pool/replies.ts";
 import { type RequestOutcome, unheard } from "../pool/request-outcome.ts";
 import type { ForeignNames, Server } from "../pool/server.ts";
@@ -15,6 +15,8 @@ import { appendWhole } from "./statement-messages.ts";
 import type { AnswerListener } from "./statement-outcomes.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
+/** Nothing is called so: shared statements are numbered from 1. Its reply tells what has become of the messages before it. */
+const closeOfNothing = encodeClose("statement", `${statementNamePrefix}0`);
 
 /** What the client has: bodies of Parse by their names, and Query messages that make the rest. */
 interface OwnStatements {
@@ -22,7 +24,7 @@ interface OwnStatements {
   readonly queries: Iterable<Buffer>;
   /** Names of both. */
   readonly names: ReadonlySet<string>;
-  /** Some of it is on its way: no server has been left with that. */
+  /** Some of it is on its way: no server has been left with that, and it may not come about. */
   readonly changing: boolean;
 }
 
@@ -107,11 +109,9 @@ export class RawNames {
     }
     if (within) {
       // If one of them cannot be made any more, the client is told so, and what is behind it in the batch is skipped.
-      for (const [index, [name, body]] of bodies.entries()) {
-        const last = index === bodies.length - 1;
-        const outcome = last ? this.#entering(server, names, batch) : undefined;
-        send(Request.parse, parseMessage(name, body), outcome);
-      }
+      for (const [name, body] of bodies) send(Request.parse, parseMessage(name, body));
+      // Also if it is none: a name that loses its meaning in this batch keeps it if all is skipped, and is not there.
+      send(Request.close, closeOfNothing, this.#entering(server, names, batch));
       return;
     }
     for (const [name, body] of bodies) {
@@ -182,7 +182,7 @@ export class RawNames {
       if (!done) {
         // Some of them may be there.
         this.active = false;
-        server.foreignNames = { owner: this.#owner, version: -1, names };
+        if (names.size > 0) server.foreignNames = { owner: this.#owner, version: -1, names };
       }
       this.#owner.answered(entry);
     });

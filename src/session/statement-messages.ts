@@ -118,17 +118,27 @@ const droppingSql = /deallocate|discard/i;
 /** Longer texts are not searched for it to their end. */
 const searchedBytesMax = 4096;
 
-/** Whether a message has SQL in it that may name prepared statements. */
+/** Whether a message has SQL in it that may name prepared statements; or drop all, unless a Query does that, where nothing runs behind it. */
 export function namesInSql(type: number, buffer: Buffer, start: number, end: number): boolean {
   if (type !== Frontend.query && type !== Frontend.parse) return false;
-  const textStart = start + headerBytes;
-  return namingSql.test(buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax)));
+  const text = textOf(buffer, start, end);
+  return namingSql.test(text) || (type === Frontend.parse && droppingSql.test(text));
 }
 
 /** Whether a Query may drop all prepared statements. */
 export function mayDropStatements(buffer: Buffer, start: number, end: number): boolean {
+  return droppingSql.test(textOf(buffer, start, end));
+}
+
+/** Whether the statement that a Bind names, by the body of its Parse (latin1), is SQL for which {@link namesInSql} is true. */
+export function namesInBody(body: string): boolean {
+  const text = body.slice(0, searchedBytesMax);
+  return namingSql.test(text) || droppingSql.test(text);
+}
+
+function textOf(buffer: Buffer, start: number, end: number): string {
   const textStart = start + headerBytes;
-  return droppingSql.test(buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax)));
+  return buffer.toString("latin1", textStart, Math.min(end, textStart + searchedBytesMax));
 }
 
 /** More of a name is not repeated in errors. */

@@ -36,6 +36,7 @@ import {
   nameIn,
   nameOf,
   nameStartOf,
+  namesInBody,
   namesInSql,
   namesStatement,
   saysPlanIsStale,
@@ -121,7 +122,8 @@ export class ClientStatements implements NameNotes {
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
       const asks = type === Frontend.bind || type === Frontend.describe;
-      return asks ? this.#earlier(uncertain) : undefined;
+      const own = asks ? this.#earlier(uncertain) : undefined;
+      return own ?? this.#byBound(type, this.unnamed);
     }
     const name = nameAt(buffer, nameStart, nameEnd);
     const statement =
@@ -129,7 +131,13 @@ export class ClientStatements implements NameNotes {
       (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
     const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
-    return own ?? this.#earlier(sent) ?? this.#dropping;
+    return own ?? this.#earlier(sent) ?? this.#dropping ?? this.#byBound(type, statement?.key);
+  }
+
+  /** What a Bind of SQL waits for that names statements, or drops them. */
+  #byBound(type: number, body: string | undefined): RequestOutcome | undefined {
+    const names = type === Frontend.bind && this.namesPending && body !== undefined && namesInBody(body);
+    return names ? this.#uncertainName() : undefined;
   }
 
   /** What tells what one of the client's names means, or whether they are on the server. */
