@@ -1,10 +1,11 @@
 /**
  * Leaves out of random plans what is known to be answered otherwise in auto mode (docs/semantics.md), and no more: what is behind a
  * RESET, in the same Query or batch of a client that began with a value of its own for what is reset, if it is a reported parameter.
- * And what ends PostgreSQL itself (unnamed-portal.ts).
+ * And what ends PostgreSQL itself (unnamed-portal.ts, explained-execute.ts).
  */
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { AutoPlan, Part, Step } from "./auto-plans.ts";
+import { ExplainedExecute } from "./explained-execute.ts";
 import type { Burst } from "./sessions-client.ts";
 import { UnnamedPortal } from "./unnamed-portal.ts";
 
@@ -16,10 +17,12 @@ export function withoutKnown(plan: AutoPlan): AutoPlan {
     return names.length === 0 ? undefined : new UnitsToReset(names);
   });
   const portals = plan.startups.map(() => new UnnamedPortal());
+  const explained = plan.startups.map(() => new ExplainedExecute());
   const cut = (part: Part): Part => {
     const units = clients[part.client];
     const kept = (messages: readonly FrontendMessage[]): readonly FrontendMessage[] =>
-      portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages;
+      explained[part.client]?.of(portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages) ??
+      messages;
     return { ...part, bursts: part.bursts.map((burst) => ({ ...burst, messages: kept(burst.messages) })) };
   };
   const cutBursts = (client: number, bursts: readonly Burst[]): Burst[] => [
