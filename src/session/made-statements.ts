@@ -36,9 +36,9 @@ export class MadeStatements implements SentNotes {
     return this.#sent.size > 0;
   }
 
-  /** The last change of the statement called so on servers, if it is not answered yet. */
-  pendingChange(serverName: string): SentChange | undefined {
-    return this.#sent.get(serverName);
+  /** The last change of the statement on servers, if it is not answered yet. */
+  pendingChange(statement: SharedStatement | undefined): SentChange | undefined {
+    return statement === undefined ? undefined : this.#sent.get(statement.name);
   }
 
   /** The client's Parse of a statement, sent in the client's batch `batch`: forwarded, or answered if the server has the statement. */

@@ -2,12 +2,12 @@
  * One client's prepared statements while its servers change: its names for statements that all clients
  * share, and the text of its unnamed statement.
  *
- * Before a Bind or Describe reaches a server that lacks the statement, the Parse that makes it is sent
- * first, in the same write, and its reply is swallowed. A Parse for a statement that the server has already
- * (outside of a transaction, which may have failed) and every Close of a statement is answered here. A change of names is pending until its reply is in, and
- * is dropped if the server refused the message or skipped it after an error: so client, pooler and server
- * never disagree about which names exist. Behind a pending change in the same batch nothing runs unless it
- * succeeds; but a message of a later batch has to wait until it is known what its name means.
+ * Before a Bind or Describe reaches a server that lacks the statement, the Parse that makes it is sent first, in the same write, and
+ * its reply is swallowed. A Parse for a statement that the server has already (outside of a transaction, which may have failed) and
+ * every Close of a statement is answered here. A change of names is pending until its reply is in, and is dropped if the server
+ * refused the message or skipped it after an error: so client, pooler and server never disagree about which names exist. Behind a
+ * pending change in the same batch nothing runs unless it succeeds; but a message of a later batch has to wait until it is known
+ * what its name means.
  */
 import {
   parseMessage,
@@ -126,12 +126,16 @@ export class ClientStatements implements NameNotes {
       return own ?? this.#byBound(type, this.unnamed);
     }
     const name = nameAt(buffer, nameStart, nameEnd);
+    const existing = this.find(name);
+    const parses = type === Frontend.parse;
     const statement =
-      this.find(name) ??
-      (type === Frontend.parse ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
-    const sent = statement === undefined ? undefined : this.made.pendingChange(statement.name);
+      existing ?? (parses ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
+    const sent = this.made.pendingChange(statement);
+    // What says that a name is taken may be skipped as well.
+    const taken = this.made.pendingChange(existing && parses ? this.#registry.taken : undefined);
     const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
-    return own ?? this.#earlier(sent) ?? this.#dropping ?? this.#byBound(type, statement?.key);
+    const made = this.#earlier(sent) ?? this.#earlier(taken);
+    return own ?? made ?? this.#dropping ?? this.#byBound(type, statement?.key);
   }
 
   /** What a Bind of SQL waits for that names statements, or drops them. */
