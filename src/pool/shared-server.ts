@@ -187,13 +187,13 @@ export class SharedServer implements ServerOwner {
   get heldUp(): Sharer | undefined {
     const head = this.#places.peekFirst();
     if (head === undefined || head.seenLate < lateLooks) return undefined;
-    for (const place of this.#places) if (place !== head && movable(place)) return place.sharer;
+    for (const place of this.#places) if (place !== head && place.sharer !== undefined) return place.sharer;
     return undefined;
   }
 
   /** Has all of those run elsewhere. */
   returnHeldUp(): void {
-    if (this.heldUp !== undefined) this.#returnFollowers(movable);
+    if (this.heldUp !== undefined) this.#returnFollowers();
   }
 
   add(sharer: Sharer, nowMs: number): void {
@@ -221,14 +221,23 @@ export class SharedServer implements ServerOwner {
   }
 
   /**
-   * The client of `sharer` wants its unit cancelled. Resolves when the request has been taken, or is of no use.
-   * Sent when the unit is in front: before that it would hit another one.
+   * The client of `sharer` wants its unit cancelled, and need not wait until those in front of it are done. Whatever the server says to
+   * it is for nobody; a request is sent when it is in front: before that it would hit another one. False: it is in front.
    */
-  async cancel(sharer: Sharer): Promise<void> {
+  withdraw(sharer: Sharer): boolean {
     const place = this.#placeOf(sharer);
-    if (place === undefined) return;
+    if (place === undefined || place === this.#places.peekFirst()) return false;
+    place.sharer = undefined;
     place.cancelAsked = true;
-    if (place === this.#places.peekFirst()) await this.#sendCancel();
+    return true;
+  }
+
+  /** The client of `sharer`, which is in front, wants its unit cancelled. Resolves when the request has been taken, or is of no use. */
+  async cancel(sharer: Sharer): Promise<void> {
+    const place = this.#places.peekFirst();
+    if (place?.sharer !== sharer) return;
+    place.cancelAsked = true;
+    await this.#sendCancel();
   }
 
   /** The client in front takes bytes again. */
@@ -392,11 +401,11 @@ export class SharedServer implements ServerOwner {
   }
 
   /** Nobody has to wait for the one in front. */
-  #returnFollowers(goes: (place: Place) => boolean = () => true): void {
+  #returnFollowers(): void {
     const returned: Sharer[] = [];
     let first = true;
     for (const place of this.#places) {
-      if (!first && place.sharer !== undefined && goes(place)) {
+      if (!first && place.sharer !== undefined) {
         returned.push(place.sharer);
         place.sharer = undefined;
       }
@@ -442,11 +451,6 @@ function newPlace(): Place {
     held: undefined,
     heldBytes: 0,
   };
-}
-
-/** Whether a unit that is not in front may be sent again. Not if its client wants it cancelled: it would run, and nobody would know of that. */
-function movable({ sharer, cancelAsked }: Place): boolean {
-  return sharer !== undefined && !cancelAsked;
 }
 
 /** Whether another node may answer without this error, and the client has neither seen anything nor asked for it. */

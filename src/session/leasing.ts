@@ -213,13 +213,14 @@ export class Leasing implements Waiter, SharingClient, ReadingClient, Transactio
     return true;
   }
 
-  /** Takes the unit back before a server has it. */
-  withdraw(): void {
-    assert(this.#waiting && this.sharedServer === undefined, "only what is not sent can be taken back");
+  /** Takes the unit back before a server has it, or while it has others in front of it. False: it runs. */
+  withdraw(): boolean {
     const taken = this.#standby?.withdraw() === true || this.#sharing?.withdraw() === true;
+    if (!taken && (!this.#waiting || this.sharedServer !== undefined)) return false;
     if (taken || this.#leftStandbys()) this.#waiting = false;
     else this.#leaveQueue();
     this.#parts.sender.reset();
+    return true;
   }
 
   /** Takes the unit from those that wait for a standby. False: it was not there. */

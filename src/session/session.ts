@@ -41,6 +41,7 @@ import {
   transactionInStatementMode,
 } from "./replies.ts";
 import type { ClientStatements } from "./statements.ts";
+import { replacesUnnamed } from "./unit.ts";
 import type { UnitSender } from "./unit-sender.ts";
 
 export class Session implements TransportListener, ServerOwner, CancelTarget, LeasingClient, ListeningClient {
@@ -179,8 +180,8 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   async cancel(): Promise<void> {
     if (this.#ended) return;
     const server = this.#server;
-    if (this.#leasing.sharedServer !== undefined) await this.#leasing.cancelShared();
-    else if (this.#leasing.waiting) this.#cancelQueued();
+    if (this.#leasing.withdraw()) this.#dropCanceled();
+    else if (this.#leasing.sharedServer !== undefined) await this.#leasing.cancelShared();
     else if (server !== undefined && !server.replies.settled) await this.pool.cancel(server);
   }
 
@@ -448,9 +449,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     return true;
   }
 
-  /** The unit that waits for a server is answered as PostgreSQL answers a cancelled one. */
-  #cancelQueued(): void {
-    this.#leasing.withdraw();
+  /** The unit that has waited is answered as PostgreSQL answers a cancelled one, which has begun. */
+  #dropCanceled(): void {
+    const { unit } = this.#gathering;
+    if (unit !== undefined && replacesUnnamed(unit)) this.#statements?.dropUnnamedStatement();
     this.#drop(errorReply("ERROR", canceledByUser(), false));
   }
 

@@ -79,6 +79,16 @@ export function isShareable(unit: Unit): boolean {
   return true;
 }
 
+/** Whether the unnamed statement is another one, or gone, once the unit has begun: by a Parse of it, or a Query. */
+export function replacesUnnamed(unit: Unit): boolean {
+  for (let i = 0; i < unit.length; i++) {
+    const type = unit.type(i);
+    if (type === Frontend.query) return true;
+    if (type === Frontend.parse && unit.buffer(i)[unit.start(i) + headerBytes] === 0) return true;
+  }
+  return false;
+}
+
 /** Whether `count` strings of a message have an end: it is read when it is sent, between the units of others. */
 function hasStrings(unit: Unit, index: number, from: number, count: number): boolean {
   const buffer = unit.buffer(index);

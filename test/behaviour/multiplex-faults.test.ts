@@ -157,6 +157,28 @@ describe("in a pipeline", () => {
     expect(await scene.figure("returned")).toBe(1);
   });
 
+  test("who cancels a read behind others does not wait for them, and goes on", async () => {
+    await using scene = await Scene.start(1);
+    const clients = await scene.connect(3);
+    const [first, second, third] = clients as [Client, Client, Client];
+    await second.ask(parse("", "select 'before'"), sync);
+    await scene.warm("select 'x'");
+    const { link, texts } = await scene.pipeline(clients);
+    await second.cancel();
+    const canceled = await second.outcome();
+    expect(canceled.error).toMatchObject({
+      code: "57014",
+      message: "canceling statement due to user request",
+    });
+    expect(canceled.status).toBe("I");
+    // It is in front when the others are done, and what is behind it is not hit.
+    second.send(query("select 'on'"));
+    link.release();
+    await expectAnswers([first, third], [texts[0] ?? "", texts[2] ?? ""]);
+    await expectAnswers([second], ["select 'on'"]);
+    expect((await second.ask(...execute(""), sync)).error?.code).toBe("26000");
+  });
+
   test("a ParameterStatus in the middle ends the sharing of that server, and every answer is right", async () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(3);

@@ -145,8 +145,13 @@ export class SharedUnit implements Candidate {
     this.pace.observeAnswer(ownMs);
   }
 
-  /** Takes the unit out of the queue, or from behind another that runs for it. False: it was not there. */
+  /** Takes the unit out of the queue, from behind another that runs for it, or from behind others in a pipeline. False: it was not there. */
   withdraw(): boolean {
+    if (this.#shared?.withdraw(this) === true) {
+      this.#shared = undefined;
+      this.#dismissFollowers();
+      return true;
+    }
     if (!this.#queued) return false;
     this.#queued = false;
     if (this.#leader !== undefined) {
@@ -166,10 +171,10 @@ export class SharedUnit implements Candidate {
 
   /** The client is gone. */
   leave(): void {
-    this.withdraw();
     const shared = this.#shared;
     this.#shared = undefined;
     shared?.abandon(this);
+    this.withdraw();
     this.#dismissFollowers();
   }
 

@@ -134,22 +134,25 @@ export class StandbyRead implements Waiter, ServerOwner, SharingClient {
     if (server !== undefined && !server.replies.settled) await this.#pool?.cancel(server);
   }
 
-  /** Takes the unit out of the queue. False: it is not there. */
+  /** Takes the unit out of the queue, or from behind others. False: it is not there. */
   withdraw(): boolean {
-    if (this.#pool === undefined || this.server !== undefined) return false;
-    if (this.#sharing?.withdraw() !== true) this.#pool.cancelWait(this);
+    if (this.#pool === undefined || this.#server !== undefined) return false;
+    if (this.#sharing?.withdraw() !== true) {
+      if (this.server !== undefined) return false;
+      this.#pool.cancelWait(this);
+    }
     this.#leavePool();
     return true;
   }
 
   /** The client is gone. `stops`: what runs is cancelled. */
   leave(stops: boolean): void {
-    if (this.withdraw()) return;
     if (this.#sharing?.active === true) {
       this.#sharing.leave();
       this.#leavePool();
       return;
     }
+    if (this.withdraw()) return;
     const [pool, server] = this.#end();
     if (server.closed) return;
     leaveServer(pool, server, { reason: "client is gone", resets: false, unfinished: false, stops });

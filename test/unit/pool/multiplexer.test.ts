@@ -255,16 +255,18 @@ test("as long as no other server can be had, those behind a blocked unit stay th
   expect(behind).toMatchObject({ returned: 1, failed: false });
 });
 
-test("whose client has asked for a cancel stays where the request will find it", async () => {
+test("who asks for a cancel behind others leaves, and what is sent stays where a request will find it", async () => {
   const place = await multiplexed(2);
   const { multiplexer } = place;
   const blocked = await submit(multiplexer, paced(0.1));
   const cancelled = await submit(multiplexer, paced(0.1));
   const behind = await submit(multiplexer, paced(0.1));
-  await cancelled.server?.cancel(cancelled);
+  expect(blocked.server?.withdraw(blocked)).toBe(false);
+  expect(cancelled.server?.withdraw(cancelled)).toBe(true);
   for (let ticks = 0; ticks < 3; ticks++) await tick(place);
-  expect(cancelled).toMatchObject({ returned: 0, server: blocked.server });
+  expect(cancelled.returned).toBe(0);
   expect(behind.returned).toBe(1);
+  expect(blocked.server?.depth).toBe(3);
 });
 
 test("who waits for a server of its own gets the one that comes free, and does not wait for one that is stuck", async () => {
