@@ -1,4 +1,5 @@
 /** Performs what happens beside bursts (auto-events.ts), on whichever side; `direct` sees when its moment has come. */
+import { setTimeout } from "node:timers/promises";
 import type { RunOptions } from "../kit/differential/run.ts";
 import { waitUntil } from "../kit/wait.ts";
 import {
@@ -13,6 +14,8 @@ import {
 import { Later } from "./auto-later.ts";
 import { queryOf, sync } from "./sessions-arbitraries.ts";
 import type { Burst, SessionClient, Witness } from "./sessions-client.ts";
+
+const cancelAgainMs = 1000;
 
 /** Where it happens. */
 export interface EventStage {
@@ -102,15 +105,23 @@ async function gate({ client: cancelled, reading: burst }: Gate, stage: EventSta
       // Others may wait behind it for the same server, or for the same answer.
       return pooled ? open === 0 || waiting > 0 : waiting === open;
     }, "all wait for the lock");
-    if (readings[cancelled]?.done === false) {
-      await stage.clients[cancelled]?.cancel();
-      await readings[cancelled]?.whole;
-    }
+    await cancelUntilDone(stage.clients[cancelled], readings[cancelled]);
   } finally {
     await direct.query("rollback");
   }
   for (const { whole } of readings) await whole;
   for (const witness of witnesses) stage.tell(witness);
+}
+
+/**
+ * PostgreSQL takes no notice of a request that comes before the statement has begun, and through the pooler only one of those that read
+ * was seen to wait for the lock: its own may not have got so far.
+ */
+async function cancelUntilDone(client?: SessionClient, reading?: Reading): Promise<void> {
+  while (client !== undefined && reading?.done === false) {
+    await client.cancel();
+    await Promise.race([reading.whole, setTimeout(cancelAgainMs)]);
+  }
 }
 
 async function vanish(event: Vanishing, stage: EventStage): Promise<void> {
