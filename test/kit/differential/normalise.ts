@@ -21,12 +21,13 @@ const nowMarginMs = 2 * 3600 * 1000;
 
 /** What the rules have to know of one run. */
 export class Names {
-  /** Clients by the pid they were told, in order of their logins. */
-  readonly #pids = new Map<string, string>();
+  /** Clients by the pid they were told. Who comes later may get that of one who has gone. */
+  readonly #pids = new Map<string, { readonly name: string; readonly number: number }>();
+  #logins = 0;
   readonly #saved = new Map<string, string>();
 
   login(client: string, pid: number): void {
-    this.#pids.set(String(pid), `<${client}.pid>`);
+    this.#pids.set(String(pid), { name: `<${client}.pid>`, number: ++this.#logins });
   }
 
   save(variable: string, value: string): void {
@@ -36,13 +37,13 @@ export class Names {
 
   /** `mayBePid`: else it is the same by chance. */
   nameOf(value: string, mayBePid: boolean): string | undefined {
-    return (mayBePid ? this.#pids.get(value) : undefined) ?? this.#saved.get(value);
+    return (mayBePid ? this.#pids.get(value)?.name : undefined) ?? this.#saved.get(value);
   }
 
   /** For messages that have room only for a number: 0 is nobody that is known. */
   numberOf(pid: number): number {
-    const names = [...this.#pids.keys(), ...this.#saved.keys()];
-    return names.indexOf(String(pid)) + 1;
+    const saved = [...this.#saved.keys()].indexOf(String(pid));
+    return this.#pids.get(String(pid))?.number ?? (saved < 0 ? 0 : this.#logins + saved + 1);
   }
 }
 
