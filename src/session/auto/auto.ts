@@ -277,8 +277,8 @@ export class AutoSession {
       this.#namesPrepared = true;
       this.#hasNamedPrepared ||= uses;
       this.#listsPrepared ||= knowledge.listsPrepared;
-      if (server !== undefined && !server.replies.copyIn && !server.replies.skipping)
-        this.#enterRaw(server, this.#output);
+      const runs = server !== undefined && !server.replies.copyIn && !server.replies.skipping;
+      if (runs && !this.#texts.parsesTaken) this.#enterRaw(server, this.#output);
     }
   }
 

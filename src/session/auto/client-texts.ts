@@ -29,6 +29,8 @@ export class ClientTexts {
   #start = 0;
   #end = 0;
   #whole = false;
+  /** Where the name begins that it is given by a Parse; 0: the message is another one. */
+  #name = 0;
   /** What the batch at hand has done so far. */
   #done = 0;
   /** The last COPY, as much of it as is told to operators. */
@@ -60,6 +62,11 @@ export class ClientTexts {
     return this.#buffer.subarray(this.#start, this.#end);
   }
 
+  /** It is in a Parse of a name that is taken: it is refused, unless unseen code drops what has the name. */
+  get parsesTaken(): boolean {
+    return this.#name > 0 && this.#statements.findAt(this.#buffer, this.#name, this.#start - 1) !== undefined;
+  }
+
   /** The bytes of the text are not held on to. */
   forget(): void {
     this.#buffer = nothing;
@@ -67,6 +74,7 @@ export class ClientTexts {
 
   /** What the statement in a message may do; undefined: there is none. `whole`: the message is not only the first part. */
   read(type: number, buffer: Buffer, start: number, end: number, whole: boolean): Knowledge | undefined {
+    this.#name = type === Frontend.parse ? start + headerBytes : 0;
     switch (type) {
       case Frontend.query:
         this.#done = 0;
