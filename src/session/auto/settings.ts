@@ -1,6 +1,6 @@
 /** Vectors of settings, as auto mode needs them. */
 import { formatLsn } from "../../cluster/index.ts";
-import { isFollowed, ParameterVector, setConfig } from "../../pool/parameters.ts";
+import { isFollowed, ParameterVector, quoteLiteral, setConfig } from "../../pool/parameters.ts";
 import type { Server } from "../../pool/server.ts";
 import type { LexicalSettings } from "../../sql/index.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
@@ -53,8 +53,8 @@ export function lexicalSettings(parameters: ParameterVector): LexicalSettings | 
 }
 
 /**
- * What sets those settings again with which the client began, but the server did not, when they have been reset.
- * `difference`: those of its defaults that the server does not report.
+ * What sets those settings again with which the client began, but the server did not, if they have been reset: what was not, because the
+ * statement failed or was skipped, is the session's own still (guc.c, PGC_S_SESSION). `difference`: those of its defaults that the server does not report.
  */
 export function queryBehindResets(
   resets: readonly Reset[],
@@ -62,13 +62,17 @@ export function queryBehindResets(
   difference: ReadonlyMap<string, string>,
   server: Server,
 ): Buffer | undefined {
-  const calls: string[] = [];
+  const values: string[] = [];
   for (const [name, value] of [...initial.entries(), ...difference]) {
     if (server.connection.parameters.get(name) === value) continue;
     const reset = resets.find((one) => one.name === undefined || one.name === name.toLowerCase());
-    if (reset !== undefined) calls.push(setConfig(name, value, reset.local));
+    if (reset !== undefined) values.push(`(${quoteLiteral(name)}, ${quoteLiteral(value)}, ${reset.local})`);
   }
-  return calls.length === 0 ? undefined : encodeQuery(`SELECT ${calls.join(", ")}`);
+  if (values.length === 0) return undefined;
+  return encodeQuery(`
+    SELECT pg_catalog.set_config(name, value, is_local) FROM (VALUES ${values.join(", ")}) AS initial (name, value, is_local)
+    WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.<>) ALL
+      (SELECT pg_catalog.lower(s.name) FROM pg_catalog.pg_settings AS s WHERE s.source OPERATOR(pg_catalog.=) 'session')`);
 }
 
 const idleTimeout = "idle_session_timeout";
