@@ -11,6 +11,7 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
+import { type OwnRequest, savepointBack, savepointBegin, savepointEnd } from "./raw-savepoint.ts";
 import { appendWhole } from "./statement-messages.ts";
 import type { AnswerListener } from "./statement-outcomes.ts";
 
@@ -82,6 +83,8 @@ export class RawNames {
     // Whatever it is, it fails, and so would what is sent here.
     if (server.replies.status === TransactionStatus.failed) return;
     const within = !server.replies.betweenUnits;
+    // Where something is on its way, nobody knows whether there will be a transaction.
+    const guarded = server.replies.settled && server.replies.status === TransactionStatus.inTransaction;
     const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
       server.replies.push(request, Handling.swallow, outcome);
       appendWhole(output, server, message);
@@ -114,15 +117,22 @@ export class RawNames {
       send(Request.close, closeOfNothing, this.#entering(server, names, batch));
       return;
     }
+    const guard = (requests: readonly OwnRequest[]): void => {
+      if (guarded && own.names.size > 0) for (const [request, message] of requests) send(request, message);
+    };
+    guard(savepointBegin);
+    // One that cannot be made any more must not keep the others from being made, nor fail the client's transaction.
     for (const [name, body] of bodies) {
       send(Request.parse, parseMessage(name, body), { ...unheard, ...this.#proving(name) });
-      // One that cannot be made any more must not keep the others from being made.
       send(Request.sync, syncMessage);
+      guard(savepointBack);
     }
     for (const query of own.queries) {
       send(Request.query, query, unheard);
       server.unnamed = undefined;
+      guard(savepointBack);
     }
+    guard(savepointEnd);
   }
 
   /** Within a batch what the client has prepared in SQL cannot be made, and stays where it was found. */
