@@ -165,7 +165,7 @@ function vanishing(
   });
 }
 
-/** The table is never gone, and always the same for everybody: when that is told is known to differ (docs/semantics.md). */
+/** What is used is never gone, and always the same for everybody, whatever the search_path: when that is told is known to differ (docs/semantics.md). */
 const changes = fc.constantFrom(
   "alter table evolving add column b int default 7",
   "alter table evolving drop column b",
@@ -175,9 +175,9 @@ const changes = fc.constantFrom(
   "alter table evolving rename column c to a",
   "drop table public.evolving; create table public.evolving (a int, d date)",
   "drop table public.evolving; create table public.evolving (a int)",
-  "drop function fz_evolving; create function fz_evolving() returns table (x text, y int) language sql as 'select ''one'', 2'",
-  "drop function fz_evolving; create function fz_evolving() returns table (x int) language sql as 'select 1'",
-  "create or replace function fz_evolving() returns table (x int) language sql as 'select 3'",
+  "drop function public.fz_evolving; create function public.fz_evolving() returns table (x text, y int) language sql as 'select ''one'', 2'",
+  "drop function public.fz_evolving; create function public.fz_evolving() returns table (x int) language sql as 'select 1'",
+  "create or replace function public.fz_evolving() returns table (x int) language sql as 'select 3'",
 );
 
 function evolving(client: fc.Arbitrary<number>): fc.Arbitrary<Evolving> {
