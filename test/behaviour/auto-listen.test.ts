@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { Backend } from "../../src/wire/constants.ts";
 import { encodeFrontend } from "../../src/wire/encode-frontend.ts";
 import { useLab } from "../kit/lab.ts";
+import { rawCancel } from "../kit/raw-client.ts";
 import { waitToSee, waitUntil, within } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { MessageProxy, type ProxiedServer } from "./message-proxy.ts";
@@ -340,6 +341,27 @@ test("a client may be cancelled, or leave, at any moment", async () => {
   await waitUntil(() => pooled.pooler.counts.sessions === 1, "all but the witness are gone");
   using console = await openConsole(pooled);
   expect(await table(console, "show listeners")).toMatchObject([{ clients: "1", reserved: "0" }]);
+});
+
+test("what is cancelled before it has a server takes nothing from what its client listens to", async () => {
+  await using pooled = await start();
+  await using listener = await toPooler(pooled);
+  await listener.run("listen news");
+  await using holder = await toPooler(pooled);
+  await holder.run("begin");
+  await holder.run("select 1");
+  const cancelled = listener.run("listen others").catch((error: { code?: string }) => error.code);
+  await pooled.untilWaiting(1);
+  const { processID: pid, secretKey } = listener.client as unknown as Record<string, number>;
+  const key = Buffer.alloc(4);
+  key.writeInt32BE(secretKey as number);
+  await rawCancel(pooled.place, { pid: pid as number, key });
+  expect(await cancelled).toBe("57014");
+  await holder.run("commit");
+  await listener.run("select 'a server is looked at'");
+  await holder.run("notify news, 'behind it'");
+  await listener.untilHeard(1);
+  expect(listener.payloads("news")).toEqual(["behind it"]);
 });
 
 test.each([

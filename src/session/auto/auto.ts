@@ -153,12 +153,8 @@ export class AutoSession {
 
   /** The client's server is gone with all that was on its way there, and held nothing for the client. */
   onLost(): void {
-    this.signals?.settle();
-    this.#parts?.holdings.forget();
-    this.#resets = undefined;
+    this.#forgetNoted();
     this.reports.forget();
-    this.#namesPrepared = false;
-    this.#listsPrepared = false;
     this.#readLimits();
     // It may have been committed.
     this.route.settle(this.#database, undefined);
@@ -168,13 +164,6 @@ export class AutoSession {
   /** Whether a server has what the client has, and nothing that others have left. */
   fits(server: Server): boolean {
     return isSettledIn(server, this.client, this.#statements);
-  }
-
-  /** Whether two clients' reads of the same text are the same: their settings are. */
-  hasSettingsOf(other: AutoSession): boolean {
-    const { parameters } = this.client;
-    const theirs = other.client.parameters;
-    return parameters.defaults === theirs.defaults && parameters.equals(theirs);
   }
 
   /** A Query of the client's was answered without having run for it. */
@@ -346,9 +335,19 @@ export class AutoSession {
     return replies && this.reports.before(replies);
   }
 
-  /** The unit that waits for a server is cancelled. */
+  /** The unit that waits for a server is cancelled: no server has heard of it, nor has one anything else of the client's to do. */
   onCancelled(): void {
     this.heldBegin.fail();
+    this.#forgetNoted();
+  }
+
+  /** What was noted since the client's last server was left comes to nothing. */
+  #forgetNoted(): void {
+    this.signals?.settle();
+    this.#parts?.holdings.forget();
+    this.#resets = undefined;
+    this.#namesPrepared = false;
+    this.#listsPrepared = false;
   }
 
   // ---- the server ----

@@ -19,6 +19,7 @@ import type { Output } from "../output.ts";
 import type { Requests } from "../requests.ts";
 import type { UnitSender } from "../unit-sender.ts";
 import type { AutoSession } from "./auto.ts";
+import type { AutoClient } from "./client.ts";
 
 /** The parts of the client's session that send and account for its unit. */
 export interface SharingParts {
@@ -203,7 +204,7 @@ export class SharedUnit implements Candidate {
     // The multiplexer sees to that; else the answer would be older than the question.
     assert(leader.#queued, "nobody follows a unit that was sent");
     const { auto, queryWaitTimeoutMs } = this.#parts;
-    if (!auto.hasSettingsOf(leader.#parts.auto)) return false;
+    if (!haveSameSettings(auto.client, leader.#parts.auto.client)) return false;
     if (leader.queryWaitTimeoutMs !== queryWaitTimeoutMs) return false;
     this.#leader = leader;
     (leader.#followers ??= []).push(this);
@@ -373,4 +374,9 @@ function holdsError(bytes: Buffer): boolean {
     if (bytes[at] === Backend.errorResponse) return true;
   }
   return false;
+}
+
+/** Two clients' reads of the same text are the same then. */
+function haveSameSettings(one: AutoClient, other: AutoClient): boolean {
+  return one.parameters.defaults === other.parameters.defaults && one.parameters.equals(other.parameters);
 }
