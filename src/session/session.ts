@@ -180,7 +180,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   async cancel(): Promise<void> {
     if (this.#ended) return;
     const server = this.#server;
-    if (this.#leasing.withdraw()) this.#dropCanceled();
+    if (this.#leasing.withdraw()) this.#drop(errorReply("ERROR", canceledByUser(), false));
     else if (this.#leasing.sharedServer !== undefined) await this.#leasing.cancelShared();
     else if (server !== undefined && !server.replies.settled) await this.pool.cancel(server);
   }
@@ -406,7 +406,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   #flush(): void {
     const server = this.#target();
-    if (server === undefined) return;
+    if (server === undefined) return this.#auto?.listening.flush();
     this.#flow.askForReplies(server, this.#output);
     if (!this.#output.empty && !this.#output.flush(server.transport)) this.#flow.stalls(server);
   }
@@ -425,7 +425,9 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** Gives the server back once nothing is owed, no transaction is open and no message is half sent. */
   #releaseIfDone(nowMs?: number): void {
     const server = this.#server;
-    if (server === undefined || this.#mode === "session") return;
+    // The unit that has kept notifications from the client may have ended in any way.
+    if (server === undefined) return this.#auto?.listening.flush();
+    if (this.#mode === "session") return;
     if (!server.clean || this.#inbox.midMessage) return;
     if (this.#auto?.keeps(server, this.transport, nowMs) === true) return;
     this.#detach(server);
@@ -449,19 +451,15 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
     return true;
   }
 
-  /** The unit that has waited is answered as PostgreSQL answers a cancelled one, which has begun. */
-  #dropCanceled(): void {
-    const { unit } = this.#gathering;
-    if (unit !== undefined && replacesUnnamed(unit)) this.#statements?.dropUnnamedStatement();
-    this.#drop(errorReply("ERROR", canceledByUser(), false));
-  }
-
   refuse(failure: Failure): void {
     this.#context.onPoolerError(this, failure);
     this.#drop(errorReply("ERROR", failure, this.#context.asPgbouncer()));
   }
 
+  /** The unit, which nobody runs, is answered as if it had begun. */
   #drop(error: Buffer): void {
+    const { unit } = this.#gathering;
+    if (unit !== undefined && replacesUnnamed(unit)) this.#statements?.dropUnnamedStatement();
     this.activity.dropped();
     const ready = this.#gathering.cancel();
     this.transport.write(error);

@@ -179,6 +179,41 @@ describe("in a pipeline", () => {
     expect((await second.ask(...execute(""), sync)).error?.code).toBe("26000");
   });
 
+  test("who cancels a read behind others gets the notifications that came meanwhile", async () => {
+    // It takes longer than who listens is asked to wait for what was notified before; so nobody is taken for blocked yet.
+    const slow = (last: string): string => `select count(*) from generate_series(1, ${last})`;
+    await using scene = await Scene.start(1, { settings: { multiplex_latency: 1000 } });
+    const [first, listening, other] = (await scene.connect(3)) as [Client, Client, Client];
+    for (const client of [listening, other]) await client.run("listen news");
+    await scene.warm(slow("200000"));
+    for (let round = 0; ; round++) {
+      expect(round, "one stands behind the other").toBeLessThan(50);
+      const texts = [slow(`2${round}0000`), slow(`2${round}0001`)] as const;
+      const link = scene.proxy.linkOf(slow("200000"));
+      link?.hold();
+      first.send(query(texts[0]));
+      await waitUntil(() => scene.proxy.countOf(texts[0]) > 0, "the first is sent");
+      listening.send(query(texts[1]));
+      await waitUntil(
+        async () => scene.proxy.countOf(texts[1]) > 0 || (await scene.figure("queued")) === 1,
+        "the second is sent, or waits",
+      );
+      if (link !== undefined && link.countOf(texts[0]) === 1 && link.countOf(texts[1]) === 1) {
+        await place.lab.primary.query("notify news, 'meanwhile'");
+        await other.raw.until("NotificationResponse");
+        await listening.cancel();
+        expect((await listening.outcome()).error?.code).toBe("57014");
+        expect((await listening.raw.until("NotificationResponse")).at(-1)).toMatchObject({
+          payload: "meanwhile",
+        });
+        link.release();
+        return;
+      }
+      link?.release();
+      for (const client of [first, listening]) expect((await client.outcome()).error).toBeUndefined();
+    }
+  });
+
   test("a ParameterStatus in the middle ends the sharing of that server, and every answer is right", async () => {
     await using scene = await Scene.start(1);
     const clients = await scene.connect(3);

@@ -259,7 +259,8 @@ export class Holdings {
       server.closeReason ??= "settings that cannot be set again";
     }
     if (this.#namesHidden) found |= Reservation.opaque_setting;
-    if (findings.channels !== undefined) this.#listening.found(findings.channels);
+    // A server that has run nothing but a read listens to nothing for the client, which is heard elsewhere.
+    if (findings.channels !== undefined && !this.#listening.shared) this.#listening.found(findings.channels);
     if (findings.sharedCount !== undefined && findings.sharedCount !== sent.sharedCount)
       this.#onSharedDropped(server, findings.sharedCount);
     if (findings.prepared !== undefined) {
