@@ -88,7 +88,11 @@ async function cancel(
 
 const blocked = "select count(*) from pg_locks where not granted and relation = 'gate'::regclass";
 
-async function gate({ client: cancelled, reading: burst }: Gate, stage: EventStage): Promise<void> {
+/** Whether the one that was to be cancelled had not been answered, without a pooler: it may have failed at once. */
+const cancelledDirectly = new WeakMap<Gate, boolean>();
+
+async function gate(event: Gate, stage: EventStage): Promise<void> {
+  const { client: cancelled, reading: burst } = event;
   const { direct, pooled } = stage.options;
   const witnesses = stage.clients.map((_, number) => stage.witnessOf(number));
   await direct.query("begin; lock table gate in access exclusive mode");
@@ -105,7 +109,9 @@ async function gate({ client: cancelled, reading: burst }: Gate, stage: EventSta
       // Others may wait behind it for the same server, or for the same answer.
       return pooled ? open === 0 || waiting > 0 : waiting === open;
     }, "all wait for the lock");
-    await cancelUntilDone(stage.clients[cancelled], readings[cancelled]);
+    if (!pooled) cancelledDirectly.set(event, readings[cancelled]?.done === false);
+    if (cancelledDirectly.get(event) === true)
+      await cancelUntilDone(stage.clients[cancelled], readings[cancelled]);
   } finally {
     await direct.query("rollback");
   }

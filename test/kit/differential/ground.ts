@@ -192,6 +192,8 @@ class Lane {
           pool_mode: via.mode,
           server_tls_sslmode: "disable",
           default_pool_size: via.servers,
+          // Who waits for a server for seconds, as is due where another keeps the only one, is not to be told.
+          query_wait_notify: 0,
           ...via.settings,
         },
         nodes: { main: { host, port } },
