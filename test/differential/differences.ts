@@ -173,6 +173,7 @@ const unequal: readonly Unequal[] = [
       "parameters/discard-all",
       "parameters/reset-in-one-query",
       "parameters/reset-to-startup-value",
+      "parameters/reset-not-carried-out",
       "parameters/startup-application-name",
       "parameters/startup-encoding",
     ],
