@@ -360,7 +360,9 @@ export const isFenceless = (sql: string): boolean => /unlisten \*|discard all/.t
 /** Ends what would keep a server, and leaves what follows a client to another one. */
 export const cleanUp: readonly string[] = [
   "rollback",
-  "close all; select pg_advisory_unlock_all(); discard temp; discard sequences",
+  "close all; select pg_advisory_unlock_all(); discard temp",
+  // Alone: behind a function that may be anything, while the catalogs are not read, it is not sure that nothing is left to ask for.
+  "discard sequences",
 ];
 
 /** Number of set_config(text, text, boolean) in pg_proc.dat. */
