@@ -11,7 +11,13 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
-import { type AnswerListener, type NameChange, SentChange, type SentNotes } from "./statement-outcomes.ts";
+import {
+  type AnswerListener,
+  changeKey,
+  type NameChange,
+  SentChange,
+  type SentNotes,
+} from "./statement-outcomes.ts";
 
 export class MadeStatements implements SentNotes {
   /**
@@ -19,7 +25,7 @@ export class MadeStatements implements SentNotes {
    * date (unit-sender.ts).
    */
   parsesAgain = false;
-  /** By the statement's name on the server: the last Parse or Close of ours that is not answered yet. */
+  /** By the server and the statement's name there: the last Parse or Close of ours that is not answered yet. */
   #sent: Map<string, SentChange> = emptyMap;
   readonly #statistics: Statistics;
   readonly #owner: AnswerListener;
@@ -36,9 +42,10 @@ export class MadeStatements implements SentNotes {
     return this.#sent.size > 0;
   }
 
-  /** The last change of the statement on servers, if it is not answered yet. */
-  pendingChange(statement: SharedStatement | undefined): SentChange | undefined {
-    return statement === undefined ? undefined : this.#sent.get(statement.name);
+  /** The last change of the statement on the server that the client has, if it is not answered yet. */
+  pendingChange(server: Server | undefined, statement: SharedStatement | undefined): SentChange | undefined {
+    if (server === undefined || statement === undefined) return undefined;
+    return this.#sent.get(changeKey(server, statement.name));
   }
 
   /** The client's Parse of a statement, sent in the client's batch `batch`: forwarded, or answered if the server has the statement. */
@@ -56,17 +63,18 @@ export class MadeStatements implements SentNotes {
   }
 
   /** Whether the server will hold it when it has answered everything, unless an error comes between. */
-  #holds({ prepared }: Server, name: string): boolean {
-    if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(name)?.noteAgain();
+  #holds(server: Server, name: string): boolean {
+    const { prepared } = server;
+    if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(changeKey(server, name))?.noteAgain();
     return prepared.get(name) === true;
   }
 
   isLast(sent: SentChange): boolean {
-    return this.#sent.get(sent.name) === sent;
+    return this.#sent.get(sent.key) === sent;
   }
 
   settle(sent: SentChange): void {
-    if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
+    if (this.isLast(sent)) this.#sent.delete(sent.key);
     this.#owner.answered(sent);
   }
 
@@ -129,8 +137,9 @@ export class MadeStatements implements SentNotes {
       change?: NameChange | undefined;
     },
   ): SentChange {
-    const sent = new SentChange(this, server, { ...change, before: this.#sent.get(change.name) });
-    this.#sent = ownMap(this.#sent).set(change.name, sent);
+    const before = this.#sent.get(changeKey(server, change.name));
+    const sent = new SentChange(this, server, { ...change, before });
+    this.#sent = ownMap(this.#sent).set(sent.key, sent);
     return sent;
   }
 }

@@ -66,6 +66,8 @@ export function inNamesOfClient(message: Buffer, nameOf: (serverName: string) =>
 }
 
 const featureNotSupported = "0A000";
+/** invalid_sql_statement_name */
+const noSuchStatement = "26000";
 
 /** Whether a statement was planned before something changed that it depends on (plancache.c). */
 export function saysPlanIsStale(message: Buffer): boolean {
@@ -76,6 +78,13 @@ export function saysPlanIsStale(message: Buffer): boolean {
     return false;
   }
   return message.includes("RRevalidateCachedQuery\0", headerBytes, "latin1");
+}
+
+/** Whether a server lacks a shared statement. */
+export function saysStatementIsMissing(message: Buffer): boolean {
+  const missing =
+    message[0] === Backend.errorResponse && sqlstateOf(message, 0, message.length) === noSuchStatement;
+  return missing && message.includes(statementNamePrefix, headerBytes, "latin1");
 }
 
 function reworded(text: string, naming: RegExp, nameOf: (serverName: string) => string | undefined): string {

@@ -101,6 +101,11 @@ export class DroppingQuery implements RequestOutcome {
   }
 }
 
+/** What one server holds by one name. A client's unit may be on one while it has run on another. */
+export function changeKey(server: Server, name: string): string {
+  return `${server.id} ${name}`;
+}
+
 /**
  * A message that changes what a server holds: the Parse of a statement that it lacks, the client's (with a
  * change of names) or our own, or the Close of one that has to go.
@@ -109,6 +114,8 @@ export class SentChange implements RequestOutcome {
   readonly errorReply: undefined;
   /** On the server. */
   readonly name: string;
+  /** The server's and the statement's, together. */
+  readonly key: string;
   readonly batch: number;
   /** What is to be noted on the server after this, once the reply is in. */
   #note: StatementNote;
@@ -136,6 +143,7 @@ export class SentChange implements RequestOutcome {
     this.#notes = notes;
     this.#server = server;
     this.name = sent.name;
+    this.key = changeKey(server, sent.name);
     this.batch = sent.batch;
     this.#makes = sent.makes;
     this.#before = sent.before;

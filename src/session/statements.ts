@@ -44,6 +44,7 @@ import {
   withQuotedName,
 } from "./statement-messages.ts";
 import { DroppingQuery, NameChange, type NameNotes, nameTaken } from "./statement-outcomes.ts";
+import type { Unit } from "./unit.ts";
 import { UnnamedStatement } from "./unnamed-statement.ts";
 
 /** What is sent in the batch of this number, and not answered yet. */
@@ -101,38 +102,37 @@ export class ClientStatements implements NameNotes {
   }
 
   /**
-   * Whether a message has to wait, because it is not known yet what its name means, or whether the server has
-   * the statement: the last change of that was sent in an earlier batch. Throws PeerError 08P01 if a name has
-   * no end.
+   * Whether a message has to wait, because it is not known yet what its name means, or whether the client's server has the
+   * statement: the last change of that was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
    */
-  mustWait(message: Framer): boolean {
+  mustWait(message: Framer, server: Server | undefined): boolean {
     const { uncertain } = this.#unnamed;
     const certain = !this.namesPending && !this.made.pending && this.#dropping === undefined;
     if (certain && uncertain === undefined) return false;
-    this.#awaited = this.#certaintyFor(message, uncertain);
+    this.#awaited = this.#certaintyFor(message, server, uncertain);
     return this.#awaited !== undefined;
   }
 
-  #certaintyFor({ type, buffer, start, end }: Framer, uncertain: Uncertain): RequestOutcome | undefined {
-    const bySql =
-      this.namesPending && namesInSql(type, buffer, start, end) ? this.#uncertainName() : undefined;
+  #certaintyFor(message: Framer, server?: Server, uncertain?: Uncertain): RequestOutcome | undefined {
+    const { type, buffer, start, end } = message;
+    const names = this.namesPending && namesInSql(type, buffer, start, end);
+    const bySql = names ? this.#uncertainName() : undefined;
     if (bySql !== undefined) return bySql;
     const nameStart = nameStartOf(type, buffer, start, end);
     if (nameStart === undefined) return undefined;
     const nameEnd = endOfName(buffer, nameStart, end);
     if (nameEnd === nameStart) {
       const asks = type === Frontend.bind || type === Frontend.describe;
-      const own = asks ? this.#earlier(uncertain) : undefined;
-      return own ?? this.#byBound(type, this.unnamed);
+      return (asks ? this.#earlier(uncertain) : undefined) ?? this.#byBound(type, this.unnamed);
     }
     const name = nameAt(buffer, nameStart, nameEnd);
     const existing = this.find(name);
     const parses = type === Frontend.parse;
     const statement =
       existing ?? (parses ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
-    const sent = this.made.pendingChange(statement);
+    const sent = this.made.pendingChange(server, statement);
     // What says that a name is taken may be skipped as well.
-    const taken = this.made.pendingChange(existing && parses ? this.#registry.taken : undefined);
+    const taken = this.made.pendingChange(server, existing && parses ? this.#registry.taken : undefined);
     const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
     const made = this.#earlier(sent) ?? this.#earlier(taken);
     return own ?? made ?? this.#dropping ?? this.#byBound(type, statement?.key);
@@ -358,16 +358,16 @@ export class ClientStatements implements NameNotes {
     this.#use(server, output, Request.bind, buffer, start, end, nameStart, handling);
   }
 
-  /** What a Bind or Describe names is to be parsed again on this server. Returns false if it names nothing of ours. */
-  distrust(server: Server, type: number, buffer: Buffer, start: number, end: number): boolean {
-    const name = nameIn(type, buffer, start, end) ?? "";
+  /** What a Bind or Describe names is to be parsed again on this server, or is `missing` there. Returns false if it is nothing of ours. */
+  distrust(server: Server, unit: Unit, i: number, missing: boolean): boolean {
+    const name = nameIn(unit.type(i), unit.buffer(i), unit.start(i), unit.end(i)) ?? "";
     const statement = name === "" ? undefined : this.find(name);
     if (statement === undefined) return false;
     if (this.raw) {
       this.#raw().distrust(name);
       return true;
     }
-    if (!server.prepared.has(statement.name)) return false;
+    if (!server.prepared.has(statement.name)) return missing;
     server.prepared.set(statement.name, false);
     return true;
   }

@@ -20,7 +20,7 @@ import { beginsUnit } from "./flow.ts";
 import type { Gathering } from "./gathering.ts";
 import type { Output } from "./output.ts";
 import type { Requests } from "./requests.ts";
-import { namesStatement, saysPlanIsStale } from "./statement-messages.ts";
+import { namesStatement, saysPlanIsStale, saysStatementIsMissing } from "./statement-messages.ts";
 import type { ClientStatements } from "./statements.ts";
 import { completesUnit, isRepeatable, takeUnit, type Unit } from "./unit.ts";
 
@@ -172,22 +172,23 @@ export class UnitSender {
 
   /** As {@link reword} for a unit that shares a server, but undefined: it has to be sent again. */
   rewordShared(server: Server, message: Buffer): Buffer | undefined {
-    return this.#refuses(server, message) ? undefined : this.#requests.reword(server, message);
+    // Somebody else's unit was to make the statement, and has failed.
+    const missing = saysStatementIsMissing(message);
+    return this.#refuses(server, message, missing) ? undefined : this.#requests.reword(server, message);
   }
 
-  /** Whether the message says that a plan is out of date, and the unit can be sent again. Takes note of how. */
-  #refuses(server: Server, message: Buffer): boolean {
+  /** Whether the message says that a plan is out of date, or that a statement is `missing`, and the unit can be sent again. Takes note of how. */
+  #refuses(server: Server, message: Buffer, missing = false): boolean {
     const { unit } = this.#gathering;
     const statements = this.#statements;
     if (!this.#repeatable || unit === undefined || statements === undefined) return false;
-    if (this.#repeats >= repeatsMax || !saysPlanIsStale(message)) return false;
+    if (this.#repeats >= repeatsMax || !(missing || saysPlanIsStale(message))) return false;
     const failed = server.replies.failedAt - this.#askedBefore;
     if (failed < this.#answered || failed >= unit.length) return false;
     const type = unit.type(failed);
     if (type !== Frontend.bind && type !== Frontend.describe) return false;
     for (let i = 0; i < failed; i++) if (unit.type(i) === Frontend.execute) return false;
-    if (!statements.distrust(server, type, unit.buffer(failed), unit.start(failed), unit.end(failed)))
-      return false;
+    if (!statements.distrust(server, unit, failed, missing)) return false;
     this.#repeats++;
     this.#answered = failed;
     this.#described =
