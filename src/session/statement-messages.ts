@@ -80,11 +80,9 @@ export function saysPlanIsStale(message: Buffer): boolean {
   return message.includes("RRevalidateCachedQuery\0", headerBytes, "latin1");
 }
 
-/** Whether a server lacks a shared statement. */
+/** Whether a server lacks a statement. */
 export function saysStatementIsMissing(message: Buffer): boolean {
-  const missing =
-    message[0] === Backend.errorResponse && sqlstateOf(message, 0, message.length) === noSuchStatement;
-  return missing && message.includes(statementNamePrefix, headerBytes, "latin1");
+  return message[0] === Backend.errorResponse && sqlstateOf(message, 0, message.length) === noSuchStatement;
 }
 
 function reworded(text: string, naming: RegExp, nameOf: (serverName: string) => string | undefined): string {

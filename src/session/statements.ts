@@ -362,13 +362,11 @@ export class ClientStatements implements NameNotes {
   distrust(server: Server, unit: Unit, i: number, missing: boolean): boolean {
     const name = nameIn(unit.type(i), unit.buffer(i), unit.start(i), unit.end(i)) ?? "";
     const statement = name === "" ? undefined : this.find(name);
-    if (statement === undefined) return false;
-    if (this.raw) {
-      this.#raw().distrust(name);
-      return true;
-    }
-    if (!server.prepared.has(statement.name)) return missing;
-    server.prepared.set(statement.name, false);
+    if (name === "" && missing) server.unnamed = unnamedUnknown;
+    if (statement === undefined) return name === "" && missing;
+    if (this.raw) this.#raw().distrust(name);
+    else if (!server.prepared.has(statement.name)) return missing;
+    else server.prepared.set(statement.name, false);
     return true;
   }
 

@@ -172,7 +172,7 @@ export class UnitSender {
 
   /** As {@link reword} for a unit that shares a server, but undefined: it has to be sent again. */
   rewordShared(server: Server, message: Buffer): Buffer | undefined {
-    // Somebody else's unit was to make the statement, and has failed.
+    // Somebody else's unit was to make the statement, and has failed: who names one that is not the client's does not share.
     const missing = saysStatementIsMissing(message);
     return this.#refuses(server, message, missing) ? undefined : this.#requests.reword(server, message);
   }
