@@ -56,6 +56,10 @@ export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 const Copy = { none: 0, in: 1, out: 2 } as const;
 type Copy = (typeof Copy)[keyof typeof Copy];
 
+/** Perhaps: a Query ends it, unless an error before that has the server skip it. */
+const Batch = { closed: 0, open: 1, perhaps: 2 } as const;
+type Batch = (typeof Batch)[keyof typeof Batch];
+
 const requestMask = 0x0f;
 const handlingMask = 0x30;
 /** The entry has a RequestOutcome waiting in `#outcomes`. */
@@ -71,8 +75,8 @@ export class ReplyQueue {
   readonly #outcomes = new Deque<RequestOutcome>();
   /** An error was seen and its Sync has not been sent yet: the server drops all it gets. */
   #skipping = false;
-  /** Requests of the extended protocol were sent, and no Sync after them: their transaction is open. */
-  #batchOpen = false;
+  /** Whether requests of the extended protocol were sent, and no Sync after them. */
+  #batch: Batch = Batch.closed;
   /** Which way COPY data goes now. */
   #copy: Copy = Copy.none;
   /** Syncs that the server ignores, because it reads COPY data. */
@@ -107,15 +111,13 @@ export class ReplyQueue {
 
   /** Nothing is owed, and the server is not waiting for a Sync. */
   get settled(): boolean {
-    return this.#length === 0 && !this.#skipping && !this.#batchOpen;
+    return this.#length === 0 && !this.#skipping && this.#batch !== Batch.open;
   }
 
-  /**
-   * The last unit that was sent is complete, as far as is known: the next message begins another, and the server
-   * needs nothing from its client to answer the last one.
-   */
+  /** The last unit that was sent is complete: the next message begins another, and the server needs nothing from its client to answer the last one. */
   get betweenUnits(): boolean {
-    return !this.#batchOpen && this.#copy !== Copy.in && !this.#skipping;
+    const open = this.#batch === Batch.open || (this.#batch === Batch.perhaps && this.#length > 0);
+    return !open && this.#copy !== Copy.in && !this.#skipping;
   }
 
   /** Nothing that clients have asked is without its answer. */
@@ -179,10 +181,7 @@ export class ReplyQueue {
     return bytes;
   }
 
-  /**
-   * Notes a request that is being sent (or, if synthesised, is not). Bind, Execute and the like have no outcome.
-   * `readySwapped`: the client's request goes on in one of our own, whose ReadyForQuery is the client's.
-   */
+  /** Notes a request that is being sent, or, if synthesised, is not. `readySwapped`: it goes on in one of our own, whose ReadyForQuery is the client's. */
   push(request: Request, handling: Handling, outcome?: RequestOutcome, readySwapped = false): void {
     assert(
       outcome === undefined ||
@@ -197,14 +196,14 @@ export class ReplyQueue {
         return;
       }
       this.#skipping = false;
-      this.#batchOpen = false;
+      this.#batch = Batch.closed;
     } else if (this.#skipping) {
       outcome?.onFailed(false);
       return;
     } else if (request === Request.query || request === Request.functionCall) {
-      this.#batchOpen = false;
+      if (this.#batch !== Batch.closed) this.#batch = this.#length > 0 ? Batch.perhaps : Batch.closed;
     } else if (request !== Request.copyEnd && handling !== Handling.synthesise) {
-      this.#batchOpen = true;
+      this.#batch = Batch.open;
     }
     if (request === Request.copyEnd && (this.#copy === Copy.in || this.#length === 0)) {
       this.#copy = Copy.none;
@@ -309,7 +308,7 @@ export class ReplyQueue {
     this.#synthesised = [];
     this.#copy = Copy.none;
     this.#skipping = false;
-    this.#batchOpen = false;
+    this.#batch = Batch.closed;
     this.#ignoredSyncs = 0;
     this.#uncertainSyncs = 0;
   }
@@ -388,7 +387,7 @@ export class ReplyQueue {
       this.#dropFirst(false);
     if (this.#length === 0) {
       this.#skipping = true;
-      this.#batchOpen = false;
+      this.#batch = Batch.closed;
     }
     if (outcome?.onError !== undefined) {
       outcome.onError(buffer.subarray(start, end));
@@ -437,7 +436,7 @@ export class ReplyQueue {
     }
     this.#copy = ended ? Copy.none : Copy.in;
     const isExecute = ((this.#ring[this.#head] as number) & requestMask) === Request.execute;
-    if (isExecute && this.#ignoredSyncs > 0 && !following.some(endsBatch)) this.#batchOpen = true;
+    if (isExecute && this.#ignoredSyncs > 0 && !following.some(endsBatch)) this.#batch = Batch.open;
   }
 
   #pop(): void {
