@@ -4,119 +4,15 @@
  */
 import { describe, expect, test } from "vitest";
 import { encodeErrorResponse, encodeParameterStatus } from "../../src/wire/encode-backend.ts";
-import type { FrontendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
-import { type Change, MessageProxy, type ProxiedServer } from "./message-proxy.ts";
-import { type Client, execute, Pooled, type PooledOptions, parse, query, sync } from "./pooled.ts";
+import type { Change } from "./message-proxy.ts";
+import { expectAnswers, Scene } from "./multiplex-scene.ts";
+import { type Client, execute, parse, query, sync } from "./pooled.ts";
 
 const place = useLab();
 
 const readyType = 0x5a;
-
-/** A pooler in auto mode behind a proxy, and clients. */
-class Scene implements AsyncDisposable {
-  readonly proxy: MessageProxy;
-  readonly pooled: Pooled;
-  readonly #options: PooledOptions;
-  readonly #clients: Client[] = [];
-
-  private constructor(proxy: MessageProxy, pooled: Pooled, options: PooledOptions) {
-    this.proxy = proxy;
-    this.pooled = pooled;
-    this.#options = options;
-  }
-
-  static async start(size: number, options: PooledOptions = {}): Promise<Scene> {
-    const proxy = await MessageProxy.start(place.lab.primary);
-    const whole = {
-      ...options,
-      node: { host: proxy.host, port: proxy.port },
-      settings: {
-        pool_mode: "auto",
-        default_pool_size: size,
-        admin_users: ["postgres"],
-        // However long statements take on this machine, many get into a pipeline.
-        multiplex_latency: 0.5,
-        ...options.settings,
-      },
-    };
-    return new Scene(proxy, await Pooled.start(place.lab, whole), whole);
-  }
-
-  /** From now on there may be so many servers. */
-  async resize(size: number): Promise<void> {
-    const { settings } = this.#options;
-    await this.pooled.reload({ ...this.#options, settings: { ...settings, default_pool_size: size } });
-  }
-
-  async connect(count: number, database = "postgres"): Promise<Client[]> {
-    const clients = await Promise.all(Array.from({ length: count }, () => this.pooled.connect({ database })));
-    this.#clients.push(...clients);
-    return clients;
-  }
-
-  /** A figure of SHOW MULTIPLEX, summed over all pools. */
-  async figure(name: string): Promise<number> {
-    using console = await this.pooled.connect({ database: "pgbouncer" });
-    const { messages, rows } = await console.run("show multiplex");
-    const description = messages.find((message) => message.kind === "RowDescription");
-    const names =
-      description?.kind === "RowDescription" ? description.columns.map((column) => column.name) : [];
-    expect(names).toContain(name);
-    return rows.reduce((sum, row) => sum + Number(row[names.indexOf(name)]), 0);
-  }
-
-  /** How long a unit may be in front is what its kind has needed, which on a busy machine may be much: until one has been there for longer. */
-  async untilStuck(): Promise<void> {
-    await waitUntil(async () => (await this.figure("stuck")) === 1, "a server is taken for stuck");
-  }
-
-  /** Runs the statement until it is known to be brief, and shares. */
-  async warm(sql: string): Promise<void> {
-    const before = await this.figure("units");
-    await waitUntil(async () => {
-      using client = await this.pooled.connect();
-      await client.value(sql);
-      return (await this.figure("units")) > before;
-    }, `shared: ${sql}`);
-  }
-
-  /**
-   * Has one statement of each client in the pipeline of one server, whose replies are held: client 0 asks for 'round.0', and so on.
-   * Where one has come too late to join, or has a server for itself, because what is known of its kind begins anew with the
-   * catalogs, it is tried again.
-   */
-  async pipeline(
-    clients: readonly Client[],
-    ask: (text: string) => readonly FrontendMessage[] = (text) => [query(text)],
-  ): Promise<{ readonly link: ProxiedServer; readonly texts: string[] }> {
-    for (let round = 0; ; round++) {
-      expect(round, "all get into one pipeline").toBeLessThan(50);
-      const texts = clients.map((_client, index) => `select '${round}.${index}'`);
-      const waited = await this.figure("waited");
-      this.proxy.hold();
-      for (const [index, client] of clients.entries()) client.send(...ask(texts[index] ?? ""));
-      const sent = (): number => texts.filter((text) => this.proxy.countOf(text) > 0).length;
-      await waitUntil(
-        async () => sent() === clients.length || sent() + (await this.figure("queued")) === clients.length,
-        `all are sent or wait, ${waited} waited before`,
-      );
-      const link = this.proxy.linkOf(texts[0] ?? "");
-      const shares = (await this.figure("depth")) === clients.length;
-      if (shares && link !== undefined && texts.every((text) => link.countOf(text) === 1))
-        return { link, texts };
-      this.proxy.release();
-      for (const client of clients) expect((await client.outcome()).error).toBeUndefined();
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of this.#clients) client.destroy();
-    await this.pooled[Symbol.asyncDispose]();
-    await this.proxy[Symbol.asyncDispose]();
-  }
-}
 
 /** Changes the replies to the unit of this number, counted from now. */
 function changeUnit(number: number, change: Change): Change {
@@ -128,18 +24,9 @@ function changeUnit(number: number, change: Change): Change {
   };
 }
 
-/** Each client has the answer to its own statement. */
-async function expectAnswers(clients: readonly Client[], texts: readonly string[]): Promise<void> {
-  for (const [index, client] of clients.entries()) {
-    const { rows, error } = await client.outcome();
-    expect(error).toBeUndefined();
-    expect(rows).toEqual([[/'(.*)'/.exec(texts[index] ?? "")?.[1]]]);
-  }
-}
-
 describe("in a pipeline", () => {
   test("57014 that hits a stranger is seen by nobody: its statement runs again", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
     const { link, texts } = await scene.pipeline(clients);
@@ -158,7 +45,7 @@ describe("in a pipeline", () => {
   });
 
   test("who cancels a read behind others does not wait for them, and goes on", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(3);
     const [first, second, third] = clients as [Client, Client, Client];
     await second.ask(parse("", "select 'before'"), sync);
@@ -182,7 +69,7 @@ describe("in a pipeline", () => {
   test("who cancels a read behind others gets the notifications that came meanwhile", async () => {
     // It takes longer than who listens is asked to wait for what was notified before; so nobody is taken for blocked yet.
     const slow = (last: string): string => `select count(*) from generate_series(1, ${last})`;
-    await using scene = await Scene.start(1, { settings: { multiplex_latency: 1000 } });
+    await using scene = await Scene.start(place.lab, 1, { settings: { multiplex_latency: 1000 } });
     const [first, listening, other] = (await scene.connect(3)) as [Client, Client, Client];
     for (const client of [listening, other]) await client.run("listen news");
     await scene.warm(slow("200000"));
@@ -221,7 +108,7 @@ describe("in a pipeline", () => {
     "who uses %s that the unit in front was to make gets its answer although that is cancelled",
     async (_, name) => {
       await place.lab.primary.query("create table if not exists lockable (a int)");
-      await using scene = await Scene.start(1, {
+      await using scene = await Scene.start(place.lab, 1, {
         settings: { max_prepared_statements: 1, multiplex_latency: 1000 },
       });
       const clients = await scene.connect(3);
@@ -256,7 +143,7 @@ describe("in a pipeline", () => {
   );
 
   test("a ParameterStatus in the middle ends the sharing of that server, and every answer is right", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
     const { link, texts } = await scene.pipeline(clients);
@@ -270,7 +157,7 @@ describe("in a pipeline", () => {
   });
 
   test("a ReadyForQuery in the middle that is not idle ends the sharing of that server, and every answer is right", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(3);
     await scene.warm("select 'x'");
     const { link, texts } = await scene.pipeline(clients);
@@ -284,7 +171,7 @@ describe("in a pipeline", () => {
   });
 
   test("a server that dies between the replies to one takes that client with it, and nobody behind it", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(4);
     await scene.warm("select 'x'");
     const { link, texts } = await scene.pipeline(clients);
@@ -305,7 +192,7 @@ describe("in a pipeline", () => {
   });
 
   test("a server whose front takes longer than it should gets nothing more: others are served elsewhere", async () => {
-    await using scene = await Scene.start(2);
+    await using scene = await Scene.start(place.lab, 2);
     const clients = await scene.connect(6);
     await scene.warm("select 'x'");
     const [first, ...others] = clients as [Client, ...Client[]];
@@ -330,7 +217,7 @@ describe("in a pipeline", () => {
   ])(
     "who was sent behind a unit that is stuck is served elsewhere as soon as there is another server: %s",
     async (_kind, ask) => {
-      await using scene = await Scene.start(1);
+      await using scene = await Scene.start(place.lab, 1);
       const clients = await scene.connect(4);
       await scene.warm("select 'x'");
       const { link, texts } = await scene.pipeline(clients, ask);
@@ -351,7 +238,7 @@ describe("in a pipeline", () => {
     await place.lab.primary.query(
       "create table if not exists wide as select case n when 1 then 1 else 2 end as id, repeat('x', 10000) as text from generate_series(1, 3201) n",
     );
-    await using scene = await Scene.start(2);
+    await using scene = await Scene.start(place.lab, 2);
     const [slow, other] = (await scene.connect(2)) as [Client, Client];
     await scene.warm("select text from wide where id = 1");
     slow.raw.stream.pause();
@@ -368,7 +255,7 @@ describe("in a pipeline", () => {
 
 describe("one write", () => {
   test("for the units of many clients that come in one turn", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const clients = await scene.connect(10);
     await scene.warm("select 'x'");
     const rounds: number[] = [];
@@ -387,7 +274,7 @@ describe("one write", () => {
   });
 
   test("for settings, BEGIN, Parse and the first statement", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     const [one, other] = (await scene.connect(2)) as [Client, Client];
     await one.run("set work_mem = '5MB'");
     await other.run("set work_mem = '7MB'");
@@ -407,7 +294,7 @@ describe("one write", () => {
 
 describe("what shares", () => {
   test("is nothing with effects, locks, a volatile function, a limit of rows, or in a transaction", async () => {
-    await using scene = await Scene.start(1);
+    await using scene = await Scene.start(place.lab, 1);
     await place.lab.primary.query(
       "create table if not exists shares (a int); create sequence if not exists shares_s",
     );
@@ -442,7 +329,7 @@ describe("what shares", () => {
   });
 
   test("is switched off for one database by its own multiplex = false", async () => {
-    await using scene = await Scene.start(2, {
+    await using scene = await Scene.start(place.lab, 2, {
       databases: { postgres: {}, off: { dbname: "postgres", multiplex: false } },
     });
     await scene.warm("select 'x'");
@@ -453,7 +340,7 @@ describe("what shares", () => {
   });
 
   test("is nothing for one database by its own multiplex_latency = 0, which no read is brief enough for", async () => {
-    await using scene = await Scene.start(2, {
+    await using scene = await Scene.start(place.lab, 2, {
       databases: { postgres: {}, none: { dbname: "postgres", multiplex_latency: 0 } },
     });
     await scene.warm("select 'x'");
@@ -468,7 +355,7 @@ describe("what shares", () => {
 
 test("multiplex_coalesce: a read that is answered with another's is younger than every request", async () => {
   await place.lab.primary.query("create table if not exists younger (a int); truncate younger");
-  await using scene = await Scene.start(1, { settings: { multiplex_coalesce: true } });
+  await using scene = await Scene.start(place.lab, 1, { settings: { multiplex_coalesce: true } });
   const [first, second, third] = (await scene.connect(3)) as [Client, Client, Client];
   const sql = "select count(*) from younger";
   await scene.warm(sql);
