@@ -11,6 +11,7 @@ import { LruMap } from "../base/lru.ts";
 import { indexOfNul } from "../wire/c-string.ts";
 import { Frontend } from "../wire/constants.ts";
 import { mayEndTransaction } from "./fate.ts";
+import type { RequestOutcome } from "./request-outcome.ts";
 import { Statistics } from "./statistics.ts";
 
 /** Names on servers begin with this; a client's own name that does is kept apart from them. */
@@ -44,6 +45,17 @@ export class SharedStatement {
   get parseMessage(): Buffer {
     return parseMessage(this.name, this.body);
   }
+}
+
+/**
+ * What a server has of the shared statements, by their names there; false: it has to be parsed again. What is sent is noted at once, and
+ * until it is answered only who has sent it may rely on that: it may be skipped behind an error in the sender's batch.
+ */
+export class PreparedNotes extends LruMap<string, boolean> {
+  /** By name: what was sent last that changes it, if that is not answered yet. */
+  readonly changes: Map<string, RequestOutcome> = new Map();
+  /** The same of the unnamed statement. */
+  unnamedChange: RequestOutcome | undefined;
 }
 
 export class StatementRegistry {

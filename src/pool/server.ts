@@ -5,7 +5,6 @@
  */
 import { assert } from "../base/assert.ts";
 import { type Failure, OperationError, PeerError } from "../base/errors.ts";
-import { LruMap } from "../base/lru.ts";
 import { span } from "../base/span.ts";
 import type { Transport, TransportListener } from "../base/transport.ts";
 import type { OpenConnection } from "../client/handshake/driver.ts";
@@ -18,6 +17,7 @@ import { nextConnectionId } from "./connection-ids.ts";
 import type { SessionDefaults } from "./defaults.ts";
 import { fateUnknown, mistake } from "./failures.ts";
 import { ServerParameters } from "./parameters.ts";
+import { PreparedNotes } from "./prepared.ts";
 import { ReplyQueue, Verdict } from "./replies.ts";
 import { ReplyReading } from "./reply-reading.ts";
 import type { Statistics } from "./statistics.ts";
@@ -92,8 +92,8 @@ export class Server implements TransportListener {
   /** Stopped and resumed by whoever's client does not take the replies. */
   readonly reading: ReplyReading;
   readonly parameters: ServerParameters;
-  /** Names of shared statements this server holds; false: it has to be parsed again. */
-  readonly prepared: LruMap<string, boolean>;
+  /** Which shared statements this server holds. */
+  readonly prepared: PreparedNotes;
   readonly backendPid: number;
   readonly cancelKey: Buffer | undefined;
   readonly connection: OpenConnection;
@@ -186,7 +186,7 @@ export class Server implements TransportListener {
     this.parameters = new ServerParameters(connection.parameters);
     this.backendPid = connection.backendPid;
     this.cancelKey = connection.cancelKey;
-    this.prepared = new LruMap(Math.max(1, options.preparedMax));
+    this.prepared = new PreparedNotes(Math.max(1, options.preparedMax));
     this.connectedAtMs = options.nowMs;
     this.lastUsedAtMs = options.nowMs;
     this.#statistics = options.statistics;

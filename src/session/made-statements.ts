@@ -11,13 +11,7 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose } from "../wire/encode-frontend.ts";
 import type { Output } from "./output.ts";
 import { appendWhole } from "./statement-messages.ts";
-import {
-  type AnswerListener,
-  changeKey,
-  type NameChange,
-  SentChange,
-  type SentNotes,
-} from "./statement-outcomes.ts";
+import { type AnswerListener, type NameChange, SentChange, type SentNotes } from "./statement-outcomes.ts";
 
 export class MadeStatements implements SentNotes {
   /**
@@ -25,7 +19,7 @@ export class MadeStatements implements SentNotes {
    * date (unit-sender.ts).
    */
   parsesAgain = false;
-  /** By the server and the statement's name there: the last Parse or Close of ours that is not answered yet. */
+  /** By the statement's name on the server: the last Parse or Close of the client's that is not answered yet. */
   #sent: Map<string, SentChange> = emptyMap;
   readonly #statistics: Statistics;
   readonly #owner: AnswerListener;
@@ -42,10 +36,9 @@ export class MadeStatements implements SentNotes {
     return this.#sent.size > 0;
   }
 
-  /** The last change of the statement on the server that the client has, if it is not answered yet. */
-  pendingChange(server: Server | undefined, statement: SharedStatement | undefined): SentChange | undefined {
-    if (server === undefined || statement === undefined) return undefined;
-    return this.#sent.get(changeKey(server, statement.name));
+  /** The last change of the statement on the client's server, if it is not answered yet. */
+  pendingChange(statement: SharedStatement | undefined): SentChange | undefined {
+    return statement === undefined ? undefined : this.#sent.get(statement.name);
   }
 
   /** The client's Parse of a statement, sent in the client's batch `batch`: forwarded, or answered if the server has the statement. */
@@ -65,16 +58,23 @@ export class MadeStatements implements SentNotes {
   /** Whether the server will hold it when it has answered everything, unless an error comes between. */
   #holds(server: Server, name: string): boolean {
     const { prepared } = server;
-    if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(changeKey(server, name))?.noteAgain();
-    return prepared.get(name) === true;
+    if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(name)?.noteAgain();
+    return prepared.get(name) === true && !this.#isUncertain(server, name);
   }
 
-  isLast(sent: SentChange): boolean {
-    return this.#sent.get(sent.key) === sent;
+  /** Whether what was noted of the statement hangs on what another has sent, or this client with a unit that it has left. */
+  #isUncertain({ prepared: { changes } }: Server, name: string): boolean {
+    const change = changes.size === 0 ? undefined : changes.get(name);
+    return change !== undefined && change !== this.#sent.get(name);
+  }
+
+  /** What was sent is for nobody any more, although it is not answered. */
+  leave(): void {
+    this.#sent = emptyMap;
   }
 
   settle(sent: SentChange): void {
-    if (this.isLast(sent)) this.#sent.delete(sent.key);
+    if (this.#sent.get(sent.name) === sent) this.#sent.delete(sent.name);
     this.#owner.answered(sent);
   }
 
@@ -91,7 +91,7 @@ export class MadeStatements implements SentNotes {
   }
 
   /**
-   * Sends the Parse of a statement, after its Close if the server has it, then the Close of the one that has to go for
+   * Sends the Parse of a statement, after its Close if the server has it or may have it, then the Close of the one that has to go for
    * it. In this order, because if both are skipped the first note is gone before the second is made again.
    */
   #make(
@@ -104,7 +104,8 @@ export class MadeStatements implements SentNotes {
     const { name } = statement;
     this.#statistics.serverParseCount++;
     const noted = server.prepared.peek(name);
-    if (noted !== undefined && !server.replies.skipping) this.#close(server, output, name, noted, batch);
+    const mayBeThere = noted !== undefined || this.#isUncertain(server, name);
+    if (mayBeThere && !server.replies.skipping) this.#close(server, output, name, noted, batch);
     const evicted = server.prepared.set(name, true);
     const sent = this.#sending(server, { name, makes: true, noted, batch, change });
     server.replies.push(Request.parse, change === undefined ? Handling.swallow : Handling.forward, sent);
@@ -121,7 +122,7 @@ export class MadeStatements implements SentNotes {
     }
   }
 
-  #close(server: Server, output: Output, name: string, noted: boolean, batch: number): void {
+  #close(server: Server, output: Output, name: string, noted: boolean | undefined, batch: number): void {
     const sent = this.#sending(server, { name, makes: false, noted, batch });
     server.replies.push(Request.close, Handling.swallow, sent);
     appendWhole(output, server, encodeClose("statement", name));
@@ -137,9 +138,8 @@ export class MadeStatements implements SentNotes {
       change?: NameChange | undefined;
     },
   ): SentChange {
-    const before = this.#sent.get(changeKey(server, change.name));
-    const sent = new SentChange(this, server, { ...change, before });
-    this.#sent = ownMap(this.#sent).set(sent.key, sent);
+    const sent = new SentChange(this, server, change);
+    this.#sent = ownMap(this.#sent).set(change.name, sent);
     return sent;
   }
 }

@@ -328,7 +328,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
       const waits =
         this.#flow.givesWay(this.#server, others) ||
         (begins && this.#auto?.special === true && this.#auto.holds(this.#server)) ||
-        (begins && this.#statements?.mustWait(inbox.framer, this.#server) === true);
+        (begins && this.#statements?.mustWait(inbox.framer) === true);
       inbox.held = waits ? kind : undefined;
       if (waits) return;
       this.#handle(kind, inbox.framer);

@@ -27,8 +27,6 @@ export interface AnswerListener {
 
 /** Notes of what is on its way to servers. */
 export interface SentNotes {
-  /** Whether nothing has been sent since that changes the same statement. */
-  isLast(sent: SentChange): boolean;
   /** It is known now whether the server holds the statement. */
   settle(sent: SentChange): void;
 }
@@ -101,11 +99,6 @@ export class DroppingQuery implements RequestOutcome {
   }
 }
 
-/** What one server holds by one name. A client's unit may be on one while it has run on another. */
-export function changeKey(server: Server, name: string): string {
-  return `${server.id} ${name}`;
-}
-
 /**
  * A message that changes what a server holds: the Parse of a statement that it lacks, the client's (with a
  * change of names) or our own, or the Close of one that has to go.
@@ -114,15 +107,13 @@ export class SentChange implements RequestOutcome {
   readonly errorReply: undefined;
   /** On the server. */
   readonly name: string;
-  /** The server's and the statement's, together. */
-  readonly key: string;
   readonly batch: number;
   /** What is to be noted on the server after this, once the reply is in. */
   #note: StatementNote;
   readonly #makes: boolean;
   readonly #notes: SentNotes;
   readonly #server: Server;
-  /** The change of the same statement before, which was not answered when this one was sent. */
+  /** The change of the same statement before, of whichever client, which was not answered when this one was sent. */
   readonly #before: SentChange | undefined;
   readonly #change: NameChange | undefined;
   readonly #droppedBefore: number;
@@ -134,7 +125,6 @@ export class SentChange implements RequestOutcome {
       readonly name: string;
       readonly makes: boolean;
       readonly batch: number;
-      readonly before: SentChange | undefined;
       /** What was noted when it was sent. */
       readonly noted: StatementNote;
       readonly change?: NameChange | undefined;
@@ -143,10 +133,12 @@ export class SentChange implements RequestOutcome {
     this.#notes = notes;
     this.#server = server;
     this.name = sent.name;
-    this.key = changeKey(server, sent.name);
     this.batch = sent.batch;
     this.#makes = sent.makes;
-    this.#before = sent.before;
+    const { changes } = server.prepared;
+    const before = changes.get(sent.name);
+    this.#before = before instanceof SentChange ? before : undefined;
+    changes.set(sent.name, this);
     this.#note = sent.noted;
     this.#change = sent.change;
     this.#droppedBefore = server.statementsDropped;
@@ -156,7 +148,7 @@ export class SentChange implements RequestOutcome {
     this.#note = this.#makes ? true : undefined;
     this.noteAgain();
     this.#change?.onDone();
-    this.#notes.settle(this);
+    this.#settle();
   }
 
   /** Noted when it was sent, but a DEALLOCATE ALL before it may since have taken all notes away. */
@@ -170,12 +162,22 @@ export class SentChange implements RequestOutcome {
     if (dropped) this.#note = undefined;
     else if (this.#before !== undefined) this.#note = this.#before.#note;
     if (dropped && this.#before !== undefined) this.#distrust();
-    if (this.#notes.isLast(this)) {
+    if (this.#isLast) {
       const noted = this.#server.prepared.peek(this.name);
       this.#server.prepared.delete(this.name);
       if (this.#note !== undefined) this.#noteHeld(this.#note && noted !== false);
     }
     this.#change?.onFailed();
+    this.#settle();
+  }
+
+  /** Nothing has been sent since that changes the same statement. */
+  get #isLast(): boolean {
+    return this.#server.prepared.changes.get(this.name) === this;
+  }
+
+  #settle(): void {
+    if (this.#isLast) this.#server.prepared.changes.delete(this.name);
     this.#notes.settle(this);
   }
 

@@ -1,6 +1,5 @@
 /**
- * One client's prepared statements while its servers change: its names for statements that all clients
- * share, and the text of its unnamed statement.
+ * One client's prepared statements while its servers change: its names for statements that all clients share, and the text of its unnamed one.
  *
  * Before a Bind or Describe reaches a server that lacks the statement, the Parse that makes it is sent first, in the same write, and
  * its reply is swallowed. A Parse for a statement that the server has already (outside of a transaction, which may have failed) and
@@ -102,18 +101,18 @@ export class ClientStatements implements NameNotes {
   }
 
   /**
-   * Whether a message has to wait, because it is not known yet what its name means, or whether the client's server has the
-   * statement: the last change of that was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
+   * Whether a message has to wait, because it is not known yet what its name means, or whether the server has the statement: the last
+   * change of that was sent in an earlier batch. Throws PeerError 08P01 if a name has no end.
    */
-  mustWait(message: Framer, server: Server | undefined): boolean {
+  mustWait(message: Framer): boolean {
     const { uncertain } = this.#unnamed;
     const certain = !this.namesPending && !this.made.pending && this.#dropping === undefined;
     if (certain && uncertain === undefined) return false;
-    this.#awaited = this.#certaintyFor(message, server, uncertain);
+    this.#awaited = this.#certaintyFor(message, uncertain);
     return this.#awaited !== undefined;
   }
 
-  #certaintyFor(message: Framer, server?: Server, uncertain?: Uncertain): RequestOutcome | undefined {
+  #certaintyFor(message: Framer, uncertain: Uncertain): RequestOutcome | undefined {
     const { type, buffer, start, end } = message;
     const names = this.namesPending && namesInSql(type, buffer, start, end);
     const bySql = names ? this.#uncertainName() : undefined;
@@ -130,9 +129,9 @@ export class ClientStatements implements NameNotes {
     const parses = type === Frontend.parse;
     const statement =
       existing ?? (parses ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
-    const sent = this.made.pendingChange(server, statement);
+    const sent = this.made.pendingChange(statement);
     // What says that a name is taken may be skipped as well.
-    const taken = this.made.pendingChange(server, existing && parses ? this.#registry.taken : undefined);
+    const taken = this.made.pendingChange(existing && parses ? this.#registry.taken : undefined);
     const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
     const made = this.#earlier(sent) ?? this.#earlier(taken);
     return own ?? made ?? this.#dropping ?? this.#byBound(type, statement?.key);
@@ -162,10 +161,7 @@ export class ClientStatements implements NameNotes {
     this.#client.advanceSoon();
   }
 
-  /**
-   * DEALLOCATE ALL or DISCARD ALL was carried out. What is pending comes after it. The unnamed statement is
-   * not dropped by these (prepare.c DropAllPreparedStatements).
-   */
+  /** DEALLOCATE ALL or DISCARD ALL was carried out. What is pending comes after it. They do not drop the unnamed one (prepare.c). */
   clear(): void {
     this.#names.clear();
     this.#sql = undefined;
@@ -234,15 +230,19 @@ export class ClientStatements implements NameNotes {
     return true;
   }
 
+  /** What was sent last is for nobody any more, although it is not answered; and it has changed no names. */
+  leaveUnit(): void {
+    this.made.leave();
+    this.#unnamed.leave();
+    this.#dropping = undefined;
+  }
+
   /** The client's Query is answered here: it drops the unnamed statement. */
   dropUnnamedStatement(): void {
     this.#unnamed.set(undefined);
   }
 
-  /**
-   * SQL is about to name prepared statements: from now on the server has the client's under the client's names, until
-   * the client gives it back. `alone`: and nobody else's.
-   */
+  /** SQL is about to name prepared statements: the server has the client's names, until it is given back. `alone`: and nobody else's. */
   enterRaw(server: Server, output: Output, alone: boolean): void {
     const bodies = this.#names.bodies();
     const names = new Set([...bodies.map(([name]) => name), ...(this.#sql?.names ?? [])]);

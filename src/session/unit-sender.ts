@@ -146,6 +146,11 @@ export class UnitSender {
     this.#gathering.forget();
   }
 
+  /** A server has still to answer what it was sent of the unit, and nobody waits for that. */
+  leave(): void {
+    this.#statements?.leaveUnit();
+  }
+
   /** The unit is not sent again. */
   reset(): void {
     this.#repeatable = false;

@@ -54,7 +54,9 @@ export class UnnamedStatement {
   parse(server: Server, body: string, batch: number): RequestOutcome {
     const uncertain = this.#change?.uncertain === true || server.unnamed !== this.body;
     server.unnamed = body;
-    return this.#changing(body, new UnnamedParse(this, server, body, { batch, uncertain }));
+    const change = new UnnamedParse(this, server, body, { batch, uncertain });
+    server.prepared.unnamedChange = change;
+    return this.#changing(body, change);
   }
 
   /** The client's Close; no server hears of it. */
@@ -92,13 +94,26 @@ export class UnnamedStatement {
     if (this.#change === change) this.body = this.#known;
   }
 
+  /** What was sent last changes nothing for the client, whatever the server says: the unit is sent elsewhere, or not at all. */
+  leave(): void {
+    this.set(this.#known);
+    this.#sent = undefined;
+  }
+
+  /** Whether what was noted of the server's hangs on what another has sent, or this client with a unit that it has left. */
+  #isUncertainOn({ prepared: { unnamedChange } }: Server): boolean {
+    if (unnamedChange === undefined) return false;
+    return unnamedChange !== this.#change && unnamedChange !== this.#sent;
+  }
+
   /** Makes the server's the client's, if it is not. */
   ensure(server: Server, output: Output, batch: number): void {
     const { body } = this;
-    if (server.unnamed === body) return;
+    if (server.unnamed === body && !this.#isUncertainOn(server)) return;
     server.unnamed = body;
     const sent = new SentUnnamed(this, server, body, batch);
     this.#sent = sent;
+    server.prepared.unnamedChange = sent;
     if (body === undefined) {
       server.replies.push(Request.close, Handling.swallow, sent);
       appendWhole(output, server, encodeClose("statement", ""));
@@ -166,12 +181,13 @@ class UnnamedParse implements UncertainChange {
   }
 
   onDone(): void {
+    settleOnServer(this.#server, this);
     this.#statement.commit(this.#text, this.#settled);
     this.#statement.answered(this);
   }
 
   onFailed(refused: boolean): void {
-    forgetOnServer(this.#server, this.#text);
+    forgetOnServer(this.#server, this.#text, this);
     // A Parse drops the old statement before it looks at the new one (postgres.c exec_parse_message).
     if (refused) this.#statement.commit(undefined, this.#settled);
     this.#statement.drop(this);
@@ -197,16 +213,23 @@ class SentUnnamed implements UncertainChange {
 
   onDone(): void {
     // What the server has was noted when it was sent.
+    settleOnServer(this.#server, this);
     this.#statement.answered(this);
   }
 
   onFailed(): void {
-    forgetOnServer(this.#server, this.#text);
+    forgetOnServer(this.#server, this.#text, this);
     this.#statement.answered(this);
   }
 }
 
+function settleOnServer({ prepared }: Server, change: UncertainChange): void {
+  if (prepared.unnamedChange === change) prepared.unnamedChange = undefined;
+}
+
 /** The server has none, or whatever was there before; or already what was sent next. */
-function forgetOnServer(server: Server, text: string | undefined): void {
+function forgetOnServer(server: Server, text: string | undefined, change: UncertainChange): void {
+  if (server.prepared.unnamedChange !== change) return;
+  server.prepared.unnamedChange = undefined;
   if (server.unnamed === text) server.unnamed = unnamedUnknown;
 }

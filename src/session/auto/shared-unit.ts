@@ -150,6 +150,7 @@ export class SharedUnit implements Candidate {
   withdraw(): boolean {
     if (this.#shared?.withdraw(this) === true) {
       this.#shared = undefined;
+      this.#parts.sender.leave();
       this.#dismissFollowers();
       return true;
     }
@@ -264,6 +265,7 @@ export class SharedUnit implements Candidate {
 
   onUnitReturned(why: Returned): void {
     this.#shared = undefined;
+    this.#parts.sender.leave();
     this.#multiplexer.counts.returned++;
     this.#dismissFollowers();
     if (this.#client.takesBack(why)) return;

@@ -57,7 +57,7 @@ export class StatementsClient extends RecordingOwner {
     const framer = new Framer(frontendRules(1_000_000));
     framer.feed(message);
     framer.next();
-    return this.statements.mustWait(framer, this.#server);
+    return this.statements.mustWait(framer);
   }
 }
 
