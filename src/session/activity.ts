@@ -89,6 +89,7 @@ export class Activity {
 
   /** The client has no server any more and owes nothing: what was begun has ended without an answer. */
   dropped(): void {
+    this.#runningSinceMs = undefined;
     this.queryStartMs = 0;
     this.waitStartMs = 0;
     this.#xactStartMs = 0;
