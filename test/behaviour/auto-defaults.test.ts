@@ -75,6 +75,23 @@ describe.each([1, 3])("with %i servers", (servers) => {
     expect(await show(old, "work_mem", "lock_timeout")).toEqual(["5MB", "0"]);
   });
 
+  test("what RESET leaves as it is, because it fails, stays what the client has set", async () => {
+    await using pooled = await startPooled(servers);
+    using admin = await pooled.connect();
+    await admin.run("alter role plain set work_mem = '5MB'; alter role plain set own.x = 'five'");
+    using old = await connect(pooled);
+    await admin.run("alter role plain set work_mem = '6MB'; alter role plain set own.x = 'six'");
+    await old.run("set work_mem = '7MB'; set own.x = 'seven'");
+    for (const reset of ["reset work_mem; reset own.x", "reset all", "discard all"]) {
+      await old.run(`select 1/0; ${reset}`);
+      expect(await show(old, "work_mem", "own.x")).toEqual(["7MB", "seven"]);
+    }
+    await old.run("reset own.x");
+    expect(await show(old, "work_mem", "own.x")).toEqual(["7MB", "five"]);
+    await old.run("discard all");
+    expect(await show(old, "work_mem", "own.x")).toEqual(["5MB", "five"]);
+  });
+
   test("what was rolled back is for nobody, and what others alter in a function is noticed", async () => {
     await using pooled = await startPooled(servers);
     using admin = await pooled.connect();

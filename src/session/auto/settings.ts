@@ -54,7 +54,8 @@ export function lexicalSettings(parameters: ParameterVector): LexicalSettings | 
 
 /**
  * What sets those settings again with which the client began, but the server did not, if they have been reset: what was not, because the
- * statement failed or was skipped, is the session's own still (guc.c, PGC_S_SESSION). `difference`: those of its defaults that the server does not report.
+ * statement failed or was skipped, is the session's own still (guc.c, PGC_S_SESSION). An undeclared one (`a.b`), which pg_settings does not
+ * show, has been if it is what the server began with. `difference`: those of its defaults that the server does not report.
  */
 export function queryBehindResets(
   resets: readonly Reset[],
@@ -66,13 +67,16 @@ export function queryBehindResets(
   for (const [name, value] of [...initial.entries(), ...difference]) {
     if (server.connection.parameters.get(name) === value) continue;
     const reset = resets.find((one) => one.name === undefined || one.name === name.toLowerCase());
-    if (reset !== undefined) values.push(`(${quoteLiteral(name)}, ${quoteLiteral(value)}, ${reset.local})`);
+    if (reset === undefined) continue;
+    const begun = name.includes(".") ? quoteLiteral(server.defaults?.undeclared.get(name) ?? "") : "NULL";
+    values.push(`(${quoteLiteral(name)}, ${quoteLiteral(value)}, ${reset.local}, ${begun})`);
   }
   if (values.length === 0) return undefined;
   return encodeQuery(`
-    SELECT pg_catalog.set_config(name, value, is_local) FROM (VALUES ${values.join(", ")}) AS initial (name, value, is_local)
-    WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.<>) ALL
-      (SELECT pg_catalog.lower(s.name) FROM pg_catalog.pg_settings AS s WHERE s.source OPERATOR(pg_catalog.=) 'session')`);
+    SELECT pg_catalog.set_config(i.name, i.value, i.is_local) FROM (VALUES ${values.join(", ")}) AS i (name, value, is_local, begun)
+    LEFT JOIN pg_catalog.pg_settings AS s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(i.name)
+    WHERE CASE WHEN s.name IS NOT NULL THEN s.source OPERATOR(pg_catalog.<>) 'session'
+      ELSE COALESCE(i.begun OPERATOR(pg_catalog.=) COALESCE(pg_catalog.current_setting(i.name, true), ''), true) END`);
 }
 
 const idleTimeout = "idle_session_timeout";
