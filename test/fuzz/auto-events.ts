@@ -90,6 +90,9 @@ const begun = fc.constantFrom<Burst[]>(
   bursts("set work_mem = '19MB'"),
 );
 
+/** Else what comes later may run the unnamed statement, and sleep. */
+const forgetting: readonly FrontendMessage[] = [{ kind: "Close", target: "statement", name: "" }, sync];
+
 /** Nothing in them sleeps but what says so, and nothing is left that nobody could know of. */
 const sleeping = fc.constantFrom<FrontendMessage[]>(
   [queryOf("select pg_sleep(100)")],
@@ -98,7 +101,7 @@ const sleeping = fc.constantFrom<FrontendMessage[]>(
   [queryOf("copy (select pg_sleep(100)) to stdout")],
   [queryOf("select fz_sleep(100)")],
   [queryOf("set work_mem = '20MB'; select fz_sleep(100)"), queryOf("show work_mem")],
-  [...extended("select pg_sleep(100)"), sync],
+  [...extended("select pg_sleep(100)"), sync, ...forgetting],
   [
     ...extended("insert into t$me values (7)"),
     ...extended("select pg_sleep(100)"),
@@ -109,6 +112,7 @@ const sleeping = fc.constantFrom<FrontendMessage[]>(
     ...extended("select fz_sleep(100)"),
     ...extended("select current_setting('my.hidden', true) is null"),
     sync,
+    ...forgetting,
   ],
   [...extended("select 1"), sync, ...extended("select pg_sleep(100)"), sync, ...extended("select 2"), sync],
   [queryOf("create table u$me as select pg_sleep(100)")],
