@@ -359,7 +359,9 @@ export class SharedUnit implements Candidate {
 
   #leave(follower: SharedUnit): void {
     const followers = this.#followers?.filter((one) => one !== follower);
-    this.#followers = followers?.length === 0 ? undefined : followers;
+    // What was kept of the replies is not for those who follow another unit of this client's.
+    if (followers === undefined || followers.length === 0) this.#forgetFollowers();
+    else this.#followers = followers;
   }
 
   #submit(): boolean {
