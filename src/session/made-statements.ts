@@ -19,6 +19,8 @@ export class MadeStatements implements SentNotes {
    * date (unit-sender.ts).
    */
   parsesAgain = false;
+  /** The batch at hand has executed something, and is not sent again. */
+  executed = false;
   /** By the statement's name on the server: the last Parse or Close of the client's that is not answered yet. */
   #sent: Map<string, SentChange> = emptyMap;
   readonly #statistics: Statistics;
@@ -55,11 +57,14 @@ export class MadeStatements implements SentNotes {
     if (!this.#holds(server, statement.name)) this.#make(server, output, statement, batch, undefined);
   }
 
-  /** Whether the server will hold it when it has answered everything, unless an error comes between. */
+  /**
+   * Whether the server will hold it when it has answered everything, unless an error comes between. Of what others have sent that is
+   * likely enough for who runs again if it is not so (unit-sender.ts); else all would make again what is being made.
+   */
   #holds(server: Server, name: string): boolean {
     const { prepared } = server;
     if (this.#sent.size > 0 && !prepared.has(name)) this.#sent.get(name)?.noteAgain();
-    return prepared.get(name) === true && !this.#isUncertain(server, name);
+    return prepared.get(name) === true && !(this.executed && this.#isUncertain(server, name));
   }
 
   /** Whether what was noted of the statement hangs on what another has sent, or this client with a unit that it has left. */

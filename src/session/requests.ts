@@ -56,6 +56,7 @@ export class Requests {
         this.#forwardNaming(server, type, buffer, start, end);
         return;
       case Frontend.execute:
+        if (this.#statements !== undefined) this.#statements.made.executed = true;
         if (this.#statements?.rawNames !== undefined) this.#statements.rawNames.ran = true;
         replies.push(Request.execute, Handling.forward);
         break;

@@ -114,7 +114,7 @@ export class SentChange implements RequestOutcome {
   readonly #notes: SentNotes;
   readonly #server: Server;
   /** The change of the same statement before, of whichever client, which was not answered when this one was sent. */
-  readonly #before: SentChange | undefined;
+  #before: SentChange | undefined;
   readonly #change: NameChange | undefined;
   readonly #droppedBefore: number;
 
@@ -177,6 +177,8 @@ export class SentChange implements RequestOutcome {
   }
 
   #settle(): void {
+    // Where something is always on its way, this would be a list without an end.
+    this.#before = undefined;
     if (this.#isLast) this.#server.prepared.changes.delete(this.name);
     this.#notes.settle(this);
   }

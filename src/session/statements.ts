@@ -98,6 +98,7 @@ export class ClientStatements implements NameNotes {
   onBatchEnd(): void {
     this.#batch++;
     if (this.rawNames !== undefined) this.rawNames.ran = true;
+    this.made.executed = false;
   }
 
   /**

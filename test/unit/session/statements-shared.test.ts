@@ -2,8 +2,24 @@
 import { describe, expect, test } from "vitest";
 import { StatementRegistry } from "../../../src/pool/prepared.ts";
 import { unnamedUnknown } from "../../../src/pool/server.ts";
-import { bindComplete, closeComplete, failure, fakeServer, parseComplete, ready } from "../pool/fakes.ts";
-import { bind, describeStatement, parse, StatementsClient, sync, takeSent } from "./statements-client.ts";
+import {
+  bindComplete,
+  closeComplete,
+  complete,
+  failure,
+  fakeServer,
+  parseComplete,
+  ready,
+} from "../pool/fakes.ts";
+import {
+  bind,
+  describeStatement,
+  execute,
+  parse,
+  StatementsClient,
+  sync,
+  takeSent,
+} from "./statements-client.ts";
 
 const all = (...parts: Buffer[]): Buffer => Buffer.concat(parts);
 
@@ -23,21 +39,33 @@ function scene(texts: Readonly<Record<string, string>>, preparedMax = 10) {
 }
 
 describe("what another client has sent, and is not answered", () => {
-  test("is no statement that one can rely on", () => {
+  test("is no statement that one can rely on who has executed something, and does not run again", () => {
     const { clients, shared } = scene({ s: "select 1" });
     const { server, transport } = shared;
     const [first, second] = clients;
     first.send(server, describeStatement("nobody"), bind("s"), sync);
-    second.send(server, bind("s"), sync);
-    expect(takeSent(transport).slice(-4)).toEqual([
+    second.send(server, execute, bind("s"), sync);
+    expect(takeSent(transport).slice(-5)).toEqual([
+      "Execute",
       "Close S pgsluice_1",
       "Parse pgsluice_1 select 1",
       "Bind pgsluice_1",
       "S",
     ]);
-    server.onData(all(failure("26000"), ready(), closeComplete, parseComplete, bindComplete, ready()));
+    const behind = all(complete("X"), closeComplete, parseComplete, bindComplete, ready());
+    server.onData(all(failure("26000"), ready(), behind));
     expect([...server.prepared.keys()]).toEqual(["pgsluice_1"]);
     first.send(server, bind("s"), sync);
+    expect(takeSent(transport)).toEqual(["Bind pgsluice_1", "S"]);
+  });
+
+  test("is not made again by all who need it", () => {
+    const { clients, shared } = scene({ s: "select 1" });
+    const { server, transport } = shared;
+    const [first, second] = clients;
+    first.send(server, bind("s"), sync);
+    takeSent(transport);
+    second.send(server, bind("s"), sync);
     expect(takeSent(transport)).toEqual(["Bind pgsluice_1", "S"]);
   });
 
@@ -100,11 +128,12 @@ describe("a unit that is left before it is answered", () => {
     takeSent(transport);
     client.send(server, bind("s"), sync);
     client.statements.leaveUnit();
-    client.send(server, bind("s"), sync);
+    client.send(server, execute, bind("s"), sync);
     expect(takeSent(transport)).toEqual([
       "Parse pgsluice_1 select 1",
       "Bind pgsluice_1",
       "S",
+      "Execute",
       "Close S pgsluice_1",
       "Parse pgsluice_1 select 1",
       "Bind pgsluice_1",
