@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { FrontendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
-import { waitToSee } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
 import { backends, type Client, execute, Pooled, parse, sync } from "./pooled.ts";
 
@@ -219,6 +219,27 @@ test.each(sizes)(
     }
   },
 );
+
+test("what is made beside the pooler: what it hides is seen when the catalogs have been read again", async () => {
+  const { primary } = place.lab;
+  await primary.query("create table plain_at_first (a int)");
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  const insert = "insert into plain_at_first values (1)";
+  await client.run(insert);
+  await primary.query(
+    "create function sets() returns trigger language plpgsql as $$ begin set work_mem = '9MB'; return new; end $$; " +
+      "create trigger sets before insert on plain_at_first for each row execute function sets()",
+  );
+  // Any DDL that passes has them read again, as a minute does.
+  await client.run("create or replace function reread() returns int language sql as 'select 1'");
+  await waitUntil(async () => {
+    await client.run(insert);
+    return (await client.value("show work_mem")) === "9MB" && (await other.value("show work_mem")) === "4MB";
+  }, "the setting is the client's own");
+  await primary.query("drop table plain_at_first; drop function sets, reread");
+});
 
 test.each(sizes)("SQL's PREPARE (%i): each client has its own, wherever it runs", async (size) => {
   const pooled = await withServers(size);

@@ -108,6 +108,10 @@ const rows: readonly Row[] = [
     tests: [here("parameters that nobody has declared (%i)")],
     scripts: ["parameters/startup-custom"],
   },
+  {
+    row: "Functions, views, triggers and rules that are made or changed beside the pooler",
+    tests: [here("what is made beside the pooler")],
+  },
   { row: "pg_settings.source", tests: [here("pg_settings.source (%i)")] },
   {
     row: "What is behind a RESET (SET … TO DEFAULT, DISCARD ALL) in the same Query or batch",
