@@ -406,7 +406,7 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
 
   #flush(): void {
     const server = this.#target();
-    if (server === undefined) return this.#auto?.listening.flush();
+    if (server === undefined) return;
     this.#flow.askForReplies(server, this.#output);
     if (!this.#output.empty && !this.#output.flush(server.transport)) this.#flow.stalls(server);
   }
