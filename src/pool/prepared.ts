@@ -49,7 +49,7 @@ export class SharedStatement {
 
 /**
  * What a server has of the shared statements, by their names there; false: it has to be parsed again. What is sent is noted at once, and
- * until it is answered only who has sent it may rely on that: it may be skipped behind an error in the sender's batch.
+ * until it is answered it may still be skipped behind an error in the sender's batch: others rely on it only if they can run again.
  */
 export class PreparedNotes extends LruMap<string, boolean> {
   /** By name: what was sent last that changes it, if that is not answered yet. */

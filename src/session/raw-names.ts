@@ -11,7 +11,8 @@ import { TransactionStatus } from "../wire/constants.ts";
 import { encodeClose, encodeFrontend } from "../wire/encode-frontend.ts";
 import type { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
-import { type OwnRequest, savepointBack, savepointBegin, savepointEnd } from "./raw-savepoint.ts";
+import type { OwnRequest } from "./own-requests.ts";
+import { savepointBack, savepointBegin, savepointEnd } from "./raw-savepoint.ts";
 import { appendWhole } from "./statement-messages.ts";
 import type { AnswerListener } from "./statement-outcomes.ts";
 

@@ -5,10 +5,7 @@
 import { statementNamePrefix } from "../pool/prepared.ts";
 import { Request } from "../pool/replies.ts";
 import { encodeFrontend } from "../wire/encode-frontend.ts";
-import type { FrontendMessage } from "../wire/messages.ts";
-
-/** A message, and what it asks of the server. */
-export type OwnRequest = readonly [Request, Buffer];
+import { type OwnRequest, ownStatement } from "./own-requests.ts";
 
 const name = `${statementNamePrefix}savepoint`;
 
@@ -20,24 +17,5 @@ export const savepointBack: readonly OwnRequest[] = running(`rollback to savepoi
 export const savepointEnd: readonly OwnRequest[] = running(`release savepoint ${name}`);
 
 function running(sql: string): readonly OwnRequest[] {
-  const bind = {
-    kind: "Bind",
-    portal: name,
-    statement: name,
-    formats: [],
-    values: [],
-    resultFormats: [],
-  } as const;
-  return [
-    request(Request.parse, { kind: "Parse", name, sql, types: [] }),
-    request(Request.bind, bind),
-    request(Request.execute, { kind: "Execute", portal: name, maxRows: 0 }),
-    request(Request.close, { kind: "Close", target: "portal", name }),
-    request(Request.close, { kind: "Close", target: "statement", name }),
-    request(Request.sync, { kind: "Sync" }),
-  ];
-}
-
-function request(kind: Request, message: FrontendMessage): OwnRequest {
-  return [kind, encodeFrontend(message)];
+  return [...ownStatement(name, sql), [Request.sync, encodeFrontend({ kind: "Sync" })]];
 }

@@ -14,8 +14,9 @@
 import { Handling, Request } from "../../pool/replies.ts";
 import { type RequestOutcome, unheard } from "../../pool/request-outcome.ts";
 import type { Server } from "../../pool/server.ts";
-import { encodeClose, encodeFrontend, encodeQuery } from "../../wire/encode-frontend.ts";
+import { encodeClose, encodeQuery } from "../../wire/encode-frontend.ts";
 import type { Output } from "../output.ts";
+import { type OwnRequest, ownStatement } from "../own-requests.ts";
 import { Doubts, type Informed } from "./doubts.ts";
 import type { Knowledge } from "./knowledge.ts";
 
@@ -164,24 +165,10 @@ export class SequenceUse {
 const discardQuery = encodeQuery("DISCARD SEQUENCES");
 /** Of a statement and portal of our own. */
 const name = "pgsluice_sequences";
-const discardMessages: readonly (readonly [Request, Buffer])[] = [
+const discardMessages: readonly OwnRequest[] = [
   // A cancel may have kept an earlier one from being closed.
   [Request.close, encodeClose("statement", name)],
-  [Request.parse, encodeFrontend({ kind: "Parse", name, sql: "DISCARD SEQUENCES", types: [] })],
-  [
-    Request.bind,
-    encodeFrontend({
-      kind: "Bind",
-      portal: name,
-      statement: name,
-      formats: [],
-      values: [],
-      resultFormats: [],
-    }),
-  ],
-  [Request.execute, encodeFrontend({ kind: "Execute", portal: name, maxRows: 0 })],
-  [Request.close, encodeClose("portal", name)],
-  [Request.close, encodeClose("statement", name)],
+  ...ownStatement(name, "DISCARD SEQUENCES"),
 ];
 
 /** Sends it before the client's statement: as a Query, or, where that would end the client's batch, within the batch. */
