@@ -142,6 +142,20 @@ describe("a reservation", () => {
     expect(await holder.value("show track_functions")).toBe("none");
   });
 
+  test("a function that sets what it is told to is not run by its definition", async () => {
+    using client = await pooled.connect();
+    using other = await pooled.connect();
+    const pid = await client.backendPid();
+    const body = "begin perform set_config(name, '1', false); end";
+    await runAll(
+      client,
+      `create function sets_named(name text) returns void language plpgsql as $$ ${body} $$`,
+      `create procedure calls_named(name text) language plpgsql as $$ ${body} $$; create function two() returns int language sql as 'select 2'`,
+    );
+    expect(await other.backendPid()).toBe(pid);
+    await runAll(client, "drop function sets_named, two; drop procedure calls_named");
+  });
+
   test("pin_notice: a NOTICE says why, if that is wanted", async () => {
     using client = await pooled.connect();
     client.send(query("create temp table x (a int)"));

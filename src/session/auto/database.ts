@@ -143,7 +143,7 @@ export class AutoDatabase implements Informed {
     if (end - start > searchedBytesMax) return knowledge;
     const { names, hidden } = namesIn(buffer.toString("latin1", start, end));
     for (const name of names) if (name.includes(".")) this.ledgerQueries.addName(name);
-    return hidden ? hiding(knowledge) : knowledge;
+    return hidden && !knowledge.definesOnly ? hiding(knowledge) : knowledge;
   }
 
   /** Whether a text is one PREPARE and nothing else. */

@@ -62,6 +62,8 @@ export interface Knowledge {
   readonly opaque: boolean;
   /** Sets a parameter whose name is no constant. */
   readonly hidesNames: boolean;
+  /** CREATE FUNCTION or PROCEDURE and nothing else: what its text holds is not run. */
+  readonly definesOnly: boolean;
   /** The settings that are set or reset by name, if that is all there is to `Touch.settings`. */
   readonly settingNames: readonly string[] | undefined;
   /** Undeclared parameters of extensions that are named. */
@@ -117,6 +119,7 @@ const nothing: Knowledge = {
   ends: 0,
   opaque: false,
   hidesNames: false,
+  definesOnly: false,
   settingNames: undefined,
   customNames: [],
   resets: [],
@@ -210,6 +213,8 @@ function derive(statement: StatementClass): Knowledge {
     draft.ends = 0;
     draft.begins = statement.statements.some(({ transaction }) => transaction?.kind === "begin");
   }
+  const { statements } = statement;
+  draft.definesOnly = statements.length > 0 && statements.every(({ tag }) => tag === "CreateFunctionStmt");
   draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
   if (statement.changesCatalog) draft.changesCatalog = changesOwnCatalog(statement) ? "own" : "all";
   draft.transaction = statement.transaction;
