@@ -90,6 +90,11 @@ export class AutoDatabases {
     return this.#classifier?.statistics();
   }
 
+  /** Of every pool that has clients, since the last DDL that has passed. */
+  get catalogsKnown(): boolean {
+    return [...this.#databases].every(([pool, { catalogsKnown }]) => pool.clients === 0 || catalogsKnown);
+  }
+
   of(pool: Pool): AutoDatabase {
     let database = this.#databases.get(pool);
     if (database === undefined) {

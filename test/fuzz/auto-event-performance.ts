@@ -93,7 +93,8 @@ const cancelledDirectly = new WeakMap<Gate, boolean>();
 
 async function gate(event: Gate, stage: EventStage): Promise<void> {
   const { client: cancelled, reading: burst } = event;
-  const { direct, pooled } = stage.options;
+  const { direct, pooler } = stage.options;
+  const pooled = pooler !== undefined;
   const witnesses = stage.clients.map((_, number) => stage.witnessOf(number));
   await direct.query("begin; lock table gate in access exclusive mode");
   const readings: Reading[] = [];
@@ -207,7 +208,7 @@ async function use(number: number, name: EvolvingName, stage: EventStage): Promi
     return;
   }
   const second = stage.witnessOf(number);
-  if (stage.options.pooled) second.note(client.name, "IS TOLD OF A STALE PLAN");
+  if (stage.options.pooler !== undefined) second.note(client.name, "IS TOLD OF A STALE PLAN");
   await client.perform(preparing(name), stage.witnessOf(number));
   await client.perform(using(name), second);
   end(second);

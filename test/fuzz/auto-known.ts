@@ -1,11 +1,11 @@
 /**
  * Leaves out of random plans what is known to be answered otherwise in auto mode (docs/semantics.md), and no more: what is behind a
  * RESET, in the same Query or batch of a client that began with a value of its own for what is reset, if it is a reported parameter.
- * And what ends PostgreSQL itself (unnamed-portal.ts, explained-execute.ts).
+ * And what ends PostgreSQL itself or is in its memory by chance (unnamed-portal.ts, nested-execute.ts).
  */
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { AutoPlan, Part, Step } from "./auto-plans.ts";
-import { ExplainedExecute } from "./explained-execute.ts";
+import { NestedExecute } from "./nested-execute.ts";
 import type { Burst } from "./sessions-client.ts";
 import { UnnamedPortal } from "./unnamed-portal.ts";
 
@@ -17,11 +17,11 @@ export function withoutKnown(plan: AutoPlan): AutoPlan {
     return names.length === 0 ? undefined : new UnitsToReset(names);
   });
   const portals = plan.startups.map(() => new UnnamedPortal());
-  const explained = plan.startups.map(() => new ExplainedExecute());
+  const nested = plan.startups.map(() => new NestedExecute());
   const cut = (part: Part): Part => {
     const units = clients[part.client];
     const kept = (messages: readonly FrontendMessage[]): readonly FrontendMessage[] =>
-      explained[part.client]?.of(portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages) ??
+      nested[part.client]?.of(portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages) ??
       messages;
     return { ...part, bursts: part.bursts.map((burst) => ({ ...burst, messages: kept(burst.messages) })) };
   };

@@ -1,8 +1,9 @@
 /** Performs a plan for clients in auto mode, on whichever side, and takes down what they are told in the order of its steps. */
+import { connectOptions, SimpleClient } from "../../src/client/index.ts";
 import type { BackendMessage } from "../../src/wire/index.ts";
 import type { RunOptions } from "../kit/differential/run.ts";
 import type { Transcript } from "../kit/differential/transcript.ts";
-import { waitToSee } from "../kit/wait.ts";
+import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { type EventStage, performEvent } from "./auto-event-performance.ts";
 import type { EvolvingName, Startup } from "./auto-events.ts";
 import { Later } from "./auto-later.ts";
@@ -18,7 +19,7 @@ export async function performPlan(
   transcript: Transcript,
   options: RunOptions,
 ): Promise<void> {
-  await options.direct.query(setUp(plan.startups.length));
+  await makeObjects(setUp(plan.startups.length), options);
   const stage = await Stage.open(plan, transcript, options);
   try {
     for (const [number, step] of plan.steps.entries()) await stage.perform(number, step);
@@ -29,6 +30,19 @@ export async function performPlan(
   await untilQuiet(options);
   await probeServers(plan.roomy ? 5 : 1, transcript, options);
   await untilQuiet(options);
+}
+
+/** By way of the pooler, if there is one: what is made beside it is not known at once, and so may leak (docs/semantics.md). */
+async function makeObjects(sql: string, { direct, address, pooler }: RunOptions): Promise<void> {
+  if (pooler === undefined) return void (await direct.query(sql));
+  const { host, port, database } = address;
+  const hosts = [{ host, port }];
+  await using client = await SimpleClient.connect(
+    connectOptions({ hosts, user: "postgres", database, sslmode: "disable" }),
+  );
+  // One by one: what defines a function and does more is taken for what may run it, and keeps its server.
+  for (const statement of sql.split(";\n")) await client.query(statement);
+  await waitUntil(() => pooler.inside.autoDatabases.catalogsKnown, "what was made is known");
 }
 
 class Stage implements EventStage {

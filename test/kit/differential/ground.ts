@@ -164,7 +164,7 @@ class Lane {
     const address: Address = { host, port, database };
     try {
       const stepMs = this.#options.stepMs ?? 15_000;
-      await performance.perform(transcript, { address, direct, stepMs, pooled: pooler !== undefined });
+      await performance.perform(transcript, { address, direct, stepMs, pooler });
       if (pooler !== undefined) await this.#untilLeft(pooler, transcript);
     } finally {
       if (performance.ownDatabase) {

@@ -1,5 +1,6 @@
 /** Runs one script against one address, and writes down what its clients are told. */
 import { ServerError, SimpleClient } from "../../../src/client/index.ts";
+import type { Pooler } from "../../../src/server/app.ts";
 import type { BackendMessage, FrontendMessage } from "../../../src/wire/index.ts";
 import { encodeStartup } from "../../../src/wire/startup.ts";
 import { ByteStream } from "../byte-stream.ts";
@@ -20,8 +21,8 @@ export interface RunOptions {
   readonly direct: SimpleClient;
   /** How long a step may take before the script counts as stuck. */
   readonly stepMs: number;
-  /** `address` is a pooler's. */
-  readonly pooled: boolean;
+  /** Which `address` is that of. */
+  readonly pooler: Pooler | undefined;
 }
 
 /** A step did not come to its end. */
