@@ -249,6 +249,28 @@ WHERE p.oid >= 16384 AND p.prokind = 'f' AND l.lanname IN ('sql', 'plpgsql')
   AND length(p.prosrc) BETWEEN 1 AND 20000 AND p.prosrc !~* '[[:<:]]execute[[:>:]]'
 ORDER BY p.oid LIMIT 2000`;
 
+/** First column of the one row of {@link changesQuery}; the third has the count. */
+export const changesKind = "changes";
+
+/** Catalogs that the question asks for all that they hold, and such of which only what is changed in a row matters. */
+const watchedWholly =
+  "pg_proc pg_trigger pg_rewrite pg_policy pg_operator pg_cast pg_type pg_inherits pg_foreign_table pg_attrdef pg_constraint pg_index";
+const watchedForUpdates = "pg_class pg_attribute pg_namespace";
+
+/**
+ * How often rows of the catalogs that matter have been changed, as PostgreSQL's cumulative statistics count it: another number
+ * than before if there has been DDL that may make another catalog, and also for any new table, as that is a type.
+ */
+export const changesQuery: string = `SELECT '${changesKind}', '', pg_catalog.sum(counted.times)
+FROM pg_catalog.unnest(ARRAY[${[
+  ...watchedWholly.split(" ").flatMap((name) => ["inserted", "updated", "deleted"].map(countOf(name))),
+  ...watchedForUpdates.split(" ").flatMap((name) => ["updated"].map(countOf(name))),
+].join(", ")}]) AS counted (times)`;
+
+function countOf(name: string): (what: string) => string {
+  return (what) => `pg_catalog.pg_stat_get_tuples_${what}('pg_catalog.${name}'::pg_catalog.regclass)`;
+}
+
 function harmfulNames(): string[] {
   return [...builtinTraits()].flatMap(([name, trait]) => (plainTraits.has(trait) ? [] : [name]));
 }

@@ -1,5 +1,6 @@
 /** What a text of SQL is: the public face of the room. Load the parser once, then everything is synchronous. */
 export { Catalog, type CatalogRow } from "./catalog.ts";
+export { changesKind, changesQuery } from "./catalog-query.ts";
 export { CatalogReading } from "./catalog-reading.ts";
 export {
   Classifier,

@@ -3,11 +3,12 @@
  * database's functions, views and triggers.
  *
  * That is read from the database's own catalogs, by a query on a server of the pool, when the first client comes;
- * again when a statement has passed that may have changed them, and now and then, because others change them
- * too. Until it is known nothing is taken for harmless.
+ * again when a statement has passed that may have changed them, when PostgreSQL has counted that others have
+ * (catalog-watch.ts), and now and then, in case that is not counted. Until it is known nothing is taken for harmless.
  *
  * On that occasion it is found how long a question and its answer are under way (pool/round-trip.ts).
  */
+import { createHash } from "node:crypto";
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { fingerprintKind, fingerprintRow, userOf } from "../../pool/defaults.ts";
@@ -21,6 +22,8 @@ import {
   Catalog,
   CatalogReading,
   type Classifier,
+  changesKind,
+  changesQuery,
   type ExpectedText,
   type FunctionLists,
   type LexicalSettings,
@@ -29,6 +32,7 @@ import {
   unknownClass,
 } from "../../sql/index.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
+import { CatalogWatch } from "./catalog-watch.ts";
 import { customNameKind, customNamesQuery } from "./custom-names.ts";
 
 /** How long a catalog is believed. Longer means that a trigger made behind our back goes unnoticed for longer. */
@@ -68,7 +72,14 @@ export class Classification implements Waiter, ServerOwner {
   #reading = new CatalogReading();
   /** Asked for again while it was being read. */
   #stale = true;
-  #staleSinceMs: number | undefined;
+  /** Others may have changed them. */
+  readonly #watch: CatalogWatch;
+  /** All that is asked for is whether they have. */
+  #looking = false;
+  #changes: string | undefined;
+  /** Of what was read last: where it has stayed the same, nobody has to judge a text again. */
+  #digest = "";
+  #dueSinceMs: number | undefined;
   #notBeforeMs = 0;
   #loadedAtMs = 0;
   #leasedAtMs = 0;
@@ -91,6 +102,7 @@ export class Classification implements Waiter, ServerOwner {
     this.#clock = environment.clock;
     this.#classifier = environment.classifier;
     this.#roundTrip = environment.roundTrip;
+    this.#watch = new CatalogWatch(pool.statistics);
     this.#lists = environment.lists;
     this.#list();
     this.#onCustomName = onCustomName;
@@ -162,17 +174,19 @@ export class Classification implements Waiter, ServerOwner {
   }
 
   /**
-   * Reads the catalogs, if that is due and somebody needs them: when a server has nothing else to do but to be held, or,
+   * Reads the catalogs, or looks whether that is needed, if either is due and somebody needs them: when a server has nothing else to do but to be held, or,
    * once that has not come about for a while, when it is its turn.
    */
   load(): void {
-    if (!this.#stale || this.#loading || this.#pool.clients === 0) return;
+    if (this.#loading || this.#pool.clients === 0) return;
     const nowMs = this.#clock.now();
-    if (nowMs < this.#notBeforeMs) return;
-    this.#staleSinceMs ??= nowMs;
+    if (nowMs < this.#notBeforeMs || !(this.#stale || this.#watch.due(nowMs))) return;
+    this.#dueSinceMs ??= nowMs;
     const idle = hasIdle(this.#pool);
-    const held = idle ? undefined : this.#pool.looseHolders.serverAtRest;
-    const patient = this.#pool.size > 0 && nowMs - this.#staleSinceMs >= idleWaitMs;
+    // To look, nobody is asked to give a server back, and none is opened.
+    const held = idle || !this.#stale ? undefined : this.#pool.looseHolders.serverAtRest;
+    const needed = this.#stale ? this.#pool.size > 0 : this.#pool.queue.size > 0;
+    const patient = needed && nowMs - this.#dueSinceMs >= idleWaitMs;
     if (!idle && held === undefined && !patient) return;
     this.#loading = true;
     const server = this.#pool.lease(this, held, held !== undefined);
@@ -182,8 +196,9 @@ export class Classification implements Waiter, ServerOwner {
   onLeased(server: Server): void {
     this.#server = server;
     server.readsCatalogs = true;
+    this.#looking = !this.#stale;
     this.#stale = false;
-    this.#staleSinceMs = undefined;
+    this.#dueSinceMs = undefined;
     this.#failed = false;
     this.#rows = [];
     server.owner = this;
@@ -193,6 +208,14 @@ export class Classification implements Waiter, ServerOwner {
     const own = ParameterVector.of(server.connection.parameters);
     for (const query of tracked.equals(own) ? [] : settingsQueries(tracked, own)) this.#send(query);
     tracked.replaceUntracked(new Map(), server.connection.parameters);
+    this.#changes = undefined;
+    this.#watch.asking(this.#leasedAtMs);
+    this.#send(encodeQuery(changesQuery), "dispensable");
+    if (!this.#looking) this.#read(server);
+  }
+
+  #read(server: Server): void {
+    this.#looking = false;
     this.#send(encodeQuery(customNamesQuery));
     this.#send(encodeQuery(fingerprintRow(userOf(server))));
     this.#reading = new CatalogReading();
@@ -206,11 +229,11 @@ export class Classification implements Waiter, ServerOwner {
     return query !== undefined;
   }
 
-  #send(query: Buffer): void {
+  #send(query: Buffer, need?: "dispensable"): void {
     const server = this.#server;
     assert(server !== undefined, "a query needs a server");
     const onAnswered = (failed: boolean): void => {
-      this.#failed ||= failed;
+      this.#failed ||= failed && need === undefined;
     };
     askUnseen(server, query, onAnswered, (bytes) => this.#rows.push(Buffer.from(bytes)));
   }
@@ -236,8 +259,15 @@ export class Classification implements Waiter, ServerOwner {
     }
     // Whatever has changed meanwhile: it is read again, when others have had the server.
     else if (!this.#stale) {
-      if (!this.#takeRows()) this.#beginProbes();
-      return;
+      const more = this.#takeRows();
+      if (!this.#looking) {
+        if (!more) this.#beginProbes();
+        return;
+      }
+      if (this.#watch.tells(this.#changes, this.#clock.now())) {
+        this.#read(server);
+        return;
+      }
     }
     this.#server = undefined;
     this.#setReturning(false);
@@ -246,7 +276,7 @@ export class Classification implements Waiter, ServerOwner {
     server.readsCatalogs = false;
     this.#pool.release(server, false);
     // Those who hold a server because nothing was known may give it back now.
-    if (this.known) this.#pool.looseHolders.askAll();
+    if (this.known && !this.#looking) this.#pool.looseHolders.askAll();
   }
 
   /** Returns whether there is more to ask. */
@@ -255,14 +285,21 @@ export class Classification implements Waiter, ServerOwner {
     for (const row of rowsOf(Buffer.concat(this.#rows))) {
       if (row[0] === customNameKind) this.#onCustomName(row[2] ?? "");
       else if (row[0] === fingerprintKind) this.#seeFingerprint(row[2] ?? null);
+      else if (row[0] === changesKind) this.#changes = row[2] ?? undefined;
       else rows.push(row);
     }
     this.#rows = [];
+    if (this.#looking) return false;
     this.#reading.take(rows);
     if (this.#readOn()) return true;
-    this.#catalog = this.#reading.catalog;
-    this.#list();
+    const digest = createHash("sha256").update(JSON.stringify(rows)).digest("base64");
+    if (!this.known || digest !== this.#digest) {
+      this.#catalog = this.#reading.catalog;
+      this.#list();
+    }
+    this.#digest = digest;
     this.#loadedAtMs = this.#clock.now();
+    this.#watch.read(this.#changes, this.#loadedAtMs);
     return false;
   }
 
