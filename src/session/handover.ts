@@ -52,7 +52,8 @@ export function leaveServer(
     pool.discard(server, reason);
     return;
   }
-  // Its statement still runs: stop it, then close the connection.
+  // Its statement still runs: stop it, then close the connection. Until then it is no home for who comes.
+  server.closeReason ??= reason;
   void pool.cancel(server).finally(() => pool.discard(server, reason));
 }
 
