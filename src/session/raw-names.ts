@@ -13,17 +13,19 @@ import type { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
 import type { OwnRequest } from "./own-requests.ts";
 import { savepointBack, savepointBegin, savepointEnd } from "./raw-savepoint.ts";
-import { appendWhole } from "./statement-messages.ts";
+import { appendWhole, missingStatement, nameOf } from "./statement-messages.ts";
 import type { AnswerListener } from "./statement-outcomes.ts";
 
 const syncMessage = encodeFrontend({ kind: "Sync" });
 /** Nothing is called so: shared statements are numbered from 1. Its reply tells what has become of the messages before it. */
 const closeOfNothing = encodeClose("statement", `${statementNamePrefix}0`);
+/** Longer errors are not kept. */
+const errorBytesMax = 1024;
 
-/** What the client has: bodies of Parse by their names, and Query messages that make the rest. */
+/** What the client has: bodies of Parse by their names, and Query messages that make the rest, by theirs. */
 interface OwnStatements {
   readonly bodies: Iterable<readonly [string, Buffer]>;
-  readonly queries: Iterable<Buffer>;
+  readonly queries: Iterable<readonly [string, Buffer]>;
   /** Names of both. */
   readonly names: ReadonlySet<string>;
   /** Some of it is on its way: no server has been left with that, and it may not come about. */
@@ -43,14 +45,16 @@ export class RawNames {
   readonly #made: MadeStatements;
   /** Names for which the server has not said that it has them. */
   readonly #unproven = new Set<string>();
-  /** Those of them that it has said it cannot make. Nothing can have dropped what was never there. */
-  readonly #refused = new Set<string>();
+  /** Those of them that it has said it cannot make, and in which ErrorResponse. Nothing can have dropped what was never there. */
+  readonly #refused = new Map<string, Buffer | undefined>();
   readonly #stale = new Set<string>();
   /**
    * SQL may have dropped some of them since, or does it before anything else is sent that names one: what is missing then was made
    * and is gone, as far as anybody can tell.
    */
   mayBeDropped = false;
+  /** The last SQL that may have dropped some was seen to do nothing else with them. */
+  drops = false;
   /** Something was sent that runs statements, since the names were made there. */
   ran = false;
   /** What was sent within a batch and is not answered yet: nobody knows until then whether the names are there. */
@@ -62,9 +66,19 @@ export class RawNames {
     this.#made = made;
   }
 
-  /** What the client's names mean is something else now. */
-  change(): void {
+  /** What the client's names mean is something else now; what `name` means then is on its server. */
+  change(name?: string): void {
     this.version++;
+    if (name === undefined) return;
+    this.#unproven.delete(name);
+    this.#refused.delete(name);
+  }
+
+  /** They mean nothing any more. */
+  clear(): void {
+    this.version++;
+    this.#unproven.clear();
+    this.#refused.clear();
   }
 
   get entry(): RawEntry | undefined {
@@ -84,12 +98,7 @@ export class RawNames {
     // Whatever it is, it fails, and so would what is sent here.
     if (server.replies.status === TransactionStatus.failed) return;
     const within = !server.replies.betweenUnits;
-    // Where something is on its way, nobody knows whether there will be a transaction.
-    const guarded = server.replies.settled && server.replies.status === TransactionStatus.inTransaction;
-    const send = (request: Request, message: Buffer, outcome?: RequestOutcome): void => {
-      server.replies.push(request, Handling.swallow, outcome);
-      appendWhole(output, server, message);
-    };
+    const send = sending(server, output);
     const close = (names: Iterable<string>): void => {
       for (const name of names) send(Request.close, encodeClose("statement", name));
       if (!within) send(Request.sync, syncMessage);
@@ -98,7 +107,13 @@ export class RawNames {
       this.#made.closeAll(server, output, batch);
       if (!within) send(Request.sync, syncMessage);
     }
-    if (this.active) return;
+    if (this.active) {
+      // The client may have seen to it that they can be made by now.
+      if (this.#refused.size === 0 || within || !server.replies.answered) return;
+      this.changes++;
+      this.#make(server, output, own, (name) => this.#refused.has(name));
+      return;
+    }
     this.active = true;
     this.ran = false;
     this.changes++;
@@ -118,18 +133,34 @@ export class RawNames {
       send(Request.close, closeOfNothing, this.#entering(server, names, batch));
       return;
     }
+    this.#make(server, output, own, () => true);
+  }
+
+  /**
+   * Between batches: each for itself. One that cannot be made any more must not keep the others from being made, nor fail the client's
+   * transaction; SQL that names it is told why ({@link whyMissing}).
+   */
+  #make(server: Server, output: Output, own: OwnStatements, wanted: (name: string) => boolean): void {
+    const { replies } = server;
+    const send = sending(server, output);
+    // Where something of the client's is on its way, nobody knows whether there will be a transaction.
+    const guarded = replies.answered && replies.status === TransactionStatus.inTransaction;
     const guard = (requests: readonly OwnRequest[]): void => {
       if (guarded && own.names.size > 0) for (const [request, message] of requests) send(request, message);
     };
     guard(savepointBegin);
-    // One that cannot be made any more must not keep the others from being made, nor fail the client's transaction.
-    for (const [name, body] of bodies) {
-      send(Request.parse, parseMessage(name, body), { ...unheard, ...this.#proving(name) });
+    for (const [name, body] of own.bodies) {
+      if (!wanted(name)) continue;
+      send(Request.parse, parseMessage(name, body), {
+        ...this.#proving(name),
+        onError: (error) => this.#refuse(name, error),
+      });
       send(Request.sync, syncMessage);
       guard(savepointBack);
     }
-    for (const query of own.queries) {
-      send(Request.query, query, unheard);
+    for (const [name, query] of own.queries) {
+      if (!wanted(name)) continue;
+      send(Request.query, query, this.#provingQuery(name));
       server.unnamed = undefined;
       guard(savepointBack);
     }
@@ -161,9 +192,41 @@ export class RawNames {
         this.#refused.delete(name);
       },
       onFailed: (refused) => {
-        if (refused) this.#refused.add(name);
+        if (!refused) return;
+        this.#unproven.add(name);
+        if (!this.#refused.has(name)) this.#refused.set(name, undefined);
       },
     };
+  }
+
+  /** As {@link #proving}, of a Query, which is done also if the server refuses what is in it. */
+  #provingQuery(name: string): RequestOutcome {
+    const proving = this.#proving(name);
+    let refused = false;
+    return {
+      ...unheard,
+      onError: (error) => {
+        refused = true;
+        this.#refuse(name, error);
+      },
+      onDone: () => {
+        if (!refused) proving.onDone();
+      },
+    };
+  }
+
+  #refuse(name: string, error: Buffer): void {
+    this.#refused.set(name, error.length > errorBytesMax ? undefined : Buffer.from(error));
+  }
+
+  /**
+   * The ErrorResponse that PostgreSQL would give in place of this one, by which the server says that it has not got a statement that it
+   * could not make. Not if it may be meant for SQL that only drops it.
+   */
+  whyMissing(error: Buffer): Buffer | undefined {
+    if (this.#refused.size === 0 || this.drops) return undefined;
+    const name = missingStatement(error);
+    return name === undefined ? undefined : this.#refused.get(nameOf(name));
   }
 
   /** The server has the name for a plan that is out of date: it is made again before it is used. */
@@ -204,6 +267,7 @@ export class RawNames {
   /** The client gives its server back. `names`: which are there, if that is certain. */
   leave(server: Server, names: ReadonlySet<string> | undefined): void {
     this.mayBeDropped = false;
+    this.drops = false;
     if (!this.active) return;
     this.#stale.clear();
     this.active = false;
@@ -225,6 +289,15 @@ export class RawNames {
   #note(server: Server, names: ReadonlySet<string>, version: number): void {
     server.foreignNames = { owner: this.#owner, version, names };
   }
+}
+
+type Sending = (request: Request, message: Buffer, outcome?: RequestOutcome) => void;
+
+function sending(server: Server, output: Output): Sending {
+  return (request, message, outcome) => {
+    server.replies.push(request, Handling.swallow, outcome);
+    appendWhole(output, server, message);
+  };
 }
 
 /** The last of what is sent to make the names within a batch. */

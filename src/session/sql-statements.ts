@@ -20,6 +20,10 @@ export class SqlStatements {
     return this.#queries.keys();
   }
 
+  get size(): number {
+    return this.#queries.size;
+  }
+
   has(name: string): boolean {
     return this.#queries.has(name);
   }
@@ -30,9 +34,9 @@ export class SqlStatements {
     return true;
   }
 
-  /** Query messages that make them, as far as that can be done. */
-  *queries(): Iterable<Buffer> {
-    for (const query of this.#queries.values()) if (query !== undefined) yield query;
+  /** Query messages that make them, as far as that can be done, by the names. */
+  *queries(): Iterable<readonly [string, Buffer]> {
+    for (const [name, query] of this.#queries) if (query !== undefined) yield [name, query];
   }
 
   /** What the ledger has found that was not known. `preparesOne`: whether a text is one PREPARE and nothing else. */
@@ -44,11 +48,16 @@ export class SqlStatements {
 
   /** Of these names, only what the ledger has found is there. */
   forgetUnless(found: FoundStatements, names: Iterable<string>): void {
-    for (const name of names) {
-      if (found.has(name)) continue;
-      this.#textsLength -= this.#queries.get(name)?.length ?? 0;
-      this.#queries.delete(name);
-    }
+    for (const name of names) if (!found.has(name)) this.#forget(name);
+  }
+
+  forget(which: (name: string) => boolean): void {
+    for (const name of this.names) if (which(name)) this.#forget(name);
+  }
+
+  #forget(name: string): void {
+    this.#textsLength -= this.#queries.get(name)?.length ?? 0;
+    this.#queries.delete(name);
   }
 
   #add(name: string, text: string, preparesOne: (text: string) => boolean): void {

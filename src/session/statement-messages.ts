@@ -80,6 +80,15 @@ export function saysPlanIsStale(message: Buffer): boolean {
   return message.includes("RRevalidateCachedQuery\0", headerBytes, "latin1");
 }
 
+/** FetchPreparedStatement of prepare.c, and postgres.c; what is said in code that was called has its context with it. */
+const missingName = /\0Mprepared statement "([^\0]*)" does not exist(?=\0)(?![^]*\0W)/;
+
+/** The statement (latin1, byte for byte) that the client's message has named, and a server lacks; in the words of lc_messages = C. */
+export function missingStatement(message: Buffer): string | undefined {
+  if (!saysStatementIsMissing(message)) return undefined;
+  return missingName.exec(message.toString("latin1", headerBytes))?.[1];
+}
+
 /** Whether a server lacks a statement. */
 export function saysStatementIsMissing(message: Buffer): boolean {
   return message[0] === Backend.errorResponse && sqlstateOf(message, 0, message.length) === noSuchStatement;

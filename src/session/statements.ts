@@ -22,10 +22,11 @@ import { Frontend, headerBytes } from "../wire/constants.ts";
 import type { Framer } from "../wire/framer.ts";
 import type { FoundStatements } from "./auto/ledger.ts";
 import { ClientNames } from "./client-names.ts";
+import { type AskedStatements, takeFound } from "./found-statements.ts";
 import { MadeStatements } from "./made-statements.ts";
 import type { Output } from "./output.ts";
 import { RawNames } from "./raw-names.ts";
-import { SqlStatements } from "./sql-statements.ts";
+import type { SqlStatements } from "./sql-statements.ts";
 import {
   appendWhole,
   endOfName,
@@ -132,7 +133,8 @@ export class ClientStatements implements NameNotes {
       existing ?? (parses ? this.#registry.find(buffer.subarray(nameEnd + 1, end)) : undefined);
     const sent = this.made.pendingChange(statement);
     // What says that a name is taken may be skipped as well.
-    const taken = this.made.pendingChange(existing && parses ? this.#registry.taken : undefined);
+    const taken =
+      parses && this.#has(name, existing) ? this.made.pendingChange(this.#registry.taken) : undefined;
     const own = this.#earlier(this.#names.changeOf(name)) ?? this.#earlier(this.rawNames?.entry);
     const made = this.#earlier(sent) ?? this.#earlier(taken);
     return own ?? made ?? this.#dropping ?? this.#byBound(type, statement?.key);
@@ -166,7 +168,7 @@ export class ClientStatements implements NameNotes {
   clear(): void {
     this.#names.clear();
     this.#sql = undefined;
-    this.rawNames?.change();
+    this.rawNames?.clear();
   }
 
   /** The client is gone: replies that are still to come change nothing any more. */
@@ -179,8 +181,8 @@ export class ClientStatements implements NameNotes {
   commit(change: NameChange): void {
     this.#names.answer(change);
     this.answered(change);
-    this.rawNames?.change();
     const { name, statement } = change;
+    this.rawNames?.change(name);
     this.#names.set(name, this.#ended ? undefined : statement);
     if (this.#ended && statement !== undefined) this.#registry.release(statement);
   }
@@ -194,6 +196,8 @@ export class ClientStatements implements NameNotes {
 
   /** The server's error or notice for the client, in the client's names. */
   reword(server: Server, message: Buffer): Buffer {
+    const why = this.rawNames?.whyMissing(message);
+    if (why !== undefined) return why;
     if (saysPlanIsStale(message)) {
       // The client is told; who prepares the same text next is not.
       const statement = this.find(nameOf(this.#lastUsed));
@@ -210,6 +214,12 @@ export class ClientStatements implements NameNotes {
   /** The statement that `name` means to a message that is sent now. */
   find(name: string): SharedStatement | undefined {
     return this.#names.find(name);
+  }
+
+  /** Whether a message that is sent now finds something of this name, be it prepared in SQL. */
+  #has(name: string, existing: SharedStatement | undefined = this.find(name)): boolean {
+    if (existing !== undefined) return true;
+    return this.#sql?.has(name) === true && this.#names.changeOf(name) === undefined;
   }
 
   /** As {@link find}, of the name in `buffer[start, end)`. */
@@ -261,9 +271,10 @@ export class ClientStatements implements NameNotes {
     return this.rawNames?.active === true;
   }
 
-  /** SQL that is seen may drop some of the client's statements. */
-  mayBeDropped(): void {
+  /** SQL that is seen may drop some of the client's statements; `only`: and does nothing else with them. */
+  mayBeDropped(only: boolean): void {
     this.#raw().mayBeDropped = true;
+    this.#raw().drops = only;
   }
 
   #raw(): RawNames {
@@ -302,22 +313,12 @@ export class ClientStatements implements NameNotes {
   found(
     server: Server,
     statements: FoundStatements,
-    asked: { rawChanges: number; foreignNames: ForeignNames | undefined },
+    asked: AskedStatements,
     preparesOne: (text: string) => boolean,
   ): { readonly portable: boolean; readonly whole: boolean } {
-    const unchanged = asked.rawChanges === (this.rawNames?.changes ?? 0);
-    const whole = this.raw && !this.#names.changing && unchanged;
-    if (!this.raw && unchanged && this.rawNames?.found === asked.foreignNames)
-      this.#sql?.forgetUnless(statements, asked.foreignNames?.names ?? []);
-    this.rawNames?.change();
-    if (whole) {
-      this.#sql = undefined;
-      for (const name of this.#names.known.keys()) {
-        if (!statements.has(name) && this.rawNames?.mayLack(name) !== true) this.#names.set(name, undefined);
-      }
-    }
-    for (const text of statements.values()) if (text !== undefined) this.#sql ??= new SqlStatements();
-    this.#sql?.addFound(statements, preparesOne);
+    const notes = { names: this.#names, sql: this.#sql, rawNames: this.rawNames };
+    const { sql, whole } = takeFound(notes, statements, asked, preparesOne);
+    this.#sql = sql;
     // Code that nobody has seen has prepared something; what else the client has is not there.
     if (!this.raw && statements.size > 0) this.#raw().noteFound(server, new Set(statements.keys()));
     return { portable: this.#sql?.portable !== false, whole };
@@ -339,11 +340,10 @@ export class ClientStatements implements NameNotes {
       const outcome = this.#unnamed.parse(server, body.toString("latin1"), this.#batch);
       server.replies.push(Request.parse, Handling.forward, outcome);
       output.append(buffer, start, end, server.transport);
-    } else if (this.raw && (existing === undefined || this.rawNames?.saysTaken(name) !== true)) {
-      this.#parseRaw(server, output, buffer, start, end, name, body);
-    } else if (existing !== undefined) {
+    } else if (this.#has(name, existing) && (!this.raw || this.rawNames?.saysTaken(name) === true)) {
       this.#parseAgain(server, output, spelledAt(buffer, start + headerBytes, nameEnd, name), existing, body);
-    } else this.#parseNamed(server, output, name, body);
+    } else if (this.raw) this.#parseRaw(server, output, buffer, start, end, name, body);
+    else this.#parseNamed(server, output, name, body);
   }
 
   /** Forwards Bind. */
@@ -394,7 +394,7 @@ export class ClientStatements implements NameNotes {
     let outcome: RequestOutcome | undefined;
     if (name === "") {
       outcome = this.#unnamed.close(this.#batch);
-    } else if (this.find(name) !== undefined) {
+    } else if (this.#has(name)) {
       outcome = this.#names.send(new NameChange(this, name, undefined, this.#batch));
     }
     if (this.raw && name !== "") {
@@ -435,10 +435,11 @@ export class ClientStatements implements NameNotes {
     server: Server,
     output: Output,
     spelled: string,
-    existing: SharedStatement,
+    existing: SharedStatement | undefined,
     body: Buffer,
   ): void {
-    const taken = server.prepared.get(existing.name) === true ? existing : this.#registry.taken;
+    const held = existing !== undefined && server.prepared.get(existing.name) === true;
+    const taken = held ? existing : this.#registry.taken;
     this.made.ensure(server, output, taken, this.#batch);
     this.#registry.statistics.serverParseCount++;
     const change = new NameChange(this, nameOf(spelled), this.#registry.acquire(body), this.#batch);

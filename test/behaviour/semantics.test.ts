@@ -344,6 +344,30 @@ test("a Parse of a text that the server has already: who uses what is gone is to
   expect(messages.filter(({ kind }) => kind === "DataRow" || kind === "BindComplete")).toEqual([]);
 });
 
+test("SQL that names what cannot be parsed any more: what is told otherwise than by PostgreSQL alone", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await other.run("prepare q as select 1");
+  await client.run("create table going (a int)");
+  await client.ask(parse("s", "select a from going where a = $1::int"), sync);
+  await client.run("drop table going");
+  const codeOf = async (sql: string): Promise<string | undefined> => {
+    await other.run("execute q");
+    return (await client.ask({ kind: "Query", sql })).error?.code;
+  };
+  expect(await codeOf("execute s(1)")).toBe("42P01");
+  expect(await codeOf("execute s(1, 2)")).toBe("42P01");
+  expect(await codeOf("do $$ begin execute 'execute s(1)'; end $$; execute s(1)")).toBe("26000");
+  expect(await codeOf("deallocate s")).toBe("26000");
+  expect(await codeOf("execute s(1)")).toBe("42P01");
+  await other.run("execute q");
+  const describes: FrontendMessage = { kind: "Describe", target: "statement", name: "" };
+  const { messages } = await client.ask(parse("", "execute s(1)"), describes, sync);
+  expect(messages.map(({ kind }) => kind)).toContain("NoData");
+  expect(await codeOf("prepare s as select 2")).toBeUndefined();
+});
+
 test("the name of a prepared statement in an error: one of the client's own for that text", async () => {
   const pooled = await withServers(1);
   using client = await pooled.connect();

@@ -259,7 +259,7 @@ export class AutoSession {
       this.#enterLsn(server, this.#output);
     if (knowledge.asksPids) this.#home.ask(server);
     signals.due ||= knowledge.signals;
-    if (knowledge.dropsPrepared) this.#statements.mayBeDropped();
+    if (knowledge.dropsPrepared) this.#statements.mayBeDropped(!knowledge.opaque);
     const opaque = knowledge.opaque && this.#statements.preparedBySql();
     const uses = knowledge.namesPrepared || knowledge.listsPrepared || opaque;
     if (uses || (knowledge.discardsAll && type !== Frontend.query)) {
@@ -271,8 +271,9 @@ export class AutoSession {
     }
   }
 
-  /** As far as what was done before tells; not while nobody knows what the client's names mean, if that is not needed. */
+  /** As far as what was done before tells, if they are not there already; not while nobody knows what the client's names mean, if that is not needed. */
   get #mayNamePrepared(): boolean {
+    if (this.#statements.raw) return false;
     if (this.#statements.preparedBySql()) return true;
     return this.#hasNamedPrepared && !this.#statements.namesPending;
   }

@@ -136,8 +136,14 @@ const rows: readonly Row[] = [
   },
   {
     row: "SQL that names what the protocol has prepared (EXECUTE s after a Parse of s)",
-    tests: [["auto", "SQL runs and drops what the protocol has prepared, and the other way round"]],
+    tests: [
+      ["auto", "SQL runs and drops what the protocol has prepared, and the other way round"],
+      here("SQL that names what cannot be parsed any more"),
+    ],
     scripts: [
+      "prepared/execute-what-cannot-be-parsed",
+      "prepared/execute-in-batches-what-cannot-be-parsed",
+      "prepared/drop-what-cannot-be-parsed",
       "prepared/explain-execute",
       "prepared/sql-names-in-a-batch",
       "prepared/sql-names-skipped-parse",
