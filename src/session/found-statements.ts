@@ -30,12 +30,14 @@ export function takeFound(
   const unchanged = rawChanges === (rawNames?.changes ?? 0);
   const whole = raw && unchanged && !names.changing;
   const there = raw || !unchanged ? undefined : had;
-  if (there === rawNames?.found) sql?.forgetUnless(found, there?.names ?? []);
+  // The server had all that the client has now: what is missing, unseen code has dropped.
+  const left = there !== undefined && !names.changing && rawNames?.left(there) === true;
+  if (left || there === rawNames?.found) sql?.forgetUnless(found, there?.names ?? []);
   rawNames?.change();
-  if (whole) {
+  if (whole || left) {
     const isGone = (name: string): boolean => !found.has(name) && !rawNames.mayLack(name);
     for (const name of names.known.keys()) if (isGone(name)) names.set(name, undefined);
-    sql?.forget((name) => found.has(name) || isGone(name));
+    if (whole) sql?.forget((name) => found.has(name) || isGone(name));
     if (sql?.size === 0) sql = undefined;
   }
   for (const text of found.values()) if (text !== undefined) sql ??= new SqlStatements();
