@@ -249,7 +249,8 @@ export class ServerParameters {
  * before, and taken on behind all others: the settings were made with whatever rights they need.
  */
 export function settingsQueries(from: ParameterVector, to: ParameterVector): Buffer[] {
-  const queries: Buffer[] = [];
+  const encoding = to.get("client_encoding");
+  const encodes = encoding !== undefined && from.get("client_encoding") !== encoding;
   const calls: string[] = [];
   if (from.hasIdentity) {
     if (from.get("role") !== undefined) calls.push(setConfig("role", "none"));
@@ -258,17 +259,35 @@ export function settingsQueries(from: ParameterVector, to: ParameterVector): Buf
   for (const [name] of from.entries()) {
     if (to.get(name) === undefined && !isIdentity(name)) calls.push(setConfig(name, null));
   }
+  const reported: string[] = [];
   for (const [name, value] of to.entries()) {
-    if (from.get(name) === value || isIdentity(name)) continue;
-    if (name === "client_encoding") queries.push(encodeQuery(`SELECT ${setConfig(name, value)}`));
-    else calls.push(setConfig(name, value));
+    if (from.get(name) === value || isIdentity(name) || name === "client_encoding") continue;
+    (trackedName(name) === undefined ? calls : reported).push(setConfig(name, value));
   }
+  const identity: string[] = [];
   for (const name of identitySettings) {
     const value = to.get(name);
-    if (value !== undefined) calls.push(setConfig(name, value));
+    if (value !== undefined) identity.push(setConfig(name, value));
   }
-  if (calls.length > 0) queries.push(encodeQuery(`SELECT ${calls.join(", ")}`));
-  return queries;
+  const encode = (name: string): Buffer => encodeQuery(`SELECT ${setConfig("client_encoding", name)}`);
+  const apply = (all: readonly string[]): Buffer[] =>
+    all.length === 0 ? [] : [encodeQuery(`SELECT ${all.join(", ")}`)];
+  if (encoding === undefined || encoding === "UTF8" || isAscii([...calls, ...identity].join(""))) {
+    return [...(encodes ? [encode(encoding)] : []), ...apply([...calls, ...reported, ...identity])];
+  }
+  // What was read from the catalogs is kept as UTF-8; what was reported as it came, in the client's encoding.
+  (isUtf8(identity.join("")) ? calls : reported).push(...identity);
+  const unread = from.get("client_encoding") === "UTF8" ? [] : [encode("UTF8")];
+  return [...unread, ...apply(calls), encode(encoding), ...apply(reported)];
+}
+
+/** Whether it has no bytes that are not (wire/text.ts). */
+export function isUtf8(text: string): boolean {
+  return !/[\udc80-\udcff]/u.test(text);
+}
+
+export function isAscii(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
 }
 
 function isIdentity(name: string): boolean {

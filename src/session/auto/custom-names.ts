@@ -28,7 +28,7 @@ const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;
 
 /** SET of a name with a point in it. What is no parameter, as in UPDATE t SET column.field = 1, is asked for in vain. */
 const sets =
-  /\bset\s+(?:(?:session|local)\s+)?((?:"[^".]+"|[\w$]+)(?:\.(?:"[^".]+"|[\w$]+))+)\s*(?:=|to\b)/gi;
+  /\bset\s+(?:(?:session|local)\s+)?("[^".]+\.[^"]+"|(?:"[^".]+"|[\w$]+)(?:\.(?:"[^".]+"|[\w$]+))+)\s*(?:=|to\b)/gi;
 
 /** Names of parameters that a text sets by SET or set_config(), and whether it also sets one whose name is no constant. */
 export function namesIn(text: string): { readonly names: readonly string[]; readonly hidden: boolean } {

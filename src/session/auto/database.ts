@@ -141,7 +141,7 @@ export class AutoDatabase implements Informed {
   /** A class does not tell the names of parameters in code that is opaque; some of them the text does. */
   #withNames(knowledge: Knowledge, buffer: Buffer, start: number, end: number): Knowledge {
     if (end - start > searchedBytesMax) return knowledge;
-    const { names, hidden } = namesIn(buffer.toString("latin1", start, end));
+    const { names, hidden } = namesIn(buffer.toString("utf8", start, end));
     for (const name of names) if (name.includes(".")) this.ledgerQueries.addName(name);
     return hidden && !knowledge.definesOnly ? hiding(knowledge) : knowledge;
   }

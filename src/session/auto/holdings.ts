@@ -6,7 +6,7 @@
  */
 import type { Transport } from "../../base/transport.ts";
 import { userOf } from "../../pool/defaults.ts";
-import { isFollowed } from "../../pool/parameters.ts";
+import { isAscii, isFollowed } from "../../pool/parameters.ts";
 import type { ForeignNames, Server } from "../../pool/server.ts";
 import { askUnseen } from "../../pool/unseen.ts";
 import { reservedNotice } from "../replies.ts";
@@ -17,7 +17,6 @@ import type { AutoDatabase } from "./database.ts";
 import { type Findings, LedgerReader } from "./ledger.ts";
 import type { ClientListening } from "./listening/client-listening.ts";
 import { foundIn, namesOf, Reservation, Touch, unresettable } from "./reservations.ts";
-import { isAscii } from "./settings.ts";
 
 /** How often the ledger is asked again before it is given up. */
 const ledgerAttemptsMax = 3;

@@ -7,6 +7,7 @@
  * has declared, `a.b`), so these are asked for by name (guc_tables.c, guc.c add_placeholder_variable).
  */
 import { fingerprintKind, fingerprintRow } from "../../pool/defaults.ts";
+import { isAscii, isUtf8 } from "../../pool/parameters.ts";
 import { rowsOf } from "../../pool/unseen.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import { customSettingsPart } from "./custom-names.ts";
@@ -86,9 +87,7 @@ export class LedgerQueries {
     if ((touches & Touch.settings) !== 0) {
       parts.push(settingsPart);
       if (!namesKnown) parts.push(customSettingsPart);
-      for (const name of this.#names) {
-        parts.push(`SELECT 's', '${name}', pg_catalog.current_setting('${name}', true), 'user'`);
-      }
+      for (const name of this.#names) parts.push(namedPart(name));
     }
     if ((touches & Touch.prepared) !== 0) parts.push(preparedPart);
     if ((touches & Touch.temporary) !== 0) parts.push(temporaryPart);
@@ -99,6 +98,17 @@ export class LedgerQueries {
     if ((touches & Touch.defaults) !== 0) parts.push(fingerprintRow(user));
     return parts.join(" UNION ALL ");
   }
+}
+
+/** Reads one setting. In whatever encoding the client's texts are: its name is written in ASCII alone, and is answered so. */
+function namedPart(name: string): string {
+  if (isAscii(name) || !isUtf8(name))
+    return `SELECT 's', '${name}', pg_catalog.current_setting('${name}', true), 'user'`;
+  const escaped = name.replace(
+    /[^ -~]/gu,
+    (character) => `\\U${character.codePointAt(0)?.toString(16).padStart(8, "0")}`,
+  );
+  return `SELECT 'u', '${encodeURIComponent(name)}', pg_catalog.current_setting(E'${escaped}', true), 'user'`;
 }
 
 /** A name as PostgreSQL takes it for a parameter that nobody has declared (guc.c valid_custom_variable_name). */
@@ -137,6 +147,9 @@ export class LedgerReader {
     for (const [kind, bytes, ...others] of rowsOf(Buffer.concat(this.#chunks), "latin1")) {
       const [name, value, detail] = [bytes, ...others].map(inUtf8);
       switch (kind) {
+        case "u":
+          if (value !== null) settings.set(decodeURIComponent(name ?? ""), value ?? "");
+          break;
         case "s":
           if (value === null || (name === "role" && value === "none")) break;
           settings.set(name ?? "", value ?? "");

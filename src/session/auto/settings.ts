@@ -36,10 +36,6 @@ export function untrackedOf(parameters: ParameterVector, server: Server): Map<st
   return others;
 }
 
-export function isAscii(text: string): boolean {
-  return Buffer.byteLength(text) === text.length;
-}
-
 /** In these a byte below 128 may be part of another character (mbutils.c, PG_ENCODING_BE_LAST and beyond). */
 const unsafeEncodings: ReadonlySet<string> = new Set(
   "SJIS BIG5 GBK UHC GB18030 JOHAB SHIFT_JIS_2004".split(" "),

@@ -94,6 +94,30 @@ describe("the queries that bring a server to a client's settings", () => {
     expect(changes({ client_encoding: "UTF8" })).toHaveLength(1);
   });
 
+  test("what was read from the catalogs is written as UTF-8, what was reported in the client's encoding", () => {
+    const to = {
+      client_encoding: "LATIN1",
+      search_path: "sch\udce4ma",
+      "a.b": "ä",
+      TimeZone: "UTC",
+      role: "ö",
+    };
+    const encode = (name: string): string =>
+      `SELECT pg_catalog.set_config('client_encoding', '${name}', false)`;
+    const queries = settingsQueries(vector({ client_encoding: "LATIN1", TimeZone: "UTC" }), vector(to));
+    expect(texts(queries.toSpliced(3))).toEqual([
+      encode("UTF8"),
+      "SELECT pg_catalog.set_config('a.b', 'ä', false), pg_catalog.set_config('role', 'ö', false)",
+      encode("LATIN1"),
+    ]);
+    expect(queries[3]?.toString("latin1")).toContain("set_config('search_path', 'sch\u00e4ma', false)");
+    expect(queries).toHaveLength(4);
+    expect(texts(settingsQueries(vector({ client_encoding: "UTF8" }), vector(to)).slice(0, 2))).toEqual([
+      "SELECT pg_catalog.set_config('a.b', 'ä', false), pg_catalog.set_config('role', 'ö', false)",
+      encode("LATIN1"),
+    ]);
+  });
+
   test("a search_path stays the list that it is", () => {
     expect(changes({ search_path: '"$user", public, "it\'s", "a, ""b""" ' })).toEqual([
       'SELECT pg_catalog.set_config(\'search_path\', \'"$user", public, "it\'\'s", "a, ""b""" \', false)',

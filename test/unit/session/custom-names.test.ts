@@ -9,6 +9,7 @@ test.each([
   ],
   [`set "My"."Own" = 'it''s \\\\ mine'`, ["My.Own"]],
   ["select set_config('a.b', $1, false), set_config ( e'c.d' , 'x', true)", ["a.b", "c.d"]],
+  [`set "a.b" = 1; set "ä"."é" to 2`, ["a.b", "ä.é"]],
   ["set work_mem = 1; update t set c = a.b; offset a.b", []],
 ])("%s", (text, names) => {
   expect(namesIn(text)).toEqual({ names, hidden: false });

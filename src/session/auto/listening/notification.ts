@@ -1,6 +1,7 @@
 /** NotificationResponse as bytes, and the statements about channels. */
+
+import { isAscii } from "../../../pool/parameters.ts";
 import { encodeQuery } from "../../../wire/encode-frontend.ts";
-import { isAscii } from "../settings.ts";
 
 /** Header, then the process id of whoever notified (docs 54.7). */
 const pidAt = 5;
