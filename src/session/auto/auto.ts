@@ -239,7 +239,7 @@ export class AutoSession {
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
     touches |= knowledge.releases & holdings.lookedFor();
-    holdings.touch(touches, knowledge.opaque, knowledge.hidesNames);
+    holdings.touch(touches, knowledge);
     holdings.reserve(knowledge.reserves);
     const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
     if ((touches | reserves) !== 0) {

@@ -33,7 +33,12 @@ import {
 } from "../../sql/index.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
 import { CatalogWatch } from "./catalog-watch.ts";
-import { customNameKind, customNamesQuery } from "./custom-names.ts";
+import {
+  customNameKind,
+  customNamesQuery,
+  hidingFunctionKind,
+  hidingFunctionsQuery,
+} from "./custom-names.ts";
 
 /** How long a catalog is believed. Longer means that a trigger made behind our back goes unnoticed for longer. */
 const catalogAgeMsMax = 60_000;
@@ -51,6 +56,8 @@ export class Classification implements Waiter, ServerOwner {
   readonly clientsCount: number = 0;
   /** Changes whenever the class of a text may be another one than before. */
   generation = 0;
+  /** Names of functions that set parameters whose names nobody knows, as of the last reading. */
+  hidingFunctions: ReadonlySet<string> = new Set();
   readonly #pool: Pool;
   readonly #clock: Clock;
   /** Undefined while the parser is being loaded. */
@@ -70,6 +77,7 @@ export class Classification implements Waiter, ServerOwner {
   #server: Server | undefined;
   #loading = false;
   #reading = new CatalogReading();
+  #hiding = new Set<string>();
   /** Asked for again while it was being read. */
   #stale = true;
   /** Others may have changed them. */
@@ -217,6 +225,8 @@ export class Classification implements Waiter, ServerOwner {
   #read(server: Server): void {
     this.#looking = false;
     this.#send(encodeQuery(customNamesQuery));
+    this.#send(encodeQuery(hidingFunctionsQuery));
+    this.#hiding = new Set();
     this.#send(encodeQuery(fingerprintRow(userOf(server))));
     this.#reading = new CatalogReading();
     this.#readOn();
@@ -284,6 +294,7 @@ export class Classification implements Waiter, ServerOwner {
     const rows: (string | null)[][] = [];
     for (const row of rowsOf(Buffer.concat(this.#rows))) {
       if (row[0] === customNameKind) this.#onCustomName(row[2] ?? "");
+      else if (row[0] === hidingFunctionKind) this.#hiding.add(row[2] ?? "");
       else if (row[0] === fingerprintKind) this.#seeFingerprint(row[2] ?? null);
       else if (row[0] === changesKind) this.#changes = row[2] ?? undefined;
       else rows.push(row);
@@ -292,9 +303,13 @@ export class Classification implements Waiter, ServerOwner {
     if (this.#looking) return false;
     this.#reading.take(rows);
     if (this.#readOn()) return true;
-    const digest = createHash("sha256").update(JSON.stringify(rows)).digest("base64");
+    const hiding = [...this.#hiding].sort();
+    const digest = createHash("sha256")
+      .update(JSON.stringify([rows, hiding]))
+      .digest("base64");
     if (!this.known || digest !== this.#digest) {
       this.#catalog = this.#reading.catalog;
+      this.hidingFunctions = this.#hiding;
       this.#list();
     }
     this.#digest = digest;

@@ -23,6 +23,31 @@ export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', ''
 export const customSettingsPart: string = `SELECT 's', name, pg_catalog.current_setting(name, true), 'user'
   FROM (SELECT DISTINCT pg_catalog.lower(found[1]) ${namesFrom}) AS named (name)`;
 
+/** First column of rows that name a function which sets parameters whose names its body does not tell. */
+export const hidingFunctionKind = "hiding_function";
+
+// No name in quotes comes first, and what is set is not over with the transaction; or SET is put together for EXECUTE.
+const hidden =
+  "[[:<:]]set_config[[:space:]]*[(](?![[:space:]]*e?''[^'']*''[[:space:]]*,)(?![^;]*,[[:space:]]*true[[:space:]]*[)])|" +
+  "[[:<:]]execute[[:>:]][^;]*''[[:space:]]*set[[:space:]]+(?:session[[:space:]]+)?[[:alnum:]_.\"]*(?:%|'')";
+
+/** Names of these functions, and of those that name one of them. */
+const hidingFunctions = `WITH own AS MATERIALIZED (
+    SELECT proname, prosrc FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND prosrc OPERATOR(pg_catalog.<>) ''
+  ), hiding AS (SELECT DISTINCT proname FROM own WHERE prosrc OPERATOR(pg_catalog.~*) '${hidden}'
+  ), pattern AS (
+    SELECT pg_catalog.concat('[[:<:]](', pg_catalog.string_agg(proname::pg_catalog.text, '|'), ')[[:>:]]') AS callers FROM hiding WHERE proname OPERATOR(pg_catalog.~) '^[[:alnum:]_]+$'
+  )
+  SELECT proname FROM hiding UNION SELECT proname FROM own, pattern WHERE EXISTS (SELECT FROM hiding) AND prosrc OPERATOR(pg_catalog.~*) callers`;
+
+export const hidingFunctionsQuery: string = `SELECT '${hidingFunctionKind}', '', proname FROM (${hidingFunctions}) AS found`;
+
+/** As {@link customSettingsPart}: rows of the ledger that name these functions. */
+export const hidingFunctionsPart: string = `SELECT 'f', proname::pg_catalog.text, '', '' FROM (${hidingFunctions}) AS found`;
+
+/** SET put together for EXECUTE. */
+const dynamic = /\bexecute\b[^;]{0,200}'\s*set\s+(?:session\s+)?["\w.]*(?:%|')/i;
+
 /** Calls of set_config() in a text, with the name if that is a constant. */
 const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;
 
@@ -30,14 +55,42 @@ const calls = /\bset_config\s*\(\s*(?:e?'([^']*)'\s*,)?/gi;
 const sets =
   /\bset\s+(?:(?:session|local)\s+)?("[^".]+\.[^"]+"|(?:"[^".]+"|[\w$]+)(?:\.(?:"[^".]+"|[\w$]+))+)\s*(?:=|to\b)/gi;
 
-/** Names of parameters that a text sets by SET or set_config(), and whether it also sets one whose name is no constant. */
+/**
+ * Names of parameters that a text sets by SET or set_config(), and whether it also sets one whose name is no constant, for longer
+ * than its transaction.
+ */
 export function namesIn(text: string): { readonly names: readonly string[]; readonly hidden: boolean } {
   const names: string[] = [];
-  let hidden = false;
-  for (const [, name] of text.matchAll(calls)) {
-    if (name === undefined) hidden = true;
-    else names.push(name);
+  let hidden = dynamic.test(text);
+  for (const { 0: call, 1: name, index } of text.matchAll(calls)) {
+    if (name !== undefined) names.push(name);
+    else if (!hidden) hidden = !isLocal(text.slice(index + call.length, index + call.length + callLengthMax));
   }
   for (const [, name = ""] of text.matchAll(sets)) names.push(name.replaceAll('"', ""));
   return { names, hidden };
+}
+
+const pieces = /'(?:[^']|'')*'|"(?:[^"]|"")*"|[(),[\]'"]/g;
+
+/** Characters of a call that are looked at: a text of nothing but calls is read in no time all the same. */
+const callLengthMax = 1000;
+
+/** Whether the last argument of a call is a plain `true`. `text` begins with its arguments. */
+function isLocal(text: string): boolean {
+  let depth = 0;
+  let commas = 0;
+  let last = 0;
+  for (const found of text.matchAll(pieces)) {
+    const [piece] = found;
+    // A quote without its end.
+    if (piece === "'" || piece === '"') return false;
+    if (piece === "(" || piece === "[") depth++;
+    else if (depth > 0 && (piece === ")" || piece === "]")) depth--;
+    else if (piece === ")") return commas === 2 && /^\s*true\s*$/i.test(text.slice(last, found.index));
+    else if (piece === "," && depth === 0) {
+      commas++;
+      last = found.index + 1;
+    }
+  }
+  return false;
 }

@@ -143,7 +143,9 @@ export class AutoDatabase implements Informed {
     if (end - start > searchedBytesMax) return knowledge;
     const { names, hidden } = namesIn(buffer.toString("utf8", start, end));
     for (const name of names) if (name.includes(".")) this.ledgerQueries.addName(name);
-    return hidden && !knowledge.definesOnly ? hiding(knowledge) : knowledge;
+    const { hidingFunctions } = this.classification;
+    const hides = hidden || knowledge.calledNames.some((name) => hidingFunctions.has(name));
+    return hides && !knowledge.definesOnly ? hiding(knowledge) : knowledge;
   }
 
   /** Whether a text is one PREPARE and nothing else. */

@@ -14,12 +14,16 @@ import type { ClientStatements } from "../statements.ts";
 import { Causes, type HeldFor } from "./causes.ts";
 import type { AutoClient } from "./client.ts";
 import type { AutoDatabase } from "./database.ts";
+import type { Knowledge } from "./knowledge.ts";
 import { type Findings, LedgerReader } from "./ledger.ts";
 import type { ClientListening } from "./listening/client-listening.ts";
 import { foundIn, namesOf, Reservation, Touch, unresettable } from "./reservations.ts";
 
 /** How often the ledger is asked again before it is given up. */
 const ledgerAttemptsMax = 3;
+
+/** Functions that one client may name between two looks of the ledger before nobody knows what they do. */
+const calledMax = 1000;
 
 /** What was known of the client's and the server's prepared statements when the ledger was asked. */
 interface Asked {
@@ -41,6 +45,8 @@ export class Holdings {
   #opaque = false;
   /** A statement has set a parameter whose name cannot be known. */
   #namesHidden = false;
+  /** Functions that statements have named whose bodies nobody has read. */
+  #called: Set<string> | undefined;
   #reservations = 0;
   /** Reservations that statements on their way ask for. */
   #reserving = 0;
@@ -120,11 +126,13 @@ export class Holdings {
 
   // ---- statements on their way ----
 
-  /** A statement may touch these parts. `opaque`: by code that nobody sees; `namesHidden`: parameters of unknown names. */
-  touch(parts: number, opaque: boolean, namesHidden: boolean): void {
+  /** A statement of which this is known may touch these parts. */
+  touch(parts: number, { opaque, hidesNames, calledNames }: Knowledge): void {
     this.#touched |= parts;
     this.#opaque ||= opaque;
-    this.#namesHidden ||= namesHidden;
+    this.#namesHidden ||= hidesNames;
+    if (!this.#database.catalogsKnown) for (const name of calledNames) (this.#called ??= new Set()).add(name);
+    if ((this.#called?.size ?? 0) > calledMax) this.#namesHidden = true;
   }
 
   reserve(reservations: number): void {
@@ -256,6 +264,13 @@ export class Holdings {
     if (findings.settings !== undefined && !this.#applySettings(server, findings)) {
       found |= Reservation.opaque_setting;
       server.closeReason ??= "settings that cannot be set again";
+    }
+    if (this.#called !== undefined && findings.settings !== undefined) {
+      // They may have been read since the statements came, and were not asked for then.
+      const known = this.#database.classification.hidingFunctions;
+      for (const name of [...findings.hidingFunctions, ...known])
+        this.#namesHidden ||= this.#called.has(name);
+      this.#called = undefined;
     }
     if (this.#namesHidden) found |= Reservation.opaque_setting;
     // A server that has run nothing but a read listens to nothing for the client, which is heard elsewhere.

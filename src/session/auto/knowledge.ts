@@ -62,6 +62,8 @@ export interface Knowledge {
   readonly opaque: boolean;
   /** Sets a parameter whose name is no constant. */
   readonly hidesNames: boolean;
+  /** The functions that it names, if it is opaque. */
+  readonly calledNames: readonly string[];
   /** CREATE FUNCTION or PROCEDURE and nothing else: what its text holds is not run. */
   readonly definesOnly: boolean;
   /** The settings that are set or reset by name, if that is all there is to `Touch.settings`. */
@@ -119,6 +121,7 @@ const nothing: Knowledge = {
   ends: 0,
   opaque: false,
   hidesNames: false,
+  calledNames: [],
   definesOnly: false,
   settingNames: undefined,
   customNames: [],
@@ -197,6 +200,7 @@ function derive(statement: StatementClass): Knowledge {
     draft.touches = touchesAll;
     draft.releases |= Touch.origin;
     draft.opaque = true;
+    draft.calledNames = statement.functions.map(({ name }) => name);
     draft.dropsPrepared = true;
     draft.usesSequence = true;
     draft.settingNames = undefined;

@@ -10,7 +10,7 @@ import { fingerprintKind, fingerprintRow } from "../../pool/defaults.ts";
 import { isAscii, isUtf8 } from "../../pool/parameters.ts";
 import { rowsOf } from "../../pool/unseen.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
-import { customSettingsPart } from "./custom-names.ts";
+import { customSettingsPart, hidingFunctionsPart } from "./custom-names.ts";
 import { Reservation, Touch } from "./reservations.ts";
 
 /** Bytes of rows that are taken: more is no session's state, and is not understood. */
@@ -42,6 +42,8 @@ export interface Findings {
   readonly settings: ReadonlyMap<string, string> | undefined;
   /** Among the settings are some that only a superuser may set. */
   readonly privileged: boolean;
+  /** Functions that set parameters whose names nobody knows, if these were asked for. */
+  readonly hidingFunctions: readonly string[];
   /** Prepared statements other than shared ones, by their names (latin1, byte for byte); undefined if they were not looked at. */
   readonly prepared: FoundStatements | undefined;
   /** How many shared statements there are; undefined if they were not looked at. */
@@ -86,7 +88,7 @@ export class LedgerQueries {
     const parts: string[] = [];
     if ((touches & Touch.settings) !== 0) {
       parts.push(settingsPart);
-      if (!namesKnown) parts.push(customSettingsPart);
+      if (!namesKnown) parts.push(customSettingsPart, hidingFunctionsPart);
       for (const name of this.#names) parts.push(namedPart(name));
     }
     if ((touches & Touch.prepared) !== 0) parts.push(preparedPart);
@@ -140,6 +142,7 @@ export class LedgerReader {
     const settings = new Map<string, string>();
     const prepared = new Map<string, string | undefined>();
     const channels: string[] = [];
+    const hidingFunctions: string[] = [];
     let reservations = 0;
     let privileged = false;
     let fingerprint: string | null | undefined;
@@ -174,6 +177,9 @@ export class LedgerReader {
         case "o":
           reservations |= Reservation.replication_origin;
           break;
+        case "f":
+          hidingFunctions.push(name ?? "");
+          break;
         case "n":
           channels.push(name ?? "");
           break;
@@ -189,6 +195,7 @@ export class LedgerReader {
       reservations,
       settings: (touches & Touch.settings) === 0 ? undefined : settings,
       privileged,
+      hidingFunctions,
       prepared: (touches & Touch.prepared) === 0 ? undefined : prepared,
       sharedCount,
       channels: (touches & Touch.channels) === 0 ? undefined : channels,

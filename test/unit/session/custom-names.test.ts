@@ -10,11 +10,20 @@ test.each([
   [`set "My"."Own" = 'it''s \\\\ mine'`, ["My.Own"]],
   ["select set_config('a.b', $1, false), set_config ( e'c.d' , 'x', true)", ["a.b", "c.d"]],
   [`set "a.b" = 1; set "ä"."é" to 2`, ["a.b", "ä.é"]],
+  ["select set_config(n, f(v, 'x,y)'), TRUE ), set_config(a[1, 2], v, true)", []],
+  ["execute 'set work_mem = ' || v; execute format('set local %I = 1', n)", []],
   ["set work_mem = 1; update t set c = a.b; offset a.b", []],
 ])("%s", (text, names) => {
   expect(namesIn(text)).toEqual({ names, hidden: false });
 });
 
-test("a name that is no constant is hidden", () => {
-  expect(namesIn("select set_config(n, 'x', false)")).toEqual({ names: [], hidden: true });
+test.each([
+  "select set_config(n, 'x', false)",
+  "select set_config(n, 'x', l), set_config('a.b', 'x', true)",
+  "select set_config(n, true)",
+  "select set_config(n, 'x, true)",
+  "execute format('set %I = %L', n, v)",
+  "execute 'SET SESSION app.' || n || ' = 1'",
+])("a name that is no constant is hidden: %s", (text) => {
+  expect(namesIn(text).hidden).toBe(true);
 });
