@@ -202,6 +202,20 @@ describe("a reservation", () => {
     });
   });
 
+  test("the statement that says what it does is named rather than one that may have done it", async () => {
+    using client = await pooled.connect();
+    using console = await openConsole(pooled);
+    client.send(query("create temp table x (a int)"), query("select pg_advisory_lock(1)"));
+    await client.raw.until("ReadyForQuery");
+    await client.raw.until("ReadyForQuery");
+    await runAll(client, "select 1");
+    const held = await table(console, "show reservations");
+    expect(held.map(({ reservation, statement }) => [reservation, statement])).toEqual([
+      ["temp_object", "create temp table x (a int)"],
+      ["advisory_lock", "select pg_advisory_lock(?)"],
+    ]);
+  });
+
   test("the console names what is open as well, by which statement, and counts it", async () => {
     using client = await pooled.connect();
     using console = await openConsole(pooled);

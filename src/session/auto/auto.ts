@@ -243,7 +243,7 @@ export class AutoSession {
     holdings.reserve(knowledge.reserves);
     const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
     if ((touches | reserves) !== 0) {
-      holdings.notice(touches, reserves, this.#texts.text(causeBytesMax));
+      holdings.notice(touches, knowledge, reserves, this.#texts.text(causeBytesMax));
     }
     if (knowledge.copies) this.#texts.copy = this.#texts.text(causeBytesMax);
     if (knowledge.begins) this.heldBegin.begin(this.#texts.text(causeBytesMax), server);

@@ -147,8 +147,8 @@ export class Holdings {
   }
 
   /** The statement that touches these parts, and asks for these reservations. */
-  notice(parts: number, reserves: number, text: string): void {
-    this.#causes.notice(parts, reserves, text);
+  notice(touches: number, { toldTouches }: Knowledge, reserves: number, text: string): void {
+    this.#causes.notice({ touches, toldTouches, reserves, text });
   }
 
   /** Parts of the state where there may be something whose end is of interest. */
@@ -220,6 +220,7 @@ export class Holdings {
     if (this.#opaque) server.taintedBy = this.#client.id;
     this.#opaque = false;
     this.#asked = touches;
+    this.#causes.asked();
     const reader = new LedgerReader(touches);
     const { raw, rawNames } = this.#statements;
     const { foreignNames, prepared } = server;
@@ -287,6 +288,7 @@ export class Holdings {
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
     this.#setReservations(kept | found);
+    this.#causes.answered();
   }
 
   /** Code that nobody has seen has dropped shared statements: `left` are there. */

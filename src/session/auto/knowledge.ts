@@ -52,6 +52,8 @@ export interface Knowledge {
   readonly begins: boolean;
   /** Parts of the state that may be different afterwards. */
   readonly touches: number;
+  /** Those of which the text itself says so. */
+  readonly toldTouches: number;
   /** Parts where something may have ended: of interest if something is there. */
   readonly releases: number;
   /** Reservations that begin and whose end no look-up can tell. */
@@ -116,6 +118,7 @@ const nothing: Knowledge = {
   copies: false,
   begins: false,
   touches: 0,
+  toldTouches: 0,
   releases: 0,
   reserves: 0,
   ends: 0,
@@ -195,6 +198,7 @@ type Draft = { -readonly [key in keyof Knowledge]: Knowledge[key] } & {
 function derive(statement: StatementClass): Knowledge {
   const draft: Draft = { ...nothing, customNames: [], resets: [] };
   for (const effect of statement.effects) apply(draft, effect);
+  draft.toldTouches = draft.touches;
   // The server may know it as something else than the parser does not know it as.
   if (statement.opaque !== false) {
     draft.touches = touchesAll;
