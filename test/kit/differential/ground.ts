@@ -17,6 +17,8 @@ import { difference, type Rewrite, Transcript } from "./transcript.ts";
 
 export interface GroundOptions {
   readonly lanes?: number;
+  /** Streaming standbys, for a pooler that reads there (`load_balance_mode`). */
+  readonly standbys?: number;
   readonly stepMs?: number;
   /** New poolers for each script: what differs then, differs because of the script alone. */
   readonly fresh?: boolean;
@@ -75,11 +77,22 @@ export class Ground {
   }
 
   static async start(options: GroundOptions): Promise<Ground> {
-    const lab = await Lab.start({ settings: { max_connections: "300", deadlock_timeout: "100ms" } });
+    const lab = await Lab.start({
+      standbys: options.standbys,
+      settings: { max_connections: "300", deadlock_timeout: "100ms" },
+    });
     const lanes: Lane[] = [];
     for (let number = 1; number <= (options.lanes ?? 4); number++)
       lanes.push(await Lane.open(lab, number, options));
     return new Ground(lab, lanes);
+  }
+
+  /** What the standbys have been asked by the databases of the lanes: transactions, as they count them. */
+  async readsOnStandbys(): Promise<number> {
+    const counted = "select sum(xact_commit + xact_rollback) from pg_stat_database where datname ~ '^lane'";
+    let reads = 0;
+    for (const standby of this.#lab.standbys) reads += Number((await standby.query(counted)).rows[0]?.[0]);
+    return reads;
   }
 
   /** Performs it directly and through each of `vias`. Waits for a lane. */
@@ -183,7 +196,9 @@ class Lane {
     const key = JSON.stringify(via);
     const known = this.#poolers.get(key);
     if (known !== undefined) return known;
-    const { host, port } = this.#lab.primary;
+    const nodes = this.#lab.nodes.map(
+      ({ name, host, port }) => [name, { host, port, role: "auto" }] as const,
+    );
     const config = checkConfig(
       {
         pgsluice: {
@@ -196,7 +211,7 @@ class Lane {
           query_wait_notify: 0,
           ...via.settings,
         },
-        nodes: { main: { host, port } },
+        nodes: Object.fromEntries(nodes),
         databases: { "*": {} },
       },
       process.cwd(),
