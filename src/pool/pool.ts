@@ -267,7 +267,8 @@ export class Pool implements BudgetMember {
     this.#opening.restart();
     this.listening.retire(reason);
     for (const server of [...this.#servers]) {
-      if (server.state === "idle") this.discard(server, reason);
+      const unused = server.state === "idle" || (server.state === "checking" && server !== except);
+      if (unused) this.discard(server, reason);
       else if (server !== except) server.closeReason ??= reason;
     }
   }

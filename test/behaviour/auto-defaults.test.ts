@@ -140,3 +140,25 @@ test("a role whose statements end at once has a server all the same", async () =
     "an answer",
   );
 });
+
+test("what is altered while a server is being opened is no failure to whoever waits for that server", async () => {
+  const connect_query = "select pg_advisory_lock_shared(4711); select pg_advisory_unlock_shared(4711)";
+  await using pooled = await Pooled.start(place.lab, {
+    settings: { pool_mode: "auto" },
+    databases: { "*": { connect_query } },
+  });
+  using admin = await pooled.connect();
+  const { primary } = place.lab;
+  const holder = await primary.connect();
+  await holder.query("select pg_advisory_lock(4711)");
+  const login = connect(pooled);
+  const waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+  await waitUntil(
+    async () => (await primary.query(waiting)).rows[0]?.[0] === "1",
+    "the server is open as far as its connect_query",
+  );
+  await admin.run("alter role plain set work_mem = '5MB'");
+  await holder.close();
+  using client = await login;
+  expect(await show(client, "work_mem")).toEqual(["5MB"]);
+});
