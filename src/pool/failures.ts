@@ -15,6 +15,9 @@ export const unreached = "pool.connect_failed";
 /** Code of the server's own refusal. */
 const refused = "pool.server_refused";
 
+/** Code of {@link mistake}. */
+export const internal = "server.internal";
+
 /** The text that says which address was tried and what happened there. */
 export function reasonOf(failure: Failure): string {
   return failure.cause instanceof Error ? failure.cause.message : failure.message;
@@ -192,7 +195,7 @@ export function queryWaitTimeout(): OperationError {
 /** A mistake of ours while replies were read or a unit was sent. It ends this server and whoever has it: nobody else. */
 export function mistake(cause: unknown): OperationError {
   return new OperationError("internal error", {
-    code: "server.internal",
+    code: internal,
     sqlstate: "XX000",
     source: "internal",
     cause,

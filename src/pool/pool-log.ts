@@ -1,7 +1,7 @@
 /** What a pool tells the log of its servers. */
 import type { Failure } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import { outcomeOf, reasonOf } from "./failures.ts";
+import { internal, outcomeOf, reasonOf } from "./failures.ts";
 import type { Server } from "./server.ts";
 
 export class PoolLog {
@@ -25,7 +25,7 @@ export class PoolLog {
 
   /** Its connection is gone: by our own doing if it is closed already. A mistake of ours is told in any case. */
   lost(server: Server, error: Failure): void {
-    if (error.source === "internal") this.mistake(server, error.cause);
+    if (error.code === internal) this.mistake(server, error.cause);
     if (server.closed) return;
     this.#logger.warn({ ...this.#labels(server), reason: error.message }, "server lost");
   }
