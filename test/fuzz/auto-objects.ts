@@ -21,6 +21,11 @@ export function setUp(clients: number): string {
   return [shared, ...own].join("\n");
 }
 
+/** By names that can be read: who sets others keeps the server, and nobody would share it. */
+const setsNamed = ["work_mem", "search_path", "role", "my.hidden"]
+  .map((name) => `if n = '${name}' then perform set_config('${name}', v, false); end if;`)
+  .join(" ");
+
 const shared = `
 create table everyones (a int);
 create table here (a text);
@@ -28,9 +33,9 @@ insert into here values ('public');
 create table closed (a int);
 create function fz_pure(a int) returns int language sql immutable as 'select a + 1';
 create function fz_reads(t text) returns int language plpgsql stable as $$ declare n int; begin execute format('select count(*) from %I', t) into n; return n; end $$;
-create function fz_set(n text, v text) returns void language plpgsql as $$ begin perform set_config(n, v, false); end $$;
-create function fz_fail(n text, v text) returns void language plpgsql as $$ begin perform set_config(n, v, false); raise exception 'failed'; end $$;
-create function fz_caught(n text, v text) returns text language plpgsql as $$ begin begin perform set_config(n, v, false); raise exception 'x'; exception when others then null; end; return current_setting(n); end $$;
+create function fz_set(n text, v text) returns void language plpgsql as $$ begin ${setsNamed} end $$;
+create function fz_fail(n text, v text) returns void language plpgsql as $$ begin perform set_config('work_mem', v, false); raise exception 'failed'; end $$;
+create function fz_caught(n text, v text) returns text language plpgsql as $$ begin begin perform set_config('work_mem', v, false); raise exception 'x'; exception when others then null; end; return current_setting(n); end $$;
 create function fz_temp() returns void language plpgsql as $$ begin create temp table tt (a int); end $$;
 create function fz_lock(k int) returns void language plpgsql as $$ begin perform pg_advisory_lock(k); end $$;
 create function fz_cursor() returns void language plpgsql as $$ begin execute 'declare hc cursor with hold for select 1'; end $$;
@@ -38,7 +43,7 @@ create function fz_listen(c text) returns void language plpgsql as $$ begin exec
 create function fz_prepare(n text, q text) returns void language plpgsql as $$ begin execute format('prepare %I as %s', n, q); end $$;
 create function fz_next(s text) returns int language plpgsql as $$ begin return nextval(s); end $$;
 create function fz_all(k int) returns void language plpgsql as $$ begin perform fz_set('work_mem', '12MB'), fz_temp(), fz_lock(k), fz_cursor(), fz_listen('c' || k), fz_prepare('fp', 'select 42'); end $$;
-create procedure fz_commit(n text, v text, w text) language plpgsql as $$ begin perform set_config(n, v, false); commit; perform set_config(n, w, false); rollback; end $$;
+create procedure fz_commit(n text, v text, w text) language plpgsql as $$ begin perform set_config('work_mem', v, false); commit; perform set_config('work_mem', w, false); rollback; end $$;
 create function fz_trigger() returns trigger language plpgsql as $$ begin perform set_config('work_mem', new.v, false); return new; end $$;
 create view view_sets as select set_config('statement_timeout', '77s', false) as done;
 create function fz_checks(v text) returns bool language plpgsql as $$ begin perform set_config('my.custom', v, false); return true; end $$;
