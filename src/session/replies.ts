@@ -1,6 +1,8 @@
 /** What clients are told in protocol form: failures, notices, and the words for ends that are nobody's fault. */
+import { assert } from "../base/assert.ts";
 import { Failure, OperationError, PeerError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { decodeBackend } from "../wire/decode-backend.ts";
 import { encodeErrorResponse, encodeNoticeResponse } from "../wire/encode-backend.ts";
 
 /** PgBouncer's SQLSTATE for everything it says itself. */
@@ -90,12 +92,15 @@ export function transactionInStatementMode(): OperationError {
   });
 }
 
-/** The settings of a client were refused by a server; in PgBouncer's words. */
-export function invalidServerParameter(): OperationError {
+/** The settings of a client were refused by a server, which said so in the ErrorResponse `error`; in PgBouncer's words. */
+export function invalidServerParameter(error: Buffer): OperationError {
+  const refusal = decodeBackend(error, 0, error.length);
+  assert(refusal.kind === "ErrorResponse", "what was swallowed is an error");
   return new OperationError("invalid server parameter", {
     code: "session.invalid_server_parameter",
     sqlstate: "08P01",
-    source: "internal",
+    source: "server",
+    detail: `The server did not take over a setting of this client: ${refusal.fields.message}.`,
   });
 }
 

@@ -445,9 +445,10 @@ export class Session implements TransportListener, ServerOwner, CancelTarget, Le
   /** True (and the session is over) if the settings could not be applied: what follows ran with wrong ones. */
   #settingsFailed(): boolean {
     const server = this.#server;
-    if (server?.replies.takeSwallowedError() === undefined) return false;
+    const error = server?.replies.takeSwallowedError();
+    if (server === undefined || error === undefined) return false;
     server.closeReason ??= "invalid server parameter";
-    this.fail(invalidServerParameter());
+    this.fail(invalidServerParameter(error));
     return true;
   }
 

@@ -7,7 +7,7 @@ import type { FrontendMessage } from "../../src/wire/messages.ts";
 import { useLab } from "../kit/lab.ts";
 import { waitToSee, waitUntil } from "../kit/wait.ts";
 import { openConsole, startPooled, table } from "./console-client.ts";
-import { backends, type Client, execute, Pooled, parse, sync } from "./pooled.ts";
+import { backends, type Client, execute, Pooled, parse, query, sync } from "./pooled.ts";
 
 const place = useLab();
 const poolers = new Map<number, Pooled>();
@@ -219,6 +219,34 @@ test.each(sizes)(
     }
   },
 );
+
+test("a setting that cannot be made any more ends its client, and nobody else", async () => {
+  const { primary } = place.lab;
+  await primary.query("create role short_lived; create text search configuration own (copy = simple)");
+  const pooled = await withServers(1);
+  using acting = await pooled.connect();
+  using searching = await pooled.connect();
+  using other = await pooled.connect();
+  await acting.run("set role short_lived");
+  await searching.run("set default_text_search_config = 'own'");
+  expect(
+    await other.value("select current_user::text || current_setting('default_text_search_config')"),
+  ).toBe("postgrespg_catalog.english");
+  await primary.query("drop role short_lived; drop text search configuration own");
+  for (const [client, refusal] of [
+    [acting, 'role "short_lived" does not exist'],
+    [searching, 'invalid value for parameter "default_text_search_config": "public.own"'],
+  ] as const) {
+    client.send(query("select 1"));
+    expect((await client.raw.expect("ErrorResponse")).fields).toMatchObject({
+      severity: "FATAL",
+      code: "08P01",
+      message: "invalid server parameter",
+      detail: `The server did not take over a setting of this client: ${refusal}.`,
+    });
+    expect(await other.value("select current_user")).toBe("postgres");
+  }
+});
 
 test("what is made beside the pooler: what it hides is seen when PostgreSQL has counted that it was made", async () => {
   const { primary } = place.lab;

@@ -109,6 +109,18 @@ const rows: readonly Row[] = [
     scripts: ["parameters/startup-custom"],
   },
   {
+    row: "Those that a function, a procedure or DO sets under a name that it puts together, for longer than the transaction",
+    scripts: ["parameters/names-made-at-run-time", "parameters/reset-of-names-made-at-run-time"],
+  },
+  {
+    row: "Settings beyond ASCII",
+    scripts: ["parameters/values-beyond-ascii", "parameters/names-beyond-ascii"],
+  },
+  {
+    row: "A setting that cannot be made any more, as its role or text search configuration was dropped, or a right was revoked",
+    tests: [here("a setting that cannot be made any more")],
+  },
+  {
     row: "Functions, views, triggers and rules that are made or changed beside the pooler",
     tests: [here("what is made beside the pooler")],
   },
