@@ -239,7 +239,8 @@ export class AutoSession {
     let { touches } = knowledge;
     if (knowledge.settingNames?.every((name) => this.#isReported(name)) === true) touches &= ~Touch.settings;
     touches |= knowledge.releases & holdings.lookedFor();
-    holdings.touch(touches, knowledge);
+    const alone = type === Frontend.query && server?.replies.status === TransactionStatus.idle;
+    holdings.touch(touches, knowledge, alone && server.replies.answered && !this.#begun ? server : undefined);
     holdings.reserve(knowledge.reserves);
     const reserves = knowledge.reserves | (knowledge.asksSequence ? Reservation.sequence : 0);
     if ((touches | reserves) !== 0) {

@@ -45,6 +45,8 @@ export class Holdings {
   #opaque = false;
   /** A statement has set a parameter whose name cannot be known. */
   #namesHidden = false;
+  /** How many errors there had been when a RESET ALL was sent, behind which no such statement was. */
+  #errorsBeforeReset: number | undefined;
   /** Functions that statements have named whose bodies nobody has read. */
   #called: Set<string> | undefined;
   #reservations = 0;
@@ -90,6 +92,7 @@ export class Holdings {
     this.#reserving = 0;
     this.#ending = 0;
     this.#opaque = false;
+    this.#errorsBeforeReset = undefined;
     this.#causes.forget();
   }
 
@@ -126,8 +129,11 @@ export class Holdings {
 
   // ---- statements on their way ----
 
-  /** A statement of which this is known may touch these parts. */
-  touch(parts: number, { opaque, hidesNames, calledNames }: Knowledge): void {
+  /** A statement of which this is known may touch these parts. `server`: a Query goes there, and begins a transaction of its own. */
+  touch(parts: number, knowledge: Knowledge, server?: Server): void {
+    const { opaque, hidesNames, calledNames } = knowledge;
+    if (hidesNames || calledNames.length > 0) this.#errorsBeforeReset = undefined;
+    else if (knowledge.resetsAll && server !== undefined) this.#errorsBeforeReset = server.replies.errorCount;
     this.#touched |= parts;
     this.#opaque ||= opaque;
     this.#namesHidden ||= hidesNames;
@@ -186,6 +192,9 @@ export class Holdings {
   }
 
   #settle(server: Server, held: boolean): boolean {
+    // It ends what a statement has set under any name.
+    if (this.#errorsBeforeReset === server.replies.errorCount) this.#namesHidden = false;
+    this.#errorsBeforeReset = undefined;
     if (this.#ending !== 0) {
       if (server.replies.errorCount === this.#errorsBefore) this.drop(this.#ending);
       this.#ending = 0;

@@ -73,6 +73,8 @@ export interface Knowledge {
   /** Undeclared parameters of extensions that are named. */
   readonly customNames: readonly string[];
   readonly resets: readonly Reset[];
+  /** RESET ALL, if nothing else in the text sets anything that nobody knows of, and its transaction ends with it if it was not open before. */
+  readonly resetsAll: boolean;
   /** nextval(), setval(), or a default that calls them. */
   readonly usesSequence: boolean;
   /** currval(), lastval(). */
@@ -129,6 +131,7 @@ const nothing: Knowledge = {
   settingNames: undefined,
   customNames: [],
   resets: [],
+  resetsAll: false,
   usesSequence: false,
   asksSequence: false,
   altersDefaults: false,
@@ -221,7 +224,10 @@ function derive(statement: StatementClass): Knowledge {
     draft.ends = 0;
     draft.begins = statement.statements.some(({ transaction }) => transaction?.kind === "begin");
   }
-  const { statements } = statement;
+  const { statements, opaque } = statement;
+  const controls = statements.some(({ transaction }) => transaction !== undefined);
+  draft.resetsAll =
+    !controls && opaque === false && statement.effects.some(({ kind }) => kind === "reset_all");
   draft.definesOnly = statements.length > 0 && statements.every(({ tag }) => tag === "CreateFunctionStmt");
   draft.altersDefaults = statement.statements.some(({ tag }) => defaultsTags.has(tag));
   if (statement.changesCatalog) draft.changesCatalog = changesOwnCatalog(statement) ? "own" : "all";
