@@ -33,8 +33,8 @@ export interface Comparing {
   readonly known?: string;
 }
 
-/** Fails with what is answered otherwise than directly. */
-export async function comparePlans(comparing: Comparing): Promise<void> {
+/** Fails with what is answered otherwise than directly. Returns how many plans were performed. */
+export async function comparePlans(comparing: Comparing): Promise<number> {
   // When the first failure of a plan is made smaller no more: all others pass.
   let smallAtMs = Number.POSITIVE_INFINITY;
   const property = fc.asyncProperty(autoPlans, async (plan) => {
@@ -69,6 +69,7 @@ export async function comparePlans(comparing: Comparing): Promise<void> {
   process.stdout.write(`random sessions: seed ${seed}, ${runs} runs\n`);
   expect(runs).toBeGreaterThan(0);
   expect(findings).toEqual([]);
+  return runs;
 }
 
 /** Throws what differs. */
