@@ -61,6 +61,12 @@ export function isFollowed(name: string, reported: ReadonlyMap<string, string>):
   return reported.has(name) && trackedNames.has(name.toLowerCase());
 }
 
+/**
+ * The value of a parameter that nobody has declared (`a.b`), and that exists without one: it is shown as an empty text, and is what a
+ * library that declares the parameter will give to it. An empty text could be one that the library does not take.
+ */
+export const valueless = "\0";
+
 /** Different vectors that one pool remembers. */
 const vectorsMax = 256;
 
@@ -262,7 +268,8 @@ export function settingsQueries(from: ParameterVector, to: ParameterVector): Buf
   const reported: string[] = [];
   for (const [name, value] of to.entries()) {
     if (from.get(name) === value || isIdentity(name) || name === "client_encoding") continue;
-    (trackedName(name) === undefined ? calls : reported).push(setConfig(name, value));
+    const given = value === valueless ? null : value;
+    (trackedName(name) === undefined ? calls : reported).push(setConfig(name, given));
   }
   const identity: string[] = [];
   for (const name of identitySettings) {

@@ -19,9 +19,14 @@ const namesFrom = `FROM pg_catalog.pg_proc, LATERAL pg_catalog.regexp_matches(pr
 
 export const customNamesQuery: string = `SELECT DISTINCT '${customNameKind}', '', pg_catalog.lower(found[1]) ${namesFrom}`;
 
+/** A condition of the ledger: that no library of this server has declared the parameter of this (folded) name. */
+export function isUndeclared(name: string): string {
+  return `NOT EXISTS (SELECT FROM declared WHERE pg_catalog.lower(declared.name) OPERATOR(pg_catalog.=) ${name})`;
+}
+
 /** Rows of the ledger: what the session has set of all these, for as long as nobody has read the names. */
-export const customSettingsPart: string = `SELECT 's', name, pg_catalog.current_setting(name, true), 'user'
-  FROM (SELECT DISTINCT pg_catalog.lower(found[1]) ${namesFrom}) AS named (name)`;
+export const customSettingsPart: string = `SELECT 'u', named.name, pg_catalog.current_setting(named.name, true), ''
+  FROM (SELECT DISTINCT pg_catalog.lower(found[1]) ${namesFrom}) AS named (name) WHERE ${isUndeclared("named.name")}`;
 
 /** First column of rows that name a function which sets parameters whose names its body does not tell. */
 export const hidingFunctionKind = "hiding_function";

@@ -6,7 +6,7 @@
  */
 import type { Transport } from "../../base/transport.ts";
 import { userOf } from "../../pool/defaults.ts";
-import { isAscii, isFollowed } from "../../pool/parameters.ts";
+import { isAscii, isFollowed, valueless } from "../../pool/parameters.ts";
 import type { ForeignNames, Server } from "../../pool/server.ts";
 import { askUnseen } from "../../pool/unseen.ts";
 import { reservedNotice } from "../replies.ts";
@@ -318,8 +318,11 @@ export class Holdings {
     const others = new Map<string, string>();
     const own = new Map<string, string>();
     let portable = !privileged || reported.get("is_superuser") === "on";
-    for (const [name, value] of settings ?? []) {
+    for (const [name, found] of settings ?? []) {
       if (isFollowed(name, reported)) continue;
+      const begun = server.defaults?.undeclared.get(name) ?? defaults.value(name);
+      // An empty text has been set in place of what the session began with.
+      const value = found === valueless && begun !== undefined ? "" : found;
       if (server.defaults?.undeclared.get(name) !== value) others.set(name, value);
       if (!defaults.isDefault(name, value, server)) own.set(name, value);
       // Read in the client's encoding; the words of settings are ASCII nearly always.

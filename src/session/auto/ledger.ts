@@ -7,10 +7,10 @@
  * has declared, `a.b`), so these are asked for by name (guc_tables.c, guc.c add_placeholder_variable).
  */
 import { fingerprintKind, fingerprintRow } from "../../pool/defaults.ts";
-import { isAscii, isUtf8 } from "../../pool/parameters.ts";
+import { isAscii, isUtf8, valueless } from "../../pool/parameters.ts";
 import { rowsOf } from "../../pool/unseen.ts";
 import { encodeQuery } from "../../wire/encode-frontend.ts";
-import { customSettingsPart, hidingFunctionsPart } from "./custom-names.ts";
+import { customSettingsPart, hidingFunctionsPart, isUndeclared } from "./custom-names.ts";
 import { Reservation, Touch } from "./reservations.ts";
 
 /** Bytes of rows that are taken: more is no session's state, and is not understood. */
@@ -20,7 +20,9 @@ const equals = "OPERATOR(pg_catalog.=)";
 /** These end with their transaction, although they are listed as the session's. */
 const ofTransactions =
   "'{transaction_isolation,transaction_read_only,transaction_deferrable}'::pg_catalog.text[]";
-const settingsPart = `SELECT 's', name, setting, context FROM pg_catalog.pg_settings WHERE source ${equals} 'session' AND name OPERATOR(pg_catalog.<>) ALL (${ofTransactions}) UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
+/** Read once, however many parts refer to it: it is what costs most. */
+const declared = "WITH declared AS (SELECT name, setting, context, source FROM pg_catalog.pg_settings) ";
+const settingsPart = `SELECT 's', name, setting, context FROM declared WHERE source ${equals} 'session' AND name OPERATOR(pg_catalog.<>) ALL (${ofTransactions}) UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role'), 'user'`;
 const preparedPart = `SELECT 'p', name, CASE WHEN from_sql THEN statement ELSE '' END, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name, 'pgsluice_') UNION ALL SELECT 'c', '', pg_catalog.count(*)::pg_catalog.text, '' FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.starts_with(name, 'pgsluice_')`;
 /** Everything in a schema depends on it. */
 const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE refclassid ${equals} 2615 AND refobjid ${equals} pg_catalog.pg_my_temp_schema() LIMIT 1)`;
@@ -98,19 +100,25 @@ export class LedgerQueries {
     if ((touches & Touch.channels) !== 0) parts.push(channelsPart);
     if ((touches & Touch.origin) !== 0) parts.push(originPart);
     if ((touches & Touch.defaults) !== 0) parts.push(fingerprintRow(user));
-    return parts.join(" UNION ALL ");
+    return `${(touches & Touch.settings) === 0 ? "" : declared}${parts.join(" UNION ALL ")}`;
   }
 }
 
-/** Reads one setting. In whatever encoding the client's texts are: its name is written in ASCII alone, and is answered so. */
+/**
+ * Reads one setting, if nobody has declared it by now: else it is among the others, and who may set it is known. In whatever encoding the
+ * client's texts are: its name is written in ASCII alone, and is answered so.
+ */
 function namedPart(name: string): string {
-  if (isAscii(name) || !isUtf8(name))
-    return `SELECT 's', '${name}', pg_catalog.current_setting('${name}', true), 'user'`;
+  if (!isUtf8(name)) {
+    const plain = `'${name}'`;
+    return `SELECT 's', ${plain}, pg_catalog.current_setting(${plain}, true), 'user' WHERE ${isUndeclared(plain)}`;
+  }
   const escaped = name.replace(
     /[^ -~]/gu,
     (character) => `\\U${character.codePointAt(0)?.toString(16).padStart(8, "0")}`,
   );
-  return `SELECT 'u', '${encodeURIComponent(name)}', pg_catalog.current_setting(E'${escaped}', true), 'user'`;
+  const literal = isAscii(name) ? `'${name}'` : `E'${escaped}'`;
+  return `SELECT 'u', '${encodeURIComponent(name)}', pg_catalog.current_setting(${literal}, true), '' WHERE ${isUndeclared(literal)}`;
 }
 
 /** A name as PostgreSQL takes it for a parameter that nobody has declared (guc.c valid_custom_variable_name). */
@@ -151,7 +159,7 @@ export class LedgerReader {
       const [name, value, detail] = [bytes, ...others].map(inUtf8);
       switch (kind) {
         case "u":
-          if (value !== null) settings.set(decodeURIComponent(name ?? ""), value ?? "");
+          if (value !== null) settings.set(decodeURIComponent(name ?? ""), value || valueless);
           break;
         case "s":
           if (value === null || (name === "role" && value === "none")) break;
