@@ -406,6 +406,50 @@ test("the name of a prepared statement in an error: one of the client's own for 
   expect((await client.outcome()).rows).toEqual([["2"]]);
 });
 
+test("SET temp_buffers: reserves the server, and is refused where another client has used a temporary table", async () => {
+  await using pooled = await startPooled(place.lab, {
+    settings: { pool_mode: "auto", default_pool_size: 1 },
+  });
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run("set temp_buffers = '2MB'");
+  const waiting = other.run("create temp table used as select 1; drop table used");
+  await pooled.untilWaiting(1);
+  expect(await client.value("show temp_buffers")).toBe("2MB");
+  await client.run("reset temp_buffers");
+  expect((await waiting).error).toBeUndefined();
+  expect((await client.run("set temp_buffers = '2MB'")).error?.code).toBe("22023");
+  expect(await client.value("show temp_buffers")).toBe("8MB");
+});
+
+test("event triggers ON login: run when a server is opened", async () => {
+  const { primary } = place.lab;
+  await primary.query("create database counting");
+  await primary.query(
+    `create table logins (a int);
+    create function counts() returns event_trigger language plpgsql as $$ begin insert into logins values (1); end $$;
+    create event trigger counts on login execute function counts()`,
+    "counting",
+  );
+  const pooled = await withServers(1);
+  using one = await pooled.connect({ database: "counting" });
+  using other = await pooled.connect({ database: "counting" });
+  for (const client of [one, other]) expect(await client.value("select count(*) from logins")).toBe("1");
+});
+
+test("names that PostgreSQL makes up for cursors: count on from those of other clients", async () => {
+  const pooled = await withServers(1);
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await client.run(
+    "create function opens() returns refcursor language plpgsql as $$ declare c refcursor; begin open c for select 1; return c; end $$",
+  );
+  const number = async (of: Client): Promise<number> =>
+    Number(/^<unnamed portal (\d+)>$/.exec((await of.value("select opens()")) ?? "")?.[1]);
+  const first = await number(client);
+  expect(await number(other)).toBe(first + 1);
+});
+
 test.each(["select setseed(0.5)", "set seed = 0.5"])(
   "setseed(), SET seed (%s): reserve the server",
   async (sql) => {

@@ -33,6 +33,9 @@ interface Asked {
   readonly sharedCount: number;
 }
 
+/** Refused by a server on which anybody has used a temporary table (localbuf.c check_temp_buffers), which it does not tell. */
+const onlyBefore = "temp_buffers";
+
 export class Holdings {
   readonly #client: AutoClient;
   readonly #database: AutoDatabase;
@@ -324,7 +327,10 @@ export class Holdings {
       // An empty text has been set in place of what the session began with.
       const value = found === valueless && begun !== undefined ? "" : found;
       if (server.defaults?.undeclared.get(name) !== value) others.set(name, value);
-      if (!defaults.isDefault(name, value, server)) own.set(name, value);
+      if (!defaults.isDefault(name, value, server)) {
+        own.set(name, value);
+        if (name === onlyBefore) portable = false;
+      }
       // Read in the client's encoding; the words of settings are ASCII nearly always.
       if (!isAscii(value) && parameters.get("client_encoding") !== "UTF8") portable = false;
     }

@@ -186,6 +186,16 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    row: "SET temp_buffers",
+    tests: [here("SET temp_buffers: reserves the server, and is refused")],
+    scripts: ["parameters/temp-buffers"],
+  },
+  { row: "Event triggers ON login", tests: [here("event triggers ON login: run when a server is opened")] },
+  {
+    row: "Names that PostgreSQL makes up for cursors (<unnamed portal 1>)",
+    tests: [here("names that PostgreSQL makes up for cursors: count on")],
+  },
+  {
     row: "setseed(), SET seed",
     tests: [here("setseed(), SET seed (%s)")],
   },
