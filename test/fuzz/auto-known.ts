@@ -1,11 +1,11 @@
 /**
  * Leaves out of random plans what is known to be answered otherwise in auto mode (docs/semantics.md), and no more: what is behind a
  * RESET, in the same Query or batch of a client that began with a value of its own for what is reset, if it is a reported parameter.
- * And what ends PostgreSQL itself or is in its memory by chance (unnamed-portal.ts, nested-execute.ts).
+ * And what ends PostgreSQL itself or is in its memory by chance (unnamed-portal.ts, prepared-execute.ts).
  */
 import type { FrontendMessage } from "../../src/wire/index.ts";
 import type { AutoPlan, Part, Step } from "./auto-plans.ts";
-import { NestedExecute } from "./nested-execute.ts";
+import { withoutPreparedExecute } from "./prepared-execute.ts";
 import type { Burst } from "./sessions-client.ts";
 import { UnnamedPortal } from "./unnamed-portal.ts";
 
@@ -17,12 +17,10 @@ export function withoutKnown(plan: AutoPlan): AutoPlan {
     return names.length === 0 ? undefined : new UnitsToReset(names);
   });
   const portals = plan.startups.map(() => new UnnamedPortal());
-  const nested = plan.startups.map(() => new NestedExecute());
   const cut = (part: Part): Part => {
     const units = clients[part.client];
     const kept = (messages: readonly FrontendMessage[]): readonly FrontendMessage[] =>
-      nested[part.client]?.of(portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages) ??
-      messages;
+      withoutPreparedExecute(portals[part.client]?.of(units?.of(messages) ?? messages) ?? messages);
     return { ...part, bursts: part.bursts.map((burst) => ({ ...burst, messages: kept(burst.messages) })) };
   };
   const cutBursts = (client: number, bursts: readonly Burst[]): Burst[] => [
