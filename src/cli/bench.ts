@@ -67,7 +67,7 @@ export function registerBench(program: Command): void {
     .addOption(new Option("--mode <mode>", "pool mode").choices([...benchModes]).default(defaults.mode))
     .option(
       "--peers <names>",
-      `whom to compare with: ${otherPeers.join(", ")}`,
+      `whom to compare with: ${otherPeers.join(", ")} (which is pgsluice again)`,
       namesFlag(otherPeers),
       defaults.peers,
     )

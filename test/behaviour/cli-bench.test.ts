@@ -65,6 +65,25 @@ describe("pgsluice bench", () => {
     expect(JSON.parse(readFileSync(path.join(kept, file ?? ""), "utf8"))).toEqual(report);
   });
 
+  test("compares a mode with the mode transaction", async () => {
+    const flags = ["--peers", "transaction-mode", "--mode", "auto", "--multiplex", "off"];
+    const { code, stdout } = await CliProgram.run(
+      ...[...brief, ...once, ...flags, "--scenario", "select-simple", "--json"],
+    );
+    expect(code).toBe(0);
+    const report = JSON.parse(stdout) as BenchReport;
+    expect(report.scenarios).toMatchObject([
+      {
+        mode: "auto",
+        results: [
+          { peer: "pgsluice", tps: expect.any(Number) as number },
+          { peer: "transaction-mode", tps: expect.any(Number) as number },
+        ],
+        ratio: { "transaction-mode": expect.any(Number) as number },
+      },
+    ]);
+  });
+
   test("prints a table, and why a peer is left out", async () => {
     const { code, stdout, stderr } = await CliProgram.run(
       ...brief,

@@ -22,7 +22,8 @@ export const scenarioNames = [
 ] as const;
 export type ScenarioName = (typeof scenarioNames)[number];
 
-export const peerNames = ["pgsluice", "direct", "pgbouncer", "pgpool"] as const;
+/** `transaction-mode`: pgsluice once more, in the mode `transaction`; what the other mode costs beside it. */
+export const peerNames = ["pgsluice", "direct", "pgbouncer", "pgpool", "transaction-mode"] as const;
 export type PeerName = (typeof peerNames)[number];
 
 export const benchModes = ["auto", "transaction", "session", "statement"] as const;

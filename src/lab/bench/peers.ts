@@ -48,13 +48,17 @@ export function directPeer(settings: PeerSettings): Peer {
 }
 
 /** Starts this package's pooler as its own process, from the build. */
-export async function startPgsluice(settings: PeerSettings): Promise<Peer> {
+export async function startPgsluice(
+  settings: PeerSettings,
+  name: "pgsluice" | "transaction-mode" = "pgsluice",
+): Promise<Peer> {
   const port = await freePort();
-  const file = await writeConfig(settings, "pgsluice", "toml", [
+  const mode = name === "pgsluice" ? settings.mode : "transaction";
+  const file = await writeConfig(settings, name, "toml", [
     "[pgsluice]",
     'listen_addr = "127.0.0.1"',
     `listen_port = ${port}`,
-    `pool_mode = "${settings.mode}"`,
+    `pool_mode = "${mode}"`,
     `default_pool_size = ${settings.poolSize}`,
     `max_client_conn = ${settings.clientsMax}`,
     `workers = ${settings.workers}`,
@@ -69,7 +73,7 @@ export async function startPgsluice(settings: PeerSettings): Promise<Peer> {
   ]);
   const args = [builtProgram(), "start", "--config", file];
   const running = await RunningProcess.start({
-    name: "pgsluice",
+    name,
     command: process.execPath,
     args,
     folder: settings.folder,
@@ -77,7 +81,7 @@ export async function startPgsluice(settings: PeerSettings): Promise<Peer> {
     port,
     account: undefined,
   });
-  return { name: "pgsluice", host: "127.0.0.1", port, process: running };
+  return { name, host: "127.0.0.1", port, process: running };
 }
 
 export async function startPgbouncer(settings: PeerSettings, tool: Tool): Promise<Peer> {

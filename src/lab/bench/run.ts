@@ -141,7 +141,9 @@ async function findTools(options: BenchOptions, listener: BenchListener): Promis
 
 function missingTools(options: BenchOptions, tools: Tools): ToolName[] {
   const wanted: ToolName[] = options.driver === "own" ? [] : ["pgbench"];
-  for (const peer of options.peers) if (peer !== "direct") wanted.push(peer);
+  for (const peer of options.peers) {
+    if (peer !== "direct" && peer !== "transaction-mode") wanted.push(peer);
+  }
   return wanted.filter((name) => tools[name] === undefined);
 }
 
@@ -175,8 +177,9 @@ async function startPeers(
   listener.onProgress("starting pgsluice");
   peers.push(await startPgsluice(settings));
   for (const name of options.peers) {
-    const tool = name === "direct" ? undefined : tools[name];
+    const tool = name === "direct" || name === "transaction-mode" ? undefined : tools[name];
     if (name === "direct") peers.push(directPeer(settings));
+    else if (name === "transaction-mode") peers.push(await startPgsluice(settings, name));
     else if (tool !== undefined) {
       listener.onProgress(`starting ${name}`);
       const start = name === "pgbouncer" ? startPgbouncer : startPgpool;
@@ -259,7 +262,7 @@ function reasonToLeaveOut(peer: PeerName, scenario: ScenarioName, options: Bench
   if (scenario === "idle" && peer === "direct") return "PostgreSQL would need a process per client";
   if (scenario === "idle" && peer === "pgpool") return "it needs a process per client";
   const blocks = scenario === "tpcb" || scenario === "mixed" || scenario === "copy";
-  if (options.mode === "statement" && blocks && peer !== "direct" && peer !== "pgpool") {
+  if (options.mode === "statement" && blocks && (peer === "pgsluice" || peer === "pgbouncer")) {
     return "the mode statement has no transaction blocks";
   }
   return undefined;
