@@ -56,6 +56,7 @@ export type BuiltinTrait =
   | "export_snapshot"
   | "replication_origin"
   | "backup"
+  | "replication_slot"
   /** Volatile and not listed here. */
   | "unknown_volatile";
 
@@ -95,8 +96,6 @@ const listed: Readonly<Record<string, string>> = {
   acts: `pg_cancel_backend pg_terminate_backend pg_reload_conf pg_rotate_logfile pg_switch_wal
     pg_create_restore_point pg_promote pg_wal_replay_pause pg_wal_replay_resume
     pg_log_backend_memory_contexts pg_log_standby_snapshot pg_logical_emit_message
-    pg_create_physical_replication_slot pg_create_logical_replication_slot
-    pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_drop_replication_slot
     pg_logical_slot_get_changes pg_logical_slot_get_binary_changes pg_replication_slot_advance
     pg_sync_replication_slots pg_replication_origin_advance pg_replication_origin_create
     pg_replication_origin_drop pg_import_system_collations brin_desummarize_range
@@ -130,6 +129,8 @@ const listed: Readonly<Record<string, string>> = {
   replication_origin: `pg_replication_origin_session_setup pg_replication_origin_session_reset
     pg_replication_origin_xact_setup pg_replication_origin_xact_reset`,
   backup: "pg_backup_start pg_backup_stop",
+  replication_slot: `pg_create_physical_replication_slot pg_create_logical_replication_slot
+    pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_drop_replication_slot`,
 };
 
 const traits: ReadonlyMap<string, BuiltinTrait> = build();

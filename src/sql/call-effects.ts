@@ -40,6 +40,11 @@ export function callEffect(trait: BuiltinTrait, call: Call): SessionEffect | und
         action: call.name === "pg_backup_stop" ? "stop" : "start",
         certain: call.once,
       };
+    case "replication_slot":
+      return {
+        kind: "replication_slot",
+        action: call.name === "pg_drop_replication_slot" ? "drop" : "create",
+      };
     default:
       return undefined;
   }

@@ -208,6 +208,8 @@ export type SessionEffect =
   | { readonly kind: "replication_origin"; readonly action: "setup" | "reset" | "local" }
   /** `certain`: the statement is this one call, and cannot succeed without it. */
   | { readonly kind: "backup"; readonly action: "start" | "stop"; readonly certain: boolean }
+  /** A temporary one perhaps, which is the session's. */
+  | { readonly kind: "replication_slot"; readonly action: "create" | "drop" }
   | { readonly kind: "load"; readonly file: string }
   | { readonly kind: "copy"; readonly direction: "from" | "to"; readonly with: "client" | "file" | "program" }
   | { readonly kind: "lock_table" }

@@ -220,6 +220,7 @@ const effectRoute: Readonly<Record<Exclude<BuiltinTrait, PlainTrait>, "any" | Pr
   export_snapshot: "session_state",
   replication_origin: "session_state",
   backup: "session_state",
+  replication_slot: "writes",
 };
 
 type PlainTrait =

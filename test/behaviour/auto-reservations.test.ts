@@ -44,6 +44,7 @@ describe("a reservation", () => {
       ["seed", ["select setseed(0.5)"], undefined],
       ["replication_origin", ["select pg_replication_origin_session_setup('far')"], undefined],
       ["backup", ["select pg_backup_start('kept', true)"], undefined],
+      ["replication_slot", ["select pg_create_physical_replication_slot('kept', true, true)"], undefined],
     ];
 
   /** Its server has to be closed, but the client need not leave for that. */
@@ -62,6 +63,11 @@ describe("a reservation", () => {
       "backup",
       "select pg_backup_start('kept', true)",
       "select labelfile <> '' from pg_backup_stop(wait_for_archive => false)",
+    ],
+    [
+      "replication_slot",
+      "select pg_create_physical_replication_slot('kept', true, true)",
+      "select pg_drop_replication_slot('kept')",
     ],
   ];
 

@@ -297,6 +297,7 @@ export class Holdings {
       // More was sent before the answer: what SQL has dropped is still to be found.
       if (sent.raw && !whole) this.#touched |= Touch.prepared;
     }
+    if ((found & unresettable) !== 0) server.closeReason ??= "state that cannot be reset";
     let kept = this.#reservations;
     for (const [part, reservation] of foundIn) if ((findings.touches & part) !== 0) kept &= ~reservation;
     this.#setReservations(kept | found);

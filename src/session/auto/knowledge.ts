@@ -159,7 +159,7 @@ export const unknownStatement: Knowledge = {
   plain: false,
   special: true,
   touches: touchesAll,
-  releases: Touch.origin,
+  releases: Touch.origin | Touch.slots,
   opaque: true,
   usesSequence: true,
   writes: true,
@@ -204,8 +204,8 @@ function derive(statement: StatementClass): Knowledge {
   draft.toldTouches = draft.touches;
   // The server may know it as something else than the parser does not know it as.
   if (statement.opaque !== false) {
-    draft.touches = touchesAll;
-    draft.releases |= Touch.origin;
+    draft.touches |= touchesAll;
+    draft.releases |= Touch.origin | Touch.slots;
     draft.opaque = true;
     draft.calledNames = statement.functions.map(({ name }) => name);
     draft.dropsPrepared = true;
@@ -374,6 +374,10 @@ function apply(draft: Draft, effect: SessionEffect): void {
     case "replication_origin":
       if (effect.action === "setup") draft.reserves |= Reservation.replication_origin;
       else if (effect.action === "reset") draft.releases |= Touch.origin;
+      break;
+    case "replication_slot":
+      if (effect.action === "create") draft.touches |= Touch.slots;
+      else draft.releases |= Touch.slots;
       break;
     case "backup":
       if (effect.action === "start") draft.reserves |= Reservation.backup;

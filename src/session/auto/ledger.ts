@@ -29,6 +29,7 @@ const temporaryPart = `(SELECT 't', '', '', '' FROM pg_catalog.pg_depend WHERE r
 const locksPart = `(SELECT 'l', '', '', '' FROM pg_catalog.pg_locks WHERE locktype ${equals} 'advisory' AND pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
 const cursorsPart = "(SELECT 'h', '', '', '' FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1)";
 const originPart = "SELECT 'o', '', '', '' WHERE pg_catalog.pg_replication_origin_session_is_setup()";
+const slotsPart = `(SELECT 'r', '', '', '' FROM pg_catalog.pg_get_replication_slots() AS slot WHERE slot.temporary AND slot.active_pid ${equals} pg_catalog.pg_backend_pid() LIMIT 1)`;
 const channelsPart = "SELECT 'n', channel, '', '' FROM pg_catalog.pg_listening_channels() AS channel";
 
 /** The text of what SQL prepared; undefined for what the protocol prepared. */
@@ -99,6 +100,7 @@ export class LedgerQueries {
     if ((touches & Touch.cursors) !== 0) parts.push(cursorsPart);
     if ((touches & Touch.channels) !== 0) parts.push(channelsPart);
     if ((touches & Touch.origin) !== 0) parts.push(originPart);
+    if ((touches & Touch.slots) !== 0) parts.push(slotsPart);
     if ((touches & Touch.defaults) !== 0) parts.push(fingerprintRow(user));
     return `${(touches & Touch.settings) === 0 ? "" : declared}${parts.join(" UNION ALL ")}`;
   }
@@ -184,6 +186,9 @@ export class LedgerReader {
           break;
         case "o":
           reservations |= Reservation.replication_origin;
+          break;
+        case "r":
+          reservations |= Reservation.replication_slot;
           break;
         case "f":
           hidingFunctions.push(name ?? "");

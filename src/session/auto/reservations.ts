@@ -17,6 +17,8 @@ export const Touch = {
   defaults: 64,
   /** Only where there is one: not everybody may ask. */
   origin: 128,
+  /** Only where one may have been made. */
+  slots: 256,
 } as const;
 
 /** All that the ledger reads where anything may have been done. */
@@ -39,11 +41,17 @@ export const Reservation = {
   seed: 256,
   replication_origin: 512,
   backup: 1024,
+  /** Temporary ones of replication. */
+  replication_slot: 2048,
 } as const;
 
 /** No reset undoes these: a server that has had one is closed when it is given back. */
 export const unresettable: number =
-  Reservation.load | Reservation.seed | Reservation.replication_origin | Reservation.backup;
+  Reservation.load |
+  Reservation.seed |
+  Reservation.replication_origin |
+  Reservation.backup |
+  Reservation.replication_slot;
 
 export type ReservationName = keyof typeof Reservation;
 
@@ -57,6 +65,7 @@ export const foundIn: ReadonlyMap<number, number> = new Map<number, number>([
   [Touch.prepared, Reservation.prepare],
   [Touch.settings, Reservation.opaque_setting],
   [Touch.origin, Reservation.replication_origin],
+  [Touch.slots, Reservation.replication_slot],
 ]);
 
 /** Names of the reservations in a set. */

@@ -129,6 +129,11 @@ const effects: readonly (readonly [string, ...SessionEffect[]])[] = [
   ["SELECT pg_replication_origin_session_setup('a')", { kind: "replication_origin", action: "setup" }],
   ["SELECT pg_replication_origin_session_reset()", { kind: "replication_origin", action: "reset" }],
   ["SELECT pg_replication_origin_xact_reset()", { kind: "replication_origin", action: "local" }],
+  [
+    "SELECT pg_create_physical_replication_slot('a', true, true)",
+    { kind: "replication_slot", action: "create" },
+  ],
+  ["SELECT pg_drop_replication_slot('a')", { kind: "replication_slot", action: "drop" }],
   ["SELECT pg_backup_start('a')", { kind: "backup", action: "start", certain: false }],
   ["SELECT pg_backup_stop()", { kind: "backup", action: "stop", certain: true }],
   [
