@@ -327,7 +327,11 @@ export class Consoles implements ConsoleHost {
   }
 
   reconnect(database: string | undefined): void {
-    for (const pool of this.#owner.pools.poolsOf(database)) pool.retireServers("RECONNECT");
+    for (const pool of this.#owner.pools.poolsOf(database)) {
+      // What sessions begin with is for a new server to tell, as at PgBouncer.
+      pool.welcome = undefined;
+      pool.retireServers("RECONNECT");
+    }
   }
 
   kill(database: string | undefined): void {

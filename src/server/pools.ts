@@ -185,6 +185,7 @@ export class Pools {
       const current = place.key === key;
       entry.pool.settings = { ...settings, minWithoutClients: settings.minWithoutClients && current };
       if (this.#connectionKey(entry) !== before.get(entry)) {
+        entry.pool.welcome = undefined;
         entry.pool.retireServers("database configuration changed");
       }
       const follows = place.target.nodeName === "";

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { useLab } from "../kit/lab.ts";
 import { waitUntil } from "../kit/wait.ts";
+import { openConsole } from "./console-client.ts";
 import { type Client, Pooled } from "./pooled.ts";
 
 const place = useLab();
@@ -161,4 +162,29 @@ test("what is altered while a server is being opened is no failure to whoever wa
   await holder.close();
   using client = await login;
   expect(await show(client, "work_mem")).toEqual(["5MB"]);
+});
+
+test("what a reload of the server's configuration changes comes to all who are there, and if it is reported to who comes after RECONNECT", async () => {
+  const { primary } = place.lab;
+  const reload = async (...changes: readonly string[]): Promise<void> => {
+    for (const change of changes) await primary.query(`alter system ${change}`);
+    await primary.query("select pg_reload_conf()");
+  };
+  await using pooled = await Pooled.start(place.lab, {
+    settings: { pool_mode: "auto", default_pool_size: 1, admin_users: ["postgres"] },
+  });
+  using console = await openConsole(pooled);
+  using old = await connect(pooled);
+  await reload("set work_mem = '5MB'", "set timezone = 'Asia/Tokyo'");
+  try {
+    await waitUntil(async () => (await show(old, "work_mem"))[0] === "5MB", "the server has read it");
+    await console.run("reconnect");
+    using later = await connect(pooled);
+    for (const _ of [1, 2]) {
+      expect(await show(later, "work_mem", "timezone")).toEqual(["5MB", "Asia/Tokyo"]);
+      expect(await show(old, "work_mem")).toEqual(["5MB"]);
+    }
+  } finally {
+    await reload("reset all");
+  }
 });

@@ -130,6 +130,10 @@ const rows: readonly Row[] = [
     scripts: ["parameters/reset-in-one-query"],
   },
   {
+    row: "A reported parameter (TimeZone, DateStyle, …) that a reload of PostgreSQL's configuration changes (ALTER SYSTEM, pg_reload_conf())",
+    tests: [["auto-defaults", "what a reload of the server's configuration changes"]],
+  },
+  {
     row: "ALTER ROLE … SET, ALTER DATABASE … SET",
     scripts: ["parameters/role-defaults-change", "parameters/database-defaults"],
   },
