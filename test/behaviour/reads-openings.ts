@@ -1,5 +1,6 @@
 /** Read-only transactions that begin with something else than a read, on a standby, and what becomes of it when they move or are lost. */
 import { expect, test } from "vitest";
+import { waitUntil } from "../kit/wait.ts";
 import { execute, type Outcome, parse, sync } from "./pooled.ts";
 import { kill, outcomes, port, type ReadsKit, reader, roleOf } from "./reads-transactions.ts";
 
@@ -14,6 +15,7 @@ const tokyo = "set local timezone to 'Asia/Tokyo'";
 
 export function openedTransactions(kit: ReadsKit): void {
   openedBySettings(kit);
+  openedMeanwhile(kit);
   lostWithSettings(kit);
 }
 
@@ -65,6 +67,32 @@ function openedBySettings(kit: ReadsKit): void {
     ]);
     expect(await client.value("show timezone")).toBe(first);
     await client.run("rollback");
+  });
+}
+
+function openedMeanwhile(kit: ReadsKit): void {
+  test("it begins on a standby also while its client's own server is asked for the catalogs", async () => {
+    const { primary } = kit.lab();
+    using client = await reader(kit);
+    await using holder = await primary.connect();
+    await holder.query("begin; lock table pg_catalog.pg_policy in access exclusive mode");
+    await primary.query("create function beside() returns int language sql as 'select 1'");
+    await waitUntil(async () => {
+      // Only for those who do something is it asked whether others have changed the catalogs.
+      await client.run(port);
+      const { rows } = await primary.query(
+        "select count(*) from pg_locks where relation = 'pg_policy'::regclass and not granted",
+      );
+      return rows[0]?.[0] === "1";
+    }, "the catalogs are read");
+    expect(await outcomes(kit, client, ["begin read only", tokyo, port, "commit"])).toEqual([
+      "BEGIN",
+      "SET",
+      "standby",
+      "COMMIT",
+    ]);
+    await holder.query("rollback");
+    await primary.query("drop function beside");
   });
 }
 

@@ -136,9 +136,8 @@ export class AutoSession {
     const idle = this.status === TransactionStatus.idle;
     const opens = !idle && route.opens && heldBegin.repeatable(unit) !== undefined;
     if (!(opens || (route.reads && route.plain)) || !isShareable(unit)) return false;
-    if (this.boundToServer || this.listening.listens || !this.#holdsNone) return false;
-    if (idle) return true;
-    return heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client);
+    if (this.#asksServer || this.listening.listens || !this.#holdsNone) return false;
+    return idle || (heldBegin.held && !route.keepsToPrimary && mayRunOnStandby(heldBegin.modes, this.client));
   }
 
   /** Its pool follows the primary. */
@@ -314,13 +313,14 @@ export class AutoSession {
     return (this.special ? this.#parts?.sequences.preferredServer : undefined) ?? this.#home.server;
   }
 
-  /**
-   * It asks for process ids; or it may be a transaction that others find there by its process id, and what is ahead is
-   * only a look into the catalogs.
-   */
+  /** What it asks for one server alone knows: process ids, or values of sequences. */
+  get #asksServer(): boolean {
+    return this.special && (this.#home.asked || this.#parts?.sequences.asksServer === true);
+  }
+
+  /** The same; or it may be a transaction that others find there by its process id, and what is ahead is only a look into the catalogs. */
   get boundToServer(): boolean {
-    if (this.special && (this.#home.asked || this.#parts?.sequences.asksServer === true)) return true;
-    return this.route.exclusive && this.#home.server?.readsCatalogs === true;
+    return this.#asksServer || (this.route.exclusive && this.#home.server?.readsCatalogs === true);
   }
 
   /** The client is told this process id. */
