@@ -166,8 +166,9 @@ async function probeServers(count: number, transcript: Transcript, options: RunO
   }
 }
 
-/** Who vanished may still be in a transaction, and hold its table. */
-async function untilQuiet({ direct }: RunOptions): Promise<void> {
+/** Who vanished may still be in a transaction, and hold its table; and the pooler has yet to hear that it is gone. */
+async function untilQuiet({ direct, pooler }: RunOptions): Promise<void> {
+  await waitUntil(() => (pooler?.counts.sessions ?? 0) === 0, "nobody is connected to the pooler");
   const busy =
     "select state, query from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()";
   await waitToSee(
