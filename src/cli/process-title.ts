@@ -1,9 +1,10 @@
 /** What `ps` shows of a running pooler, as PostgreSQL's processes show what they do. */
 import type { Pooler } from "../server/app.ts";
+import type { PoolerCounts } from "../server/counts.ts";
 
 const intervalMs = 1000;
 
-type Titled = Pick<Pooler, "address" | "counts">;
+type Titled = Pick<Pooler, "address"> & { readonly counts: PoolerCounts };
 
 /** Keeps the title of this process true until the returned function is called. */
 export function keepProcessTitle(pooler: Titled): () => void {

@@ -70,7 +70,7 @@ export class Pool implements BudgetMember {
     this.name = options.name;
     this.settings = options.settings;
     this.statistics = options.statistics ?? new Statistics();
-    this.statements = new StatementRegistry(this.statistics);
+    this.statements = new StatementRegistry(this.statistics, options.statementIds);
     this.#opening = new Opening(options.connectOptions, options.clock, options.permits?.servers);
     this.#places = new Places(options.budgets, this, options.permits?.servers);
     this.group = this.#places.group;

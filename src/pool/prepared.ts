@@ -58,16 +58,29 @@ export class PreparedNotes extends LruMap<string, boolean> {
   unnamedChange: RequestOutcome | undefined;
 }
 
+/**
+ * Numbers for the names of shared statements. Pools whose clients use each other's servers have one together: the servers of a standby
+ * keep what they were sent for clients of a pool that was forgotten meanwhile.
+ */
+export class StatementIds {
+  #last = 0;
+
+  next(): number {
+    return ++this.#last;
+  }
+}
+
 export class StatementRegistry {
   /** Where Parse and Bind messages that name a statement are counted. */
   readonly statistics: Statistics;
   readonly #referenced = new Map<string, SharedStatement>();
   readonly #unreferenced = new LruMap<string, SharedStatement>(unreferencedMax);
-  #nextId = 1;
+  readonly #ids: StatementIds;
   #taken: SharedStatement | undefined;
 
-  constructor(statistics: Statistics = new Statistics()) {
+  constructor(statistics: Statistics = new Statistics(), ids: StatementIds = new StatementIds()) {
     this.statistics = statistics;
+    this.#ids = ids;
   }
 
   /** Statements that some client names. */
@@ -77,7 +90,7 @@ export class StatementRegistry {
 
   /** A statement without a text, whose name is taken wherever it is made: that never fails. */
   get taken(): SharedStatement {
-    this.#taken ??= new SharedStatement(this.#nextId++, Buffer.alloc(3), "");
+    this.#taken ??= new SharedStatement(this.#ids.next(), Buffer.alloc(3), "");
     return this.#taken;
   }
 
@@ -87,7 +100,7 @@ export class StatementRegistry {
     let statement = this.#referenced.get(key);
     if (statement === undefined) {
       statement = this.#unreferenced.peek(key);
-      if (statement === undefined) statement = new SharedStatement(this.#nextId++, Buffer.from(body), key);
+      if (statement === undefined) statement = new SharedStatement(this.#ids.next(), Buffer.from(body), key);
       else this.#unreferenced.delete(key);
       this.#referenced.set(key, statement);
     }

@@ -4,6 +4,7 @@ import type { Logger } from "../base/log.ts";
 import type { ConnectOptions } from "../client/conninfo/options.ts";
 import type { ServerBudget } from "./budget.ts";
 import type { PoolPermits } from "./permits.ts";
+import type { StatementIds } from "./prepared.ts";
 import type { Statistics } from "./statistics.ts";
 
 export type PoolMode = "auto" | "session" | "transaction" | "statement";
@@ -75,6 +76,8 @@ export interface PoolOptions {
   readonly logger: Logger;
   /** What is counted of this pool; by default nobody else's. */
   readonly statistics?: Statistics;
+  /** Of the names of its clients' statements on servers, its own or those of other pools. */
+  readonly statementIds?: StatementIds;
   /** A server was closed, or will not be opened. */
   readonly onServerGone?: () => void;
   /** A server was lost, or the node could not be reached: something may be wrong with it. */

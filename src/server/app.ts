@@ -37,7 +37,7 @@ import { Authentication, type AuthenticationOwner } from "./authentication.ts";
 import { AutoDatabases, usesAuto } from "./auto-databases.ts";
 import { ClientLog } from "./client-log.ts";
 import { type ConsoleOwner, Consoles } from "./consoles.ts";
-import { countPools, type PoolerCounts } from "./counts.ts";
+import { countPools, type ProcessCounts } from "./counts.ts";
 import { Credentials } from "./credentials.ts";
 import { Discovery, type DiscoveryOwner } from "./discovery/discovery.ts";
 import { Listener } from "./listener.ts";
@@ -96,7 +96,7 @@ export class Pooler {
   }
 
   /** Numbers for tests and people. */
-  get counts(): PoolerCounts {
+  get counts(): ProcessCounts {
     return this.#core.counts;
   }
 
@@ -256,7 +256,7 @@ class PoolerCore implements PoolerParts, LoginContext, ConsoleOwner, Authenticat
     return this.listener.address;
   }
 
-  get counts(): PoolerCounts {
+  get counts(): ProcessCounts {
     return { sessions: this.sessions.size, logins: this.#logins.all.size, ...countPools(this.pools) };
   }
 

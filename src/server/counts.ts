@@ -9,12 +9,20 @@ export interface PoolerCounts {
   readonly waiting: number;
 }
 
-export function countPools(pools: Iterable<Pool>): Pick<PoolerCounts, "servers" | "waiting"> {
+/** In one process. */
+export interface ProcessCounts extends PoolerCounts {
+  /** Those that nobody uses any more are forgotten. */
+  readonly pools: number;
+}
+
+export function countPools(pools: Iterable<Pool>): Pick<ProcessCounts, "servers" | "waiting" | "pools"> {
   let servers = 0;
   let waiting = 0;
+  let count = 0;
   for (const pool of pools) {
     servers += pool.size;
     waiting += pool.queue.clientsCount;
+    count++;
   }
-  return { servers, waiting };
+  return { servers, waiting, pools: count };
 }

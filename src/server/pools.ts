@@ -14,6 +14,7 @@ import type { TopologyNode } from "../cluster/index.ts";
 import { anyDatabase, type Config } from "../config/schema.ts";
 import { standbyLost } from "../pool/failures.ts";
 import { Pool } from "../pool/pool.ts";
+import { StatementIds } from "../pool/prepared.ts";
 import type { PoolSettings } from "../pool/settings.ts";
 import type { LoginRequest } from "../session/context.ts";
 import { Budgets } from "./budgets.ts";
@@ -60,6 +61,7 @@ export class Pools {
   readonly #entries = new Map<string, Entry>();
   readonly #entryOf = new WeakMap<Pool, Entry>();
   readonly #budgets: Budgets;
+  readonly #statementIds = new StatementIds();
   /** Databases that only `*` stands for, and when they were last in use; the longest unused first. */
   readonly #autoDatabases = new Map<string, number>();
   /** Databases that are paused on their own. */
@@ -114,6 +116,7 @@ export class Pools {
       clock: this.#clock,
       logger: this.#logger,
       statistics: this.statistics.of(request.database),
+      statementIds: this.#statementIds,
       onServerGone: () => {
         permits?.onServerGone();
         this.onServerGone();

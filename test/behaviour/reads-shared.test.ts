@@ -418,3 +418,31 @@ describe("a standby that is lost in the midst of shared reads", () => {
     );
   });
 });
+
+test("a statement is not taken for another one that clients of a pool which was forgotten have prepared there", async () => {
+  const { primary, near } = nodes();
+  await primary.query("create database left_alone");
+  await place.lab.untilReplayed();
+  await using crowd = await SharingReaders.gather(0);
+  const read = async (word: string): Promise<void> => {
+    using client = await crowd.pooled.connect({ database: "left_alone" });
+    await client.ask(parse("s", `select '${word}', current_setting('port')`), sync);
+    await waitUntil(async () => {
+      const { rows } = await client.ask(...execute("s"), sync);
+      expect(rows[0]?.[0]).toBe(word);
+      return rows[0]?.[1] === String(near.port);
+    }, `${word} is read on the standby`);
+    await client.close();
+  };
+  await read("first");
+  const { pooler } = crowd.pooled;
+  const before = pooler.counts.pools;
+  await primary.query(
+    "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'left_alone'",
+  );
+  await waitUntil(
+    () => pooler.counts.pools < before,
+    "the pool is forgotten, and that of the standby is not",
+  );
+  await read("second");
+});
