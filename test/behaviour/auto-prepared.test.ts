@@ -1,4 +1,4 @@
-/** Prepared statements in auto mode, at moments that only somebody between the pooler and PostgreSQL can choose. */
+/** Prepared statements in auto mode: where they differ from PostgreSQL's, and moments that only somebody between the two can choose. */
 import { expect, test } from "vitest";
 import { Backend } from "../../src/wire/constants.ts";
 import { useLab } from "../kit/lab.ts";
@@ -41,4 +41,27 @@ test("what unseen code has dropped and the client has prepared anew is there for
   const { rows, error } = await client.outcome();
   expect(error).toBeUndefined();
   expect(rows).toEqual([["behind"]]);
+});
+
+test("pg_prepared_statements: what cannot be parsed any more is not listed until it can be again", async () => {
+  const settings = { pool_mode: "auto", default_pool_size: 1 };
+  await using pooled = await startPooled(place.lab, { settings });
+  using client = await pooled.connect();
+  using other = await pooled.connect();
+  await other.run("prepare q as select 1");
+  await client.run("create schema elsewhere; create table unlisted (a int)");
+  await client.ask(parse("s1", "select a from unlisted"), parse("s2", "select 'two'"), sync);
+  const listed = async (): Promise<unknown> => {
+    await other.run("execute q");
+    return client.value("select string_agg(name, ' ' order by name) from pg_prepared_statements");
+  };
+  expect(await listed()).toBe("s1 s2");
+  await client.run("set search_path = elsewhere");
+  expect(await listed()).toBe("s2");
+  await client.run("reset search_path");
+  expect(await listed()).toBe("s1 s2");
+  await client.run("drop table unlisted");
+  expect(await listed()).toBe("s2");
+  await client.run("create table unlisted (a int)");
+  expect(await listed()).toBe("s1 s2");
 });

@@ -139,7 +139,10 @@ const rows: readonly Row[] = [
   },
   {
     row: "pg_prepared_statements",
-    tests: [["auto", "a client is told of its own statements only"]],
+    tests: [
+      ["auto", "a client is told of its own statements only"],
+      ["auto-prepared", "pg_prepared_statements: what cannot be parsed any more is not listed"],
+    ],
     scripts: ["prepared/list", "prepared/list-with-results"],
   },
   {
