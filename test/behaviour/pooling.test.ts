@@ -86,13 +86,13 @@ describe("sharing", () => {
     await using pooled = await Pooled.start(place.lab, { settings: { default_pool_size: 1 } });
     using one = await pooled.connect();
     using two = await pooled.connect();
-    expect(pooled.pooler.counts).toEqual({ sessions: 2, logins: 0, servers: 1, waiting: 0 });
+    expect(pooled.pooler.counts).toEqual({ sessions: 2, logins: 0, servers: 1, waiting: 0, pools: 1 });
     await one.run("begin");
     two.send(query("select 1"));
     await pooled.untilWaiting(1);
     await one.run("commit");
     await two.outcome();
-    expect(pooled.pooler.counts).toEqual({ sessions: 2, logins: 0, servers: 1, waiting: 0 });
+    expect(pooled.pooler.counts).toEqual({ sessions: 2, logins: 0, servers: 1, waiting: 0, pools: 1 });
   });
 });
 

@@ -275,7 +275,7 @@ test("a login that ends while a shutdown waits for cancel requests leaves no ses
   using client = await late;
   cancelled.open();
   await Promise.all([shutdown, cancel]);
-  expect(pooled.pooler.counts).toEqual({ sessions: 0, logins: 0, servers: 0, waiting: 0 });
+  expect(pooled.pooler.counts).toMatchObject({ sessions: 0, logins: 0, servers: 0, waiting: 0 });
   await client.raw.closed;
 });
 
