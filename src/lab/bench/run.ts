@@ -141,10 +141,13 @@ async function findTools(options: BenchOptions, listener: BenchListener): Promis
 
 function missingTools(options: BenchOptions, tools: Tools): ToolName[] {
   const wanted: ToolName[] = options.driver === "own" ? [] : ["pgbench"];
-  for (const peer of options.peers) {
-    if (peer !== "direct" && peer !== "transaction-mode") wanted.push(peer);
-  }
+  wanted.push(...options.peers.filter(isTool));
   return wanted.filter((name) => tools[name] === undefined);
+}
+
+/** A program of another project. */
+function isTool(peer: PeerName): peer is Extract<PeerName, ToolName> {
+  return peer === "pgbouncer" || peer === "pgpool";
 }
 
 function driverName(tools: Tools): string {
@@ -177,7 +180,7 @@ async function startPeers(
   listener.onProgress("starting pgsluice");
   peers.push(await startPgsluice(settings));
   for (const name of options.peers) {
-    const tool = name === "direct" || name === "transaction-mode" ? undefined : tools[name];
+    const tool = isTool(name) ? tools[name] : undefined;
     if (name === "direct") peers.push(directPeer(settings));
     else if (name === "transaction-mode") peers.push(await startPgsluice(settings, name));
     else if (tool !== undefined) {
